@@ -1,0 +1,100 @@
+"""The Typer app and its entry point, which turns every failure into one line, one hint and an exit code."""
+
+import signal
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from ..errors import AtomtuneError, Interrupted, Terminated, UsageError
+from .console import Console
+from .decompose import decompose
+from .demo import demo
+from .inspect import inspect
+from .sample import sample
+from .train import train
+from .verb import Quiet, Verbose, verb
+
+TRACEBACK_HINT = "run it again with -v for the traceback"
+
+app = typer.Typer(
+    name="atomtune",
+    help="Teach Stable Diffusion a new concept from a few photos by training only the filter atoms of its UNet.",
+    epilog="Try it: atomtune demo",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (decompose, train, sample, inspect, demo):
+    app.command()(verb(command))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"atomtune {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_version),
+    ] = False,
+) -> None:
+    console = context.ensure_object(Console)
+    console.quiet, console.verbose = quiet, verbose
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line (that of the process, if none is given) and return the exit code."""
+    console = Console()
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = typer.main.get_command(app).main(
+            args=None if arguments is None else list(arguments),
+            prog_name="atomtune",
+            standalone_mode=False,
+            obj=console,
+        )
+        return code if isinstance(code, int) else 0
+    except (Exception, KeyboardInterrupt) as problem:
+        if console.verbose:
+            traceback.print_exception(problem)
+        known = explain(problem)
+        console.error(known)
+        return known.exit_code
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def explain(problem: BaseException) -> AtomtuneError:
+    """Put any exception as an error with a line, a hint and an exit code."""
+    if isinstance(problem, AtomtuneError):
+        return problem
+    if isinstance(problem, KeyboardInterrupt | typer.Abort):
+        return Interrupted("interrupted", exit_code=getattr(problem, "exit_code", 130))
+    if isinstance(problem, typer.TyperException):
+        context = getattr(problem, "ctx", None)
+        path = context.command_path if context else "atomtune"
+        message = " ".join(problem.format_message().rstrip(".").split())
+        return UsageError(message[:1].lower() + message[1:], f"{path} --help lists commands and options")
+    if isinstance(problem, MemoryError) or type(problem).__name__ == "OutOfMemoryError":
+        return AtomtuneError("out of memory", "a smaller --batch-size or --resolution needs less")
+    if isinstance(problem, OSError) and problem.strerror:
+        place = f": {problem.filename}" if problem.filename is not None else ""
+        return AtomtuneError(f"{problem.strerror}{place}", TRACEBACK_HINT)
+    text = (str(problem).strip().splitlines() or ["no message"])[0]
+    return AtomtuneError(f"{type(problem).__name__}: {text}", TRACEBACK_HINT)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated

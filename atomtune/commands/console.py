@@ -1,0 +1,151 @@
+"""What the user sees: results on stdout, everything else on stderr."""
+
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import AtomtuneError, UsageError
+from .progress import ConsoleEvents
+
+
+class Console:
+    """One per run. `quiet` leaves results, warnings and errors; `verbose` adds details and tracebacks."""
+
+    def __init__(self) -> None:
+        self.quiet = False
+        self.verbose = False
+        self.json = False
+        # Under `accelerate launch` every process runs the command; only the first one talks.
+        self.silent = os.environ.get("RANK", "0") != "0"
+        self.events = ConsoleEvents(self)
+
+    def info(self, text: str) -> None:
+        """Say what goes on."""
+        if not self.quiet:
+            self._say(text)
+
+    def detail(self, text: str) -> None:
+        """Say what only somebody looking for a problem wants to know."""
+        if self.verbose:
+            self._say(text)
+
+    def warn(self, text: str) -> None:
+        """Say what is probably not meant."""
+        self._say(f"Warning: {text}")
+
+    def error(self, problem: AtomtuneError) -> None:
+        """Say what went wrong, an `Error:` line for each line of the message, and what to do about it.
+
+        Every process says what it alone may have met; wrong usage is the same for all.
+        """
+        if self.silent and isinstance(problem, UsageError):
+            return
+        lines = [f"Error: {line}" for line in problem.message.splitlines()]
+        if problem.hint:
+            lines.append(f"Hint: {problem.hint}")
+        print("\n".join(lines), file=sys.stderr, flush=True)
+
+    def result(self, data: Mapping[str, Any], text: str) -> None:
+        """Print the result: `data` as one JSON object with --json, else `text`."""
+        if self.silent:
+            return
+        try:
+            print(json.dumps(data, indent=2, ensure_ascii=False, default=_plain) if self.json else text, flush=True)
+        except BrokenPipeError:  # `| head` has seen enough; the work is done, so this is no failure
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def take_over(self) -> None:
+        """Route the package's log through this console and keep the libraries' own noise off stderr.
+
+        Call before torch, diffusers and transformers are imported: they read these variables then.
+        """
+        log = logging.getLogger("atomtune")
+        log.handlers = [_LogHandler(self)]
+        log.setLevel(logging.DEBUG if self.verbose else logging.INFO)
+        log.propagate = False
+        if self.verbose:
+            return
+        warnings.simplefilter("ignore")
+        for name, value in _HUSH.items():
+            os.environ.setdefault(name, value)
+
+    def _say(self, text: str) -> None:
+        if not self.silent:
+            print(text, file=sys.stderr, flush=True)
+
+
+_HUSH = {
+    "DIFFUSERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TQDM_DISABLE": "1",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+
+class _LogHandler(logging.Handler):
+    """Shows the records of the floors below as lines of the console."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            self.console.warn(text)
+        elif record.levelno >= logging.INFO:
+            self.console.info(text)
+        else:
+            self.console.detail(text)
+
+
+def _plain(value: object) -> object:
+    """Turn what JSON does not know (paths above all) into text."""
+    return value.as_posix() if isinstance(value, Path) else str(value)
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Lay rows out in columns: the first to the left, the others to the right, two spaces between them."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    lines = []
+    for row in [header, ["-" * width for width in widths], *rows]:
+        cells = [
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def fields(pairs: Mapping[str, str]) -> str:
+    """Lay names and values out, one pair a line, values aligned."""
+    width = max(map(len, pairs), default=0)
+    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in pairs.items())
+
+
+def size(count: float) -> str:
+    """Format a number of bytes: 312 B, 24.9 kB, 1.1 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            break
+        count /= 1000
+    return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Format a time: 0.4 s, 28 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

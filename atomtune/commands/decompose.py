@@ -1,0 +1,81 @@
+"""atomtune decompose: split a base model's weights into atoms and coefficients, once per model and spec."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from .console import Console, duration, size, table
+from .shared import Atoms, Layers, Model, Overwrite, Preset, Sparsity, Tile, spec_from
+
+if TYPE_CHECKING:
+    from ..diffusion.decomposition import DecompositionReport, GroupReport
+
+
+def decompose(
+    console: Console,
+    model: Model = None,
+    preset: Preset = "c2",
+    atoms: Atoms = None,
+    tile: Tile = None,
+    sparsity: Sparsity = None,
+    layers: Layers = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Decompose a base model into filter atoms and coefficients.
+
+    The result is kept in the cache folder ($ATOMTUNE_CACHE or ~/.cache/atomtune); train and sample find it there, and
+    train makes it where it is missing.
+    """
+    from ..diffusion.decomposition import obtain
+    from ..diffusion.models import load_pipeline, resolve
+
+    spec = spec_from(preset, atoms=atoms, tile=tile, sparsity=sparsity, layers=layers)
+    source = resolve(model)
+    console.events.phase(f"loading {source.name}")
+    unet = load_pipeline(source).unet
+    _, report = obtain(unet, source, spec, events=console.events, overwrite=overwrite)
+    if report.found:
+        console.info(f"Found in the cache, nothing to do (--overwrite makes it again): {report.path}")
+    console.result(_data(report), _text(report))
+
+
+def _data(report: "DecompositionReport") -> dict[str, Any]:
+    from ..methods.atoms import preset_name
+
+    return {
+        **_figures(report.total),
+        "seconds": report.seconds,
+        "path": report.path,
+        "bytes": report.bytes,
+        "found": report.found,
+        "base": report.base,
+        "base_fingerprint": report.base_fingerprint,
+        "preset": preset_name(report.spec),
+        "spec": asdict(report.spec),
+        "groups": [{"group": group.group, **_figures(group)} for group in report.groups],
+    }
+
+
+def _figures(group: "GroupReport") -> dict[str, Any]:
+    return {
+        "layers": group.layers,
+        "rows": group.rows,
+        "relative_error": group.relative_error,
+        "sparsity": group.sparsity,
+    }
+
+
+def _text(report: "DecompositionReport") -> str:
+    rows = [
+        [
+            group.group,
+            f"{group.layers:,}",
+            f"{group.rows:,}",
+            str(report.spec.atoms),
+            f"{group.relative_error:.2%}",
+            f"{group.sparsity:.1%}",
+        ]
+        for group in [*report.groups, report.total]
+    ]
+    overview = table(["group", "layers", "rows", "m", "relative error", "zeros"], rows)
+    verb = "found" if report.found else "made"
+    return f"{overview}\n\n{report.path}: {size(report.bytes)}, {verb} in {duration(report.seconds)}"

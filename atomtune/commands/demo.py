@@ -1,0 +1,53 @@
+"""atomtune demo: the whole way on the miniature, with a page that shows it."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .console import Console, duration, fields, size
+from .shared import OUTPUT, Overwrite
+
+if TYPE_CHECKING:
+    from ..pocket.demo import DemoResult
+
+THING = "Thing"
+
+
+def demo(
+    console: Console,
+    thing: Annotated[
+        str, typer.Option(help="What to learn, as castle, robot, teapot.", rich_help_panel=THING)
+    ] = "castle",
+    instance: Annotated[
+        int,
+        typer.Option(min=0, help="Which one of it; the model saw none of them.", metavar="N", rich_help_panel=THING),
+    ] = 7,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Decides training and pictures.", metavar="N", rich_help_panel=THING)
+    ] = 0,
+    output: Annotated[Path, typer.Option(help="Folder for the page.", metavar="DIR", rich_help_panel=OUTPUT)] = Path(
+        "runs/demo"
+    ),
+    overwrite: Overwrite = False,
+) -> None:
+    """Teach the miniature model a new thing and see it: a few minutes, no download."""
+    from ..pocket.demo import run_demo
+
+    result = run_demo(output, thing=thing, instance=instance, seed=seed, overwrite=overwrite, events=console.events)
+    console.result(asdict(result), _text(result))
+
+
+def _text(result: "DemoResult") -> str:
+    base, ours, truth = result.likeness
+    return fields(
+        {
+            "page": str(result.index),
+            "parameters": f"{result.trainable_parameters:,}",
+            "atoms file": f"{result.atoms_file}, {size(result.atoms_bytes)}",
+            "likeness": f"{ours:.3f} (base model {base:.3f}, fresh drawings of the same thing {truth:.3f})",
+            "times": f"decompose {duration(result.decompose_seconds)}, train {duration(result.train_seconds)}, "
+            f"in all {duration(result.seconds)}",
+        }
+    )

@@ -1,0 +1,32 @@
+"""atomtune inspect FILE: what an atoms or decomposition file holds."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .console import Console, fields, size
+
+
+def inspect(
+    console: Console,
+    file: Annotated[Path, typer.Argument(help="An atoms file or a decomposition file.", show_default=False)],
+) -> None:
+    """Show what an atoms or decomposition file holds, after checking it."""
+    from ..files.describe import describe
+
+    facts = describe(file)
+    shown = {name.replace("_", " "): _text(name, value) for name, value in facts.items()}
+    console.result(facts, fields({name: text for name, text in shown.items() if text}))
+
+
+def _text(name: str, value: Any) -> str:
+    if name == "bytes":
+        return f"{value:,} ({size(value)})"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(key, item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)

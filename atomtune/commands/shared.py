@@ -1,0 +1,90 @@
+"""Options that several verbs take, and what they mean to the floors below."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..methods.atoms import AtomsSpec
+
+MODEL, METHOD, OUTPUT = "Model", "Method", "Output"
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="Base model: a hub id, a diffusers folder, or 'pocket', the miniature in this package. "
+        r"\[default: $ATOMTUNE_MODEL, else CompVis/stable-diffusion-v1-4]",
+        metavar="MODEL",
+        rich_help_panel=MODEL,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help=r"cpu, cuda, cuda:1, mps. \[default: a GPU where there is one]", metavar="DEVICE", rich_help_panel=MODEL
+    ),
+]
+Precision = Annotated[
+    Literal["fp32", "fp16", "bf16"], typer.Option(help="Type that the model computes in.", rich_help_panel=MODEL)
+]
+Preset = Annotated[
+    Literal["c1", "c2", "c3", "c4"],
+    typer.Option(help="The paper's configurations; the options below change one thing each.", rich_help_panel=METHOD),
+]
+Atoms = Annotated[
+    int | None, typer.Option(min=1, help="m, the atoms of each layer.", metavar="M", rich_help_panel=METHOD)
+]
+Tile = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="k_c, the largest side of a tile of linear and 1x1 layers.", metavar="K", rich_help_panel=METHOD
+    ),
+]
+Sparsity = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        help="Lambda of the decomposition, relative to the weights' standard deviation.",
+        metavar="LAMBDA",
+        rich_help_panel=METHOD,
+    ),
+]
+Layers = Annotated[
+    str | None,
+    typer.Option(
+        help="all, conv (k x k convolutions alone), attention, or patterns: 'up_blocks.*,*.attn2.to_k'.",
+        metavar="WHICH",
+        rich_help_panel=METHOD,
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.", rich_help_panel=OUTPUT)]
+
+
+def spec_from(preset: str, **fields: Any) -> "AtomsSpec":
+    """The preset's spec, with the fields that are not None in its place."""
+    from ..methods.atoms import PRESETS
+
+    return replace(PRESETS[preset], **{name: value for name, value in fields.items() if value is not None})
+
+
+def atoms_source(text: str) -> tuple[Path, float]:
+    """Split FILE[:SCALE] into file and scale, 1 without one. A file whose own name ends like that is taken as it is."""
+    file, colon, scale = text.rpartition(":")
+    if not colon or Path(text).exists():
+        return Path(text), 1.0
+    try:
+        return Path(file), float(scale)
+    except ValueError:
+        return Path(text), 1.0
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Read "512" or "768x512" as width and height. Raises UsageError for anything else."""
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() for side in sides):
+        raise UsageError(f"{text!r} is no image size", "as in --size 512 or --size 768x512 (width x height)")
+    return int(sides[0]), int(sides[-1])

@@ -1,0 +1,71 @@
+"""Weights seen as rows: one row per k×k filter, or one row per p×q tile of a linear map (paper, section 3)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+def largest_divisor(n: int, limit: int) -> int:
+    """The largest divisor of `n` that is at most `limit`; 1 where `n` is prime and larger."""
+    return max(d for d in range(1, min(n, limit) + 1) if n % d == 0)
+
+
+@dataclass(frozen=True)
+class RowLayout:
+    """How the weight of one layer is cut into `count` rows of `length` numbers.
+
+    A convolution with more than one tap, (c_out, c_in/groups, k_h, k_w), gives one row per filter. A linear layer or a
+    1×1 convolution, (c_out, c_in[, 1, 1]), gives one row per tile of `tile` = (p, q) entries, which makes
+    W = Σᵢ Aᵢ ⊗ Bᵢ with the atoms as the Bᵢ.
+    """
+
+    shape: tuple[int, ...]
+    tile: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, shape: Sequence[int], tile_limit: int) -> "RowLayout":
+        """Choose the layout for a weight of this shape; tile sides are the largest divisors up to `tile_limit`.
+
+        Raises ValueError for a weight with fewer than two dimensions or an empty one.
+        """
+        shape = tuple(shape)
+        if len(shape) < 2 or 0 in shape:
+            raise ValueError(f"a weight of shape {shape} has no filters and no tiles")
+        if math.prod(shape[2:]) > 1:
+            return cls(shape, None)
+        return cls(shape, (largest_divisor(shape[0], tile_limit), largest_divisor(shape[1], tile_limit)))
+
+    @property
+    def is_filter(self) -> bool:
+        """True where a row is a spatial filter, False where it is a tile."""
+        return self.tile is None
+
+    @property
+    def length(self) -> int:
+        """Numbers in a row: k_h·k_w for filters, p·q for tiles."""
+        return math.prod(self.shape[2:]) if self.tile is None else self.tile[0] * self.tile[1]
+
+    @property
+    def count(self) -> int:
+        """Number of rows N."""
+        return math.prod(self.shape) // self.length
+
+    def to_rows(self, weight: Tensor) -> Tensor:
+        """(weight shape) → (N, r)."""
+        if tuple(weight.shape) != self.shape:
+            raise ValueError(f"expected a weight of shape {self.shape}, got {tuple(weight.shape)}")
+        if self.tile is None:
+            return weight.reshape(self.count, self.length)
+        p, q = self.tile
+        tiles = weight.reshape(self.shape[0] // p, p, self.shape[1] // q, q)
+        return tiles.transpose(1, 2).reshape(self.count, self.length)
+
+    def to_weight(self, rows: Tensor) -> Tensor:
+        """(N, r) → (weight shape)."""
+        if self.tile is None:
+            return rows.reshape(self.shape)
+        p, q = self.tile
+        tiles = rows.reshape(self.shape[0] // p, self.shape[1] // q, p, q)
+        return tiles.transpose(1, 2).reshape(self.shape)

@@ -1,0 +1,1 @@
+"""Stable Diffusion pipelines: load, decompose, train, sample (floor 2)."""

@@ -1,0 +1,53 @@
+"""Contact sheets: pictures in rows and columns with their captions."""
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+_GAP = 8
+_CAPTION = 20
+
+
+def contact_sheet(
+    rows: Sequence[Sequence[Image.Image]],
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    least: int = 192,
+) -> Image.Image:
+    """Pictures in rows, labelled; small ones enlarged to at least `least` pixels wide so that labels fit. RGB."""
+    width, height = rows[0][0].size
+    factor = max(1, -(-least // width))
+    width, height = width * factor, height * factor
+    columns = max(len(row) for row in rows)
+    above = _CAPTION if column_labels else 0
+    over_row = _CAPTION if row_labels else 0
+    sheet = Image.new(
+        "RGB",
+        (_GAP + columns * (width + _GAP), _GAP + above + len(rows) * (height + over_row + _GAP)),
+        (255, 255, 255),
+    )
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for column, label in enumerate(column_labels):
+        _write(draw, font, (_GAP + column * (width + _GAP), _GAP), label, width)
+    for number, row in enumerate(rows):
+        y = _GAP + above + number * (height + over_row + _GAP)
+        if row_labels:
+            _write(draw, font, (_GAP, y), row_labels[number], columns * (width + _GAP) - _GAP)
+        for column, picture in enumerate(row):
+            large = picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+            sheet.paste(large, (_GAP + column * (width + _GAP), y + over_row))
+    return sheet
+
+
+def _write(
+    draw: ImageDraw.ImageDraw,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    at: tuple[int, int],
+    text: str,
+    width: int,
+) -> None:
+    while text and draw.textlength(text, font=font) > width:
+        text = text[:-2].rstrip() + "…"
+        if len(text) <= 2:
+            break
+    draw.text(at, text, fill=(40, 40, 40), font=font)

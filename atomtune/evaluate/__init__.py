@@ -1,0 +1,1 @@
+"""Scores of pictures, and the encoders they rest on."""

@@ -1,0 +1,45 @@
+"""Self-contained HTML pages: templates filled in, pictures inside, no request ever leaves them."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from PIL import Image
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render_page(template: str, **values: Any) -> str:
+    """Fill a template of `evaluate/templates`; values are escaped, a missing one is an error."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["data_uri"] = data_uri
+    environment.filters["bytes"] = human_bytes
+    return environment.get_template(template).render(**values)
+
+
+def data_uri(picture: Image.Image, least: int = 256) -> str:
+    """A picture as a PNG in a data: address; small ones are enlarged to `least` pixels, as viewers would blur them."""
+    factor = max(1, -(-least // picture.width))
+    if factor > 1:
+        picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def human_bytes(size: int) -> str:
+    """1536 → "1.5 kB", in powers of 1000."""
+    value = float(size)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.2f} GB"

@@ -1,0 +1,98 @@
+"""The atoms file: one concept in kilobytes. With the base model alone it gives the tuned model back.
+
+safetensors; tensors are what the method's `export` gives (for atoms: "LAYER.atoms" and "LAYER.delta_…", float16).
+Metadata, all strings: see `AtomsInfo`, plus the checksum of the tensors and the `modelspec.*` and `ss_*` keys by which
+other tools show a title, an architecture and a trigger phrase.
+"""
+
+import datetime
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from .. import __version__
+from ..errors import AtomtuneError
+from . import store
+
+KIND = "atoms"
+
+
+@dataclass(frozen=True)
+class AtomsInfo:
+    """What an atoms file says of itself.
+
+    Attributes:
+        method, preset, spec: how it was tuned; `spec` is the method's own, as JSON.
+        base, base_fingerprint, architecture: the model it was trained on; architecture as in modelspec.
+        concept, class_noun, token: what `<concept>` stands for in prompts.
+        prompts: the captions it was trained with, each once.
+        steps: optimiser steps taken.
+        parameters: trained parameters.
+        training: the other options of the run, as JSON.
+    """
+
+    method: str
+    preset: str
+    spec: dict[str, Any]
+    base: str
+    base_fingerprint: str
+    architecture: str
+    concept: str
+    class_noun: str
+    token: str
+    prompts: list[str]
+    steps: int
+    parameters: int
+    training: dict[str, Any]
+    created: str = ""
+    tool_version: str = __version__
+
+    @property
+    def trigger(self) -> str:
+        """The words that call the concept in a prompt, as "sks castle"."""
+        return f"{self.token} {self.class_noun}".strip()
+
+
+def save_atoms(path: Path, info: AtomsInfo, tensors: Mapping[str, Tensor]) -> str:
+    """Write an atoms file; returns the checksum of its tensors."""
+    created = info.created or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    values = {field.name: getattr(info, field.name) for field in fields(info)} | {"created": created}
+    metadata = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+    metadata |= {
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.architecture": f"{info.architecture}/atoms",
+        "modelspec.implementation": "diffusers",
+        "modelspec.title": info.concept,
+        "modelspec.date": created,
+        "modelspec.trigger_phrase": info.trigger,
+        "ss_base_model_version": {"stable-diffusion-v1": "sd_v1"}.get(info.architecture, info.architecture),
+    }
+    return store.save(path, KIND, tensors, metadata)
+
+
+def load_atoms(path: Path) -> tuple[dict[str, Tensor], AtomsInfo, str]:
+    """Tensors, description and checksum of an atoms file.
+
+    Raises AtomtuneError where it is missing, damaged, altered, foreign or not finite.
+    """
+    tensors, header = store.load(path, KIND)
+    return tensors, info_from(path, header), header["sha256"]
+
+
+def info_from(path: Path, header: Mapping[str, str]) -> AtomsInfo:
+    """The description in a header read by `store.read_header`."""
+    values: dict[str, Any] = {}
+    try:
+        for field in fields(AtomsInfo):
+            text = header[field.name]
+            values[field.name] = text if field.type is str else json.loads(text)
+            expected = {"spec": dict, "training": dict, "prompts": list, "steps": int, "parameters": int}
+            if not isinstance(values[field.name], expected.get(field.name, str)):
+                raise ValueError(f"{field.name} is not of the right type")
+    except (KeyError, ValueError) as problem:
+        raise AtomtuneError(f"the metadata of {path} is incomplete ({problem})", "fetch or train it again") from None
+    return AtomsInfo(**values)

@@ -1,0 +1,38 @@
+"""What a file of ours holds, in words and figures, without a model."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..errors import AtomtuneError
+from ..methods.atoms import Atoms, preset_name
+from . import atoms_file, decomposition_file, store
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Facts of an atoms or decomposition file, checked as for use. Stable keys: kind, preset, base, parameters, ….
+
+    Raises AtomtuneError where the file is missing, damaged, altered or foreign.
+    """
+    header = store.read_header(path)
+    kind = header["format"].removeprefix("atomtune.")
+    common = {"kind": kind, "path": str(path), "bytes": path.stat().st_size, "sha256": header.get("sha256", "")}
+    if kind == atoms_file.KIND:
+        tensors, info, _ = atoms_file.load_atoms(path)
+        layers = {name.rsplit(".", 1)[0] for name in tensors}
+        return {**common, **asdict(info), "trigger": info.trigger, "layers": len(layers)}
+    if kind == decomposition_file.KIND:
+        decomposition, header = decomposition_file.load_decomposition(path)
+        spec = Atoms().spec_from(decomposition_file.spec_of(path, header))
+        return {
+            **common,
+            "preset": preset_name(spec),
+            "spec": spec.to_dict(),
+            "base": header["base"],
+            "base_fingerprint": header["base_fingerprint"],
+            "parameters": sum(part.atoms.numel() for part in decomposition.values()),
+            "coefficients": sum(part.coefficients.numel() for part in decomposition.values()),
+            "layers": len(decomposition),
+            "tool_version": header.get("tool_version", ""),
+        }
+    raise AtomtuneError(f"{path} is a {kind}, which is for atomtune train --resume", "inspect shows atoms files")

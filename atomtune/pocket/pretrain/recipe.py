@@ -1,0 +1,55 @@
+"""The numbers of the recipe: sizes, steps, rates. One place, so that the model card can state them."""
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what the trained weights will be."""
+
+    seed: int = 0
+    pictures: int = 48_000
+    picture_size: int = 64
+
+    autoencoder_channels: tuple[int, ...] = (32, 64, 96)
+    autoencoder_steps: int = 2_600
+    autoencoder_batch: int = 8
+    autoencoder_rate: float = 1.5e-3
+    gradient_weight: float = 1.0
+    coarse_weight: float = 0.5
+    kl_weight: float = 1e-4
+
+    text_width: int = 96
+    text_layers: int = 3
+    text_heads: int = 3
+    unet_channels: tuple[int, ...] = (64, 96, 160)
+    unet_heads: int = 4
+    denoiser_steps: int = 5_000
+    denoiser_batch: int = 32
+    denoiser_rate: float = 1e-3
+    average_decay: float = 0.999
+    dropped_prompts: float = 0.10
+    unsaid_scenes: float = 0.12
+    said_colors: float = 0.30
+    rare_words: float = 0.15
+
+    grader_steps: int = 2_000
+    grader_batch: int = 96
+    grader_rate: float = 1e-3
+
+    def as_dict(self) -> dict[str, object]:
+        """The numbers by name, as JSON can hold them."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+def trial() -> Recipe:
+    """A few steps of everything, to check that the recipe runs."""
+    return Recipe(
+        pictures=600,
+        autoencoder_steps=4,
+        denoiser_steps=4,
+        grader_steps=4,
+        autoencoder_batch=2,
+        denoiser_batch=2,
+        grader_batch=8,
+    )

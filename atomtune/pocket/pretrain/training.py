@@ -1,0 +1,177 @@
+"""What every training stage shares: device, precision, the loop with its checkpoints, and averaged weights."""
+
+import contextlib
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .muon import Muon
+
+log = logging.getLogger(__name__)
+
+MATRIX_RATE = 0.02
+"""Peak learning rate of weight matrices, in units of their update's singular values."""
+
+LogLine = dict[str, float]
+
+
+def training_device() -> torch.device:
+    """The GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def reduced_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Autocast to bfloat16 where the device is fast at it, else nothing."""
+    if device.type == "cuda" or torch.cpu._is_avx512_bf16_supported():
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def generator(seed: int, step: int) -> torch.Generator:
+    """The random numbers of one step, which depend on nothing that happened before it."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+
+
+class Trainer:
+    """Muon and AdamW with warm-up, cosine decay, averaged weights; checkpoints and resumes by itself.
+
+    `modules` are trained together under names that the checkpoint keeps.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        modules: Mapping[str, nn.Module],
+        steps: int,
+        rate: float,
+        decay: float,
+        save_every: int = 500,
+    ) -> None:
+        self.path, self.modules, self.steps, self.decay = path, dict(modules), steps, decay
+        self.save_every = save_every
+        self.step = 0
+        self.parameters = {
+            f"{name}/{key}": parameter
+            for name, module in self.modules.items()
+            for key, parameter in module.named_parameters()
+        }
+        self.averages = {key: parameter.detach().clone() for key, parameter in self.parameters.items()}
+        matrices = [parameter for key, parameter in self.parameters.items() if is_matrix(key, parameter)]
+        others = [parameter for key, parameter in self.parameters.items() if not is_matrix(key, parameter)]
+        self.optimizers: dict[torch.optim.Optimizer, float] = {
+            Muon(matrices, lr=MATRIX_RATE): MATRIX_RATE,
+            torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True): rate,
+        }
+        if path.exists():
+            self._restore()
+
+    def run(self, loss_at: Callable[[int], tuple[Tensor, LogLine]]) -> None:
+        """Train until `steps`; `loss_at(step)` must take its randomness from the step's number alone."""
+        started, first, sums = time.monotonic(), self.step, dict[str, float]()
+        while self.step < self.steps:
+            for optimizer, rate in self.optimizers.items():
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * self._progress()
+            loss, line = loss_at(self.step)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
+            for optimizer in self.optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+            self.step += 1
+            self._average()
+            for key, value in line.items():
+                sums[key] = sums.get(key, 0.0) + value / 50
+            if self.step % 50 == 0:
+                pace = (time.monotonic() - started) / (self.step - first)
+                figures = " ".join(f"{key} {value:.4f}" for key, value in sums.items())
+                left = (self.steps - self.step) * pace / 60
+                log.info(
+                    "%s %d/%d %s %.3f s/step %.1f min left", self.path.stem, self.step, self.steps, figures, pace, left
+                )
+                if not all(math.isfinite(value) for value in sums.values()):
+                    raise FloatingPointError(f"{self.path.stem}: the loss is not finite at step {self.step}")
+                sums = {}
+            if self.step % self.save_every == 0 or self.step == self.steps:
+                self._save()
+
+    def use_averages(self) -> None:
+        """Put the averaged weights into the modules (training is over)."""
+        with torch.no_grad():
+            for key, parameter in self.parameters.items():
+                parameter.copy_(self.averages[key])
+
+    def _progress(self) -> float:
+        """The learning rate's factor at this step."""
+        warm = min(1.0, (self.step + 1) / min(200, max(1, self.steps // 10)))
+        return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.step / self.steps)))
+
+    def _average(self) -> None:
+        decay = min(self.decay, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(
+            list(self.averages.values()), [parameter.detach() for parameter in self.parameters.values()], 1 - decay
+        )
+
+    def _save(self) -> None:
+        tensors = {f"weights/{key}": parameter.detach() for key, parameter in self.parameters.items()}
+        tensors |= {f"averages/{key}": average for key, average in self.averages.items()}
+        for name, module in self.modules.items():
+            tensors |= {f"buffers/{name}/{key}": buffer for key, buffer in module.named_buffers()}
+        for key, parameter in self.parameters.items():
+            for optimizer in self.optimizers:
+                state = optimizer.state.get(parameter, {})
+                tensors |= {f"optimizer/{part}/{key}": value for part, value in state.items()}
+        save_tensors(self.path, tensors, {"step": str(self.step)})
+
+    def _restore(self) -> None:
+        with safe_open(self.path, "pt") as file:
+            self.step = int(file.metadata()["step"])
+            keys = set(file.keys())
+            with torch.no_grad():
+                for key, parameter in self.parameters.items():
+                    parameter.copy_(file.get_tensor(f"weights/{key}"))
+                    self.averages[key].copy_(file.get_tensor(f"averages/{key}"))
+                    muon, adam = self.optimizers
+                    optimizer = muon if is_matrix(key, parameter) else adam
+                    for part in ("momentum", "step", "exp_avg", "exp_avg_sq"):
+                        if f"optimizer/{part}/{key}" in keys:
+                            value = file.get_tensor(f"optimizer/{part}/{key}")
+                            optimizer.state[parameter][part] = value.to(parameter.device)
+                for name, module in self.modules.items():
+                    for key, buffer in module.named_buffers():
+                        if f"buffers/{name}/{key}" in keys:
+                            buffer.copy_(file.get_tensor(f"buffers/{name}/{key}"))
+        log.info("%s: resumed at step %d", self.path.stem, self.step)
+
+
+def is_matrix(key: str, parameter: Tensor) -> bool:
+    """Whether Muon trains it: inner weights yes; first and last layers, embeddings, biases and gains no."""
+    outer = ("embed", "conv_in", "conv_out", "quant_conv", "visual.conv1", "projection")
+    return parameter.ndim >= 2 and not any(part in key for part in outer)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, partial, metadata)
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def save_json(path: Path, content: object) -> None:
+    """Write a JSON file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(partial, path)

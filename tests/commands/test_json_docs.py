@@ -1,0 +1,26 @@
+"""docs/json.md names every key that the verbs print."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from atomtune.diffusion.train import TrainResult
+from atomtune.files.atoms_file import AtomsInfo
+from atomtune.pocket.demo import DemoResult
+
+TEXT = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
+
+
+def documented(verb: str) -> set[str]:
+    """Everything in code quotes in the section of a verb."""
+    section = re.search(rf"## `atomtune {verb}`\n(.*?)(?=\n## |\Z)", TEXT, re.DOTALL)
+    assert section is not None
+    return set(re.findall(r"`([^`]+)`", section[1]))
+
+
+def test_every_key_is_documented() -> None:
+    assert {field.name for field in fields(TrainResult)} <= documented("train")
+    assert {field.name for field in fields(DemoResult)} <= documented("demo")
+    assert {field.name for field in fields(AtomsInfo)} | {"kind", "trigger", "sha256"} <= documented("inspect")
+    assert {"layers", "rows", "relative_error", "seconds", "path", "found"} <= documented("decompose")
+    assert {"images", "seed", "grid", "output"} <= documented("sample")

@@ -1,0 +1,284 @@
+"""The verbs on a random pipeline: what they write and print. Others rely on the keys of `--json`."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import atomtune
+from atomtune.errors import UsageError
+
+Cli = Callable[..., Any]
+SMALL = ["--preset", "c1", "--steps", "2", "--batch-size", "2"]
+
+
+@pytest.fixture
+def castle(cli: Cli) -> Path:
+    """Five pictures in concepts/castle of the working folder."""
+    folder = Path("concepts/castle")
+    folder.mkdir(parents=True)
+    for number in range(5):
+        Image.new("RGB", (40, 36), (50 * number, 90, 200 - 30 * number)).save(folder / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def trained(cli: Cli, castle: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The atoms file of a run of two steps, with the base model in the environment."""
+    monkeypatch.setenv("ATOMTUNE_MODEL", str(tiny_model))
+    answer = cli("train", "--concept", "castle", *SMALL)
+    assert answer.code == 0, answer.err
+    return Path("runs/castle/atoms.safetensors")
+
+
+def parsed(answer: Any) -> dict[str, Any]:
+    assert answer.code == 0, answer.err
+    return json.loads(answer.out)
+
+
+def test_decompose_makes_once_and_finds_after_that(cli: Cli, tiny_model: Path) -> None:
+    first = parsed(cli("decompose", "--model", tiny_model, "--json"))
+    assert set(first) == {
+        "layers",
+        "rows",
+        "relative_error",
+        "sparsity",
+        "seconds",
+        "path",
+        "bytes",
+        "found",
+        "base",
+        "base_fingerprint",
+        "preset",
+        "spec",
+        "groups",
+    }
+    assert first["found"] is False
+    assert first["preset"] == "c2"
+    assert Path(first["path"]).stat().st_size == first["bytes"]
+    assert sum(group["rows"] for group in first["groups"]) == first["rows"]
+    second = cli("decompose", "--model", tiny_model)
+    assert "Found in the cache" in second.err
+    assert str(first["path"]) in second.out
+    assert second.out.splitlines()[0].split()[:3] == ["group", "layers", "rows"]
+    again = parsed(cli("decompose", "--model", tiny_model, "--json", "--overwrite"))
+    assert again["found"] is False
+    assert again["relative_error"] == first["relative_error"]
+
+
+def test_decompose_tells_specs_apart(cli: Cli, tiny_model: Path) -> None:
+    specs = [(), ("--preset", "c1"), ("--atoms", "5"), ("--tile", "8"), ("--sparsity", "0.2"), ("--layers", "conv")]
+    answers = [parsed(cli("decompose", "--model", tiny_model, "--json", *spec)) for spec in specs]
+    assert len({answer["path"] for answer in answers}) == len(specs)
+    assert [answer["preset"] for answer in answers] == ["c2", "c1", "custom", "custom", "custom", "custom"]
+
+
+def test_train_writes_the_run_and_says_so(cli: Cli, castle: Path, tiny_model: Path) -> None:
+    result = parsed(cli("train", "--concept", "castle", "--model", tiny_model, "--json", *SMALL))
+    assert set(result) >= {"trainable_parameters", "steps", "seconds", "final_loss", "atoms_file", "atoms_bytes"}
+    assert result["steps"] == 2
+    assert result["atoms_file"] == "runs/castle/atoms.safetensors"
+    assert Path(result["atoms_file"]).stat().st_size == result["atoms_bytes"]
+    assert {path.name for path in Path("runs/castle").iterdir()} >= {"run.json", "log.jsonl", "loss.svg"}
+
+
+def test_train_talks_on_stderr_and_suggests_the_next_command(cli: Cli, castle: Path, tiny_model: Path) -> None:
+    answer = cli("train", "--concept", "castle", "--model", tiny_model, *SMALL)
+    assert answer.code == 0
+    assert answer.out.splitlines()[0].split() == ["atoms", "file", "runs/castle/atoms.safetensors"]
+    assert "Training 2/2 steps  loss" in answer.err
+    assert answer.err.splitlines()[-1].startswith("Try: atomtune sample --concept castle")
+
+
+def test_the_libraries_add_no_noise(cli: Cli, castle: Path, tiny_model: Path) -> None:
+    # a process of its own: the libraries read their settings when they are imported
+    launcher = Path(atomtune.__file__).parents[1] / "cli.py"
+    command = [sys.executable, launcher, "train", "--concept", "castle", "--model", tiny_model, *SMALL]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    ours = ("Loading ", "Encoding ", "Decomposing ", "Training ", "Try: ")
+    assert all(line.startswith(ours) for line in done.stderr.splitlines()), done.stderr
+    done = subprocess.run([*command, "--overwrite", "-q", "--json"], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert json.loads(done.stdout)["steps"] == 2
+
+
+def test_train_does_not_overwrite_unasked(cli: Cli, trained: Path) -> None:
+    before = trained.read_bytes()
+    answer = cli("train", "--concept", "castle", *SMALL)
+    assert answer.code == 2
+    assert "--overwrite" in answer.err
+    assert trained.read_bytes() == before
+
+
+def test_train_resumes_without_repeating_options(cli: Cli, trained: Path) -> None:
+    result = parsed(cli("train", "--concept", "castle", "--resume", "--steps", "4", "--json"))
+    assert (result["resumed_from"], result["steps"]) == (2, 4)
+    differing = cli("train", "--concept", "castle", "--resume", "--lr", "0.5", "--preset", "c2")
+    assert differing.code == 2
+    assert "lr was 0.001, now 0.5" in differing.err
+    assert "spec was" in differing.err
+
+
+def test_train_reads_a_config(cli: Cli, castle: Path, tiny_model: Path) -> None:
+    Path("run.toml").write_text(f'model = "{tiny_model}"\nsteps = 1\npreset = "c1"\n', encoding="utf-8")
+    result = parsed(cli("train", "--concept", "castle", "--config", "run.toml", "--json", "--batch-size", "1"))
+    assert result["steps"] == 1
+
+
+@pytest.mark.parametrize(("preset", "count"), [("c1", 24_888), ("c2", 534_132), ("c3", 2_046_024)])
+def test_dry_run_counts_the_papers_presets_without_weights(cli: Cli, preset: str, count: int) -> None:
+    plan = parsed(cli("train", "--concept", "castle", "--preset", preset, "--dry-run", "--json"))
+    assert plan["trainable_parameters"] == plan["parameters"] == count
+    assert (plan["conv"], plan["conv_1x1"], plan["linear"]) == (52, 46, 184)
+    assert sum(group["parameters"] for group in plan["groups"]) == count
+    assert plan["base"] == "CompVis/stable-diffusion-v1-4"
+    assert not Path("runs").exists()
+
+
+def test_dry_run_shows_a_table_by_group(cli: Cli) -> None:
+    lines = cli("train", "--concept", "castle", "--dry-run").out.splitlines()
+    assert lines[0] == "c2 on CompVis/stable-diffusion-v1-4 would train 534,132 parameters"
+    assert lines[2].split() == ["group", "layers", "conv", "conv", "1x1", "linear", "rows", "parameters"]
+    assert lines[-1].split()[:2] == ["total", "282"]
+    assert any(line.startswith("mid_block") for line in lines)
+
+
+def test_a_missing_concept_folder_is_named(cli: Cli, tiny_model: Path) -> None:
+    answer = cli("train", "--concept", "castle", "--model", tiny_model)
+    assert answer.code == 1
+    assert "concepts/castle" in answer.err
+
+
+def test_a_model_that_is_not_there_is_explained(cli: Cli, castle: Path) -> None:
+    answer = cli("train", "--concept", "castle", "--model", "nobody/nothing")
+    assert answer.code == 1
+    assert len(answer.err.splitlines()[-2:]) == 2
+    assert "nobody/nothing" in answer.err
+    assert "--model pocket" in answer.err
+
+
+def test_sample_draws_and_prints_paths(cli: Cli, trained: Path) -> None:
+    draw = ["sample", "--concept", "castle", "--prompt", "a <castle> in the snow", "--steps", "2", "--num", "2"]
+    answer = cli(*draw, "--seed", "7", "--base", "--grid")
+    assert answer.code == 0, answer.err
+    paths = [Path(line) for line in answer.out.splitlines()]
+    assert len(paths) == 5
+    assert all(path.parent == Path("runs/castle/samples") and path.is_file() for path in paths)
+
+
+def test_sample_answers_in_json(cli: Cli, trained: Path) -> None:
+    Path("prompts.txt").write_text("a {} on the beach\n\n# a comment\na red {}\n", encoding="utf-8")
+    arguments = [
+        "--atoms",
+        f"{trained}:0.5",
+        "--prompts",
+        "prompts.txt",
+        "--steps",
+        "2",
+        "--output",
+        "out",
+        "--seed",
+        3,
+    ]
+    result = parsed(cli("sample", *arguments, "--json", "--num", "2", "--size", "48x32", "--scheduler", "euler"))
+    assert set(result) == {"images", "seed", "grid", "output"}
+    assert result["seed"] == 3
+    assert result["grid"] is None
+    assert [(item["prompt"], item["seed"], item["base"]) for item in result["images"]] == [
+        ("a sks castle on the beach", 3, False),
+        ("a sks castle on the beach", 4, False),
+        ("a red sks castle", 3, False),
+        ("a red sks castle", 4, False),
+    ]
+    for item in result["images"]:
+        with Image.open(item["path"]) as image:
+            assert image.size == (48, 32)
+
+
+def test_sample_without_atoms_draws_the_base_model(cli: Cli, tiny_model: Path) -> None:
+    result = parsed(cli("sample", "--model", tiny_model, "--prompt", "a castle", "--steps", "2", "--json"))
+    assert result["output"] == "runs/samples"
+
+
+def test_scale_multiplies_every_strength(cli: Cli, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def draw(options: Any, *_rest: Any) -> Any:
+        seen.append([scale for _, scale in options.atoms])
+        raise UsageError("enough")
+
+    monkeypatch.setattr("atomtune.diffusion.sample.sample", draw)
+    cli("sample", "--concept", "castle", "--atoms", f"{trained}:0.5", "--scale", "2", "--prompt", "x")
+    assert seen == [[2.0, 1.0]]
+
+
+def test_inspect_describes_atoms_and_decompositions(cli: Cli, trained: Path, tiny_model: Path) -> None:
+    atoms = parsed(cli("inspect", trained, "--json"))
+    assert atoms["kind"] == "atoms"
+    assert (atoms["preset"], atoms["base"], atoms["trigger"]) == ("c1", str(tiny_model), "sks castle")
+    assert atoms["parameters"] > 0
+    path = parsed(cli("decompose", "--preset", "c1", "--json"))["path"]
+    decomposition = parsed(cli("inspect", path, "--json"))
+    assert (decomposition["kind"], decomposition["preset"]) == ("decomposition", "c1")
+    assert decomposition["base"] == str(tiny_model)
+    shown = cli("inspect", trained)
+    assert "sks castle" in shown.out
+    assert shown.err == ""
+
+
+@pytest.mark.parametrize("harm", ["truncate", "alter", "foreign"])
+def test_inspect_refuses_a_harmed_file(cli: Cli, trained: Path, harm: str) -> None:
+    content = trained.read_bytes()
+    changed = {"truncate": content[:-10], "alter": content[:-1] + bytes([content[-1] ^ 1]), "foreign": b"x" * 100}
+    trained.write_bytes(changed[harm])
+    answer = cli("inspect", trained)
+    assert answer.code == 1
+    assert answer.out == ""
+    error, hint = answer.err.splitlines()
+    assert error.startswith(f"Error: {trained}")
+    assert hint.startswith("Hint: ")
+
+
+def test_the_defaults_of_the_options_are_those_of_the_floor_below() -> None:
+    import inspect
+    from typing import get_args
+
+    from atomtune.commands.sample import sample
+    from atomtune.commands.train import train
+    from atomtune.diffusion.concept import DEFAULT_TOKEN
+    from atomtune.diffusion.generate import SCHEDULERS, Settings
+    from atomtune.diffusion.options import PRECISIONS, TrainOptions
+    from atomtune.diffusion.sample import SampleOptions
+
+    def same(function: Any, *structures: Any) -> set[str]:
+        parameters = inspect.signature(function, eval_str=True).parameters
+        compared = {
+            field.name: (parameters[field.name].default, field.default)
+            for structure in structures
+            for field in fields(structure)
+            if field.name in parameters and field.name != "concept" and parameters[field.name].default is not None
+        }
+        assert all(mine == theirs for mine, theirs in compared.values()), compared
+        return set(compared)
+
+    of_train = same(train, TrainOptions)
+    assert of_train >= {"prompt", "steps", "batch_size", "lr", "weight_decay", "seed", "precision", "checkpoint_every"}
+    assert same(sample, SampleOptions, Settings) >= {
+        "num",
+        "seed",
+        "steps",
+        "guidance_scale",
+        "batch_size",
+        "precision",
+    }
+    assert inspect.signature(train).parameters["token"].default == DEFAULT_TOKEN
+    choices = str(inspect.signature(sample, eval_str=True).parameters["scheduler"].annotation)
+    assert all(repr(name) in choices for name in SCHEDULERS)
+    precision = get_args(get_args(inspect.signature(train, eval_str=True).parameters["precision"].annotation)[0])
+    assert precision == PRECISIONS

@@ -1,0 +1,119 @@
+"""Finding and loading base models, and what is said when that fails."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from atomtune.diffusion.decomposition import obtain
+from atomtune.diffusion.events import Events
+from atomtune.diffusion.models import DEFAULT_MODEL, load_pipeline, native_resolution, resolve, unet_on_meta
+from atomtune.errors import AtomtuneError
+from atomtune.methods.atoms import AtomsSpec
+
+
+def test_names_resolve(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
+    assert resolve().name == DEFAULT_MODEL
+    assert resolve("pocket").is_local
+    monkeypatch.setenv("ATOMTUNE_MODEL", str(tiny_model))
+    assert resolve().location == str(tiny_model)
+    assert resolve("pocket").name == "pocket"
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/model", "nowhere", "a/b/c"])
+def test_missing_folders_are_said_to_be_missing(name: str) -> None:
+    with pytest.raises(AtomtuneError, match="there is no model folder") as problem:
+        resolve(name)
+    assert "--model pocket" in (problem.value.hint or "")
+
+
+def test_a_folder_that_is_no_pipeline(tmp_path: Path) -> None:
+    with pytest.raises(AtomtuneError, match=r"model_index\.json"):
+        resolve(str(tmp_path))
+
+
+def test_a_hub_that_cannot_be_reached() -> None:
+    with pytest.raises(AtomtuneError, match="cannot load someone/model: not in the cache .* HF_HUB_OFFLINE") as problem:
+        load_pipeline(resolve("someone/model"))
+    assert "--model pocket" in (problem.value.hint or "")
+
+
+def test_a_damaged_folder_names_the_trouble(tiny_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(AtomtuneError, match="cannot load the model in"):
+        load_pipeline(resolve(str(folder)))
+
+
+def test_other_pipelines_are_refused(tiny_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": "StableDiffusionXLPipeline"}))
+    with pytest.raises(AtomtuneError, match="StableDiffusionXLPipeline, which is not supported"):
+        load_pipeline(resolve(str(folder)))
+
+
+def test_weights_in_float16_load_as_float32(tiny_model: Path, tmp_path: Path) -> None:
+    load_pipeline(resolve(str(tiny_model))).to(dtype=torch.float16).save_pretrained(tmp_path / "half")
+    pipeline = load_pipeline(resolve(str(tmp_path / "half")))
+    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        assert {parameter.dtype for parameter in part.parameters()} == {torch.float32}
+        assert not any(parameter.requires_grad for parameter in part.parameters())
+
+
+def test_the_default_model_is_described_without_network() -> None:
+    source = resolve()
+    unet = unet_on_meta(source)
+    assert sum(parameter.numel() for parameter in unet.parameters()) == 859_520_964
+    assert {parameter.device.type for parameter in unet.parameters()} == {"meta"}
+    assert native_resolution(source) == 512
+
+
+def test_resolution_of_a_folder(tiny_model: Path) -> None:
+    assert native_resolution(resolve(str(tiny_model))) == 32
+
+
+def test_a_decomposition_is_made_once(tiny_model: Path) -> None:
+    source, spec = resolve(str(tiny_model)), AtomsSpec(tile=4)
+    unet = load_pipeline(source).unet
+    made, first = obtain(unet, source, spec)
+    found, second = obtain(unet, source, spec)
+    assert (first.found, second.found) == (False, True)
+    assert first.path == second.path
+    assert first.total == second.total
+    assert sum(group.layers for group in first.groups) == first.total.layers == len(made)
+    for name, part in made.items():
+        assert torch.equal(part.atoms, found[name].atoms)
+        assert torch.equal(part.coefficients, found[name].coefficients)
+    _, other = obtain(unet, source, AtomsSpec(tile=8))
+    assert other.path != first.path
+
+
+def test_a_damaged_cache_is_reported_and_made_again(tiny_model: Path) -> None:
+    source, spec = resolve(str(tiny_model)), AtomsSpec(tile=4, layers="conv")
+    unet = load_pipeline(source).unet
+    made, report = obtain(unet, source, spec)
+    report.path.write_bytes(report.path.read_bytes()[:-10])
+    warnings: list[str] = []
+
+    class Heard(Events):
+        def warn(self, text: str) -> None:
+            warnings.append(text)
+
+    again, second = obtain(unet, source, spec, events=Heard())
+    assert not second.found
+    assert "making it again" in warnings[0]
+    assert all(torch.equal(part.coefficients, again[name].coefficients) for name, part in made.items())
+
+
+def test_the_reported_error_is_that_of_the_weights(tiny_model: Path) -> None:
+    source, spec = resolve(str(tiny_model)), AtomsSpec(tile=4)
+    unet = load_pipeline(source).unet
+    made, report = obtain(unet, source, spec)
+    weights = {name: unet.get_submodule(name).weight.double() for name in made}
+    residual = sum(float((weights[n] - part.reconstruct().double()).square().sum()) for n, part in made.items())
+    energy = sum(float(weight.square().sum()) for weight in weights.values())
+    assert report.total.relative_error == pytest.approx((residual / energy) ** 0.5, rel=1e-4)

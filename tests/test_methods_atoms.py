@@ -1,0 +1,318 @@
+"""The atoms method: what it counts, which layers it takes, and that an atoms file's tensors give the change back."""
+
+import json
+import math
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+import atomtune
+from atomtune.core.deltas import AtomDelta, OvercompleteDelta, WeightDelta
+from atomtune.errors import AtomtuneError, UsageError
+from atomtune.methods import METHODS
+from atomtune.methods.atoms import PRESETS, Atoms, AtomsSpec, decompose_model, preset_name
+from atomtune.methods.base import group_of, select_layers
+
+METHOD = Atoms()
+CONFIG = Path(atomtune.__file__).parent / "diffusion/configs/sd-v1-4/unet/config.json"
+
+
+@pytest.fixture(scope="module")
+def unet() -> nn.Module:
+    """The UNet of SD v1.4 without its numbers."""
+    with torch.device("meta"):
+        return UNet2DConditionModel.from_config(json.loads(CONFIG.read_text(encoding="utf-8")))
+
+
+def small_model(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    attention = nn.ModuleDict({"to_q": nn.Linear(8, 8, bias=False), "to_out": nn.ModuleList([nn.Linear(8, 8)])})
+    return nn.Sequential(
+        OrderedDict(
+            conv_in=nn.Conv2d(3, 8, 3),
+            blocks=nn.ModuleList(
+                [nn.ModuleDict({"conv": nn.Conv2d(8, 8, 3, groups=2), "skip": nn.Conv2d(8, 4, 1), "attn": attention})]
+            ),
+        )
+    )
+
+
+SPECS = {
+    "atoms": AtomsSpec(atoms=4, tile=4),
+    "overcomplete": AtomsSpec(atoms=4, tile=4, overcomplete=3),
+    "coefficients": AtomsSpec(atoms=4, tile=4, train_coefficients=True),
+    "all": AtomsSpec(atoms=4, tile=4, overcomplete=2, train_coefficients=True),
+    "more atoms than taps": AtomsSpec(atoms=12, tile=2, sparsity=0.2),
+    "convolutions": AtomsSpec(atoms=4, layers="conv", sparsity=0.0),
+}
+each_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
+
+
+def trained(model: nn.Module, spec: AtomsSpec, size: float = 0.1) -> dict[str, WeightDelta]:
+    deltas = METHOD.create(model, spec, decompose_model(model, spec))
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for delta in deltas.values():
+            for parameter in delta.trainable().values():
+                parameter.copy_(size * torch.randn(parameter.shape, generator=generator))
+    return deltas
+
+
+# counts
+
+
+@pytest.mark.parametrize(("preset", "expected"), [("c1", 24_888), ("c2", 534_132), ("c3", 2_046_024)])
+def test_counts_of_the_presets_on_sd_v1_4(unet: nn.Module, preset: str, expected: int) -> None:
+    assert sum(plan.parameters for plan in METHOD.plan(unet, PRESETS[preset])) == expected
+
+
+def test_c4_adds_every_coefficient(unet: nn.Module) -> None:
+    coefficients = 0
+    for layer in unet.modules():
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
+            coefficients += 9 * layer.out_channels * layer.in_channels
+        elif isinstance(layer, (nn.Conv2d, nn.Linear)):
+            c_out, c_in = layer.weight.shape[:2]
+            p, q = (max(d for d in range(1, 17) if c % d == 0) for c in (c_out, c_in))
+            coefficients += 9 * (c_out // p) * (c_in // q)
+    counts = {name: sum(p.parameters for p in METHOD.plan(unet, PRESETS[name])) for name in ("c3", "c4")}
+    assert counts["c4"] == counts["c3"] + coefficients
+    assert coefficients == pytest.approx(541e6 + 11.2e6, rel=0.01)
+
+
+def test_layers_of_sd_v1_4(unet: nn.Module) -> None:
+    plans = METHOD.plan(unet, PRESETS["c2"])
+    kinds = {kind: sum(plan.kind == kind for plan in plans) for kind in ("conv", "conv 1x1", "linear")}
+    assert kinds == {"conv": 52, "conv 1x1": 46, "linear": 184}
+    assert sum(plan.rows * plan.row_length for plan in plans if plan.kind == "conv") == pytest.approx(541.0e6, rel=1e-3)
+    assert len(select_layers(unet, "conv")) == 52
+    assert len(select_layers(unet, "attention")) == 16 * 2 * 4
+    assert {plan.group for plan in plans} == {
+        "conv_in",
+        "time_embedding",
+        "mid_block",
+        "conv_out",
+        *(f"{side}_blocks.{i}" for side in ("down", "up") for i in range(4)),
+    }
+
+
+@each_spec
+def test_the_plan_counts_what_create_makes(spec: AtomsSpec) -> None:
+    model = small_model()
+    plans = METHOD.plan(model, spec)
+    parts = decompose_model(model, spec)
+    deltas = METHOD.create(model, spec, parts)
+    assert [plan.name for plan in plans] == list(deltas)
+    for plan in plans:
+        delta = deltas[plan.name]
+        assert plan.parameters == sum(parameter.numel() for parameter in delta.parameters())
+        assert (plan.rows, plan.row_length) == (parts[plan.name].layout.count, parts[plan.name].layout.length)
+        weight = model.get_submodule(plan.name).weight
+        assert torch.equal(delta.update(weight), torch.zeros_like(weight))
+        overcomplete = spec.overcomplete > 1 and plan.kind == "conv"
+        assert type(delta) is (OvercompleteDelta if overcomplete else AtomDelta)
+
+
+# layers
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ("all", ["conv_in", "blocks.0.conv", "blocks.0.skip", "blocks.0.attn.to_q", "blocks.0.attn.to_out.0"]),
+        ("conv", ["conv_in", "blocks.0.conv"]),
+        ("attention", None),
+        ("blocks.*", ["blocks.0.conv", "blocks.0.skip", "blocks.0.attn.to_q", "blocks.0.attn.to_out.0"]),
+        (" *.skip , conv_in", ["conv_in", "blocks.0.skip"]),
+        ("*.to_q,*.attn.*", ["blocks.0.attn.to_q", "blocks.0.attn.to_out.0"]),
+    ],
+)
+def test_choice_of_layers(layers: str, expected: list[str] | None) -> None:
+    if expected is None:  # a model without to_k and to_v has no attention to name
+        with pytest.raises(UsageError, match=r"\*\.to_k"):
+            select_layers(small_model(), layers)
+    else:
+        assert list(select_layers(small_model(), layers)) == expected
+
+
+@pytest.mark.parametrize("layers", ["nothing.*", "conv_in,nothing", "", "conv_in,", "CONV_IN", "conv,attention"])
+def test_a_pattern_without_a_match_is_a_usage_error(layers: str) -> None:
+    with pytest.raises(UsageError, match="no layer of the model matches") as caught:
+        select_layers(small_model(), layers)
+    assert caught.value.exit_code == 2
+    assert caught.value.hint
+
+
+def test_a_model_without_convolutions() -> None:
+    with pytest.raises(UsageError, match="no layers for 'conv'"):
+        select_layers(nn.Sequential(nn.Linear(4, 4)), "conv")
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [("conv_in", "conv_in"), ("down_blocks.1.resnets.0.conv1", "down_blocks.1"), ("mid_block.attn", "mid_block")],
+)
+def test_groups(name: str, group: str) -> None:
+    assert group_of(name) == group
+
+
+# specs
+
+
+def test_presets_are_named_and_go_through_json() -> None:
+    assert list(PRESETS) == ["c1", "c2", "c3", "c4"]
+    for name, spec in PRESETS.items():
+        assert METHOD.spec_from(json.loads(json.dumps(spec.to_dict()))) == spec
+        assert preset_name(spec) == name
+    assert preset_name(AtomsSpec(atoms=5)) == "custom"
+    assert isinstance(METHODS["atoms"], Atoms)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"atoms": 0},
+        {"atoms": 513},
+        {"atoms": 6.0},
+        {"atoms": True},
+        {"atoms": "6"},
+        {"tile": 0},
+        {"tile": 65},
+        {"overcomplete": 0},
+        {"overcomplete": 17},
+        {"sparsity": -0.1},
+        {"sparsity": math.nan},
+        {"sparsity": math.inf},
+        {"sparsity": "0.1"},
+        {"sparsity": True},
+        {"layers": None},
+        {"train_coefficients": 1},
+        {"rank": 4},
+    ],
+    ids=str,
+)
+def test_impossible_specs_are_usage_errors(fields: dict[str, Any]) -> None:
+    with pytest.raises(UsageError) as caught:
+        METHOD.spec_from(fields)
+    assert caught.value.hint
+
+
+def test_the_decomposition_key_tells_decompositions_apart_and_no_more() -> None:
+    specs = [
+        AtomsSpec(),
+        AtomsSpec(atoms=8),
+        AtomsSpec(tile=8),
+        AtomsSpec(layers="conv"),
+        AtomsSpec(sparsity=0.0500001),
+    ]
+    assert len({spec.decomposition_key for spec in specs}) == len(specs)
+    same = AtomsSpec(overcomplete=3, train_coefficients=True)
+    assert same.decomposition_key == AtomsSpec().decomposition_key
+    assert AtomsSpec(sparsity=1).decomposition_key == AtomsSpec(sparsity=1.0).decomposition_key
+
+
+# files' tensors
+
+
+@each_spec
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=lambda d: str(d)[6:])
+def test_tensors_and_base_model_give_the_change_back(spec: AtomsSpec, dtype: torch.dtype) -> None:
+    model = small_model().to(dtype)
+    deltas = trained(model, spec)
+    tensors = METHOD.export(deltas)
+    assert all(t.dtype == torch.float16 and t.is_contiguous() and not t.requires_grad for t in tensors.values())
+    restored = METHOD.restore(small_model().to(dtype), spec, tensors)
+    assert list(restored) == list(deltas)
+    for name, delta in deltas.items():
+        weight = model.get_submodule(name).weight
+        # the very coefficients: what is lost is the rounding of the deltas to float16
+        assert torch.equal(restored[name].get_buffer("coefficients"), delta.get_buffer("coefficients"))
+        expected, found = delta.update(weight), restored[name].update(weight)
+        assert float((found - expected).norm()) < 2e-3 * float(expected.norm())
+    again = METHOD.export(restored)
+    assert all(torch.equal(again[key], tensor) for key, tensor in tensors.items())
+
+
+def test_a_gain_is_folded_into_the_exported_atoms() -> None:
+    model, spec = small_model(), AtomsSpec(atoms=4, layers="conv_in")
+    delta = AtomDelta(decompose_model(model, spec)["conv_in"], gain=0.25)
+    torch.nn.init.normal_(delta.delta_atoms, std=0.1)
+    restored = METHOD.restore(model, spec, METHOD.export({"conv_in": delta}))["conv_in"]
+    weight = model.conv_in.weight
+    torch.testing.assert_close(restored.update(weight), delta.update(weight), rtol=2e-3, atol=1e-5)
+
+
+def test_the_tensors_apply_to_another_base_of_the_same_architecture() -> None:
+    spec, other = SPECS["overcomplete"], small_model(seed=7)
+    for name, delta in METHOD.restore(other, spec, METHOD.export(trained(small_model(), spec))).items():
+        change = delta.update(other.get_submodule(name).weight)
+        assert torch.isfinite(change).all()
+        assert torch.count_nonzero(change)
+
+
+@pytest.mark.parametrize("size", [1e6, math.inf, math.nan])
+def test_a_diverged_delta_is_not_exported(size: float) -> None:
+    with pytest.raises(AtomtuneError, match="is not finite in float16") as caught:
+        METHOD.export(trained(small_model(), SPECS["atoms"], size))
+    assert "--lr" in str(caught.value.hint)
+
+
+def drop(tensors: dict[str, Tensor]) -> None:
+    del tensors["blocks.0.conv.delta_mixing"]
+
+
+def drop_atoms(tensors: dict[str, Tensor]) -> None:
+    del tensors["conv_in.atoms"]
+
+
+def reshape(tensors: dict[str, Tensor]) -> None:
+    tensors["conv_in.delta_atoms"] = tensors["conv_in.delta_atoms"].transpose(0, 2).contiguous()
+
+
+def reshape_atoms(tensors: dict[str, Tensor]) -> None:
+    tensors["conv_in.atoms"] = tensors["conv_in.atoms"][:3]
+
+
+def add(tensors: dict[str, Tensor]) -> None:
+    tensors["up_blocks.9.atoms"] = tensors["up_blocks.9.delta_atoms"] = torch.zeros(4, 9)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (drop, r"nothing for blocks\.0\.conv\.delta_mixing"),
+        (drop_atoms, r"nothing for conv_in\.atoms"),
+        (reshape, r"conv_in\.delta_atoms has shape \(9, 3, 4\), the base model needs \(4, 3, 9\)"),
+        (reshape_atoms, r"conv_in\.atoms has shape \(3, 9\)"),
+        (add, r"no place for up_blocks\.9\.atoms and 1 more"),
+    ],
+)
+def test_tensors_that_do_not_fit(damage: Any, message: str) -> None:
+    model, spec = small_model(), SPECS["overcomplete"]
+    tensors = METHOD.export(trained(model, spec))
+    damage(tensors)
+    with pytest.raises(AtomtuneError, match=message) as caught:
+        METHOD.restore(model, spec, tensors)
+    assert "base model" in str(caught.value.hint)
+
+
+def test_a_damaged_base_model_is_named() -> None:
+    model, spec = small_model(), SPECS["atoms"]
+    tensors = METHOD.export(trained(model, spec))
+    with torch.no_grad():
+        model.conv_in.weight[0, 0, 0, 0] = math.nan
+    with pytest.raises(AtomtuneError, match="cannot decompose conv_in"):
+        decompose_model(model, spec)
+    with pytest.raises(AtomtuneError, match="cannot encode conv_in"):
+        METHOD.restore(model, spec, tensors)
+
+
+def test_decomposing_reports_every_layer_in_order() -> None:
+    heard: list[str] = []
+    parts = decompose_model(small_model(), SPECS["atoms"], lambda name, part: heard.append(name))
+    assert heard == list(parts) == list(select_layers(small_model(), "all"))
