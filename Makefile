@@ -20,7 +20,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "==> Creating $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@echo "==> Installing atomtune and what it needs (PyTorch is large: this takes a few minutes, once)"
-	@$(BIN)/python -m pip install --quiet --editable '.[test]' --constraint constraints.txt
+	@$(BIN)/python -m pip install --quiet --quiet --editable '.[test]' --constraint constraints.txt
 	@touch $@
 
 test: lint
@@ -31,6 +31,8 @@ lint: $(INSTALLED)
 	@echo "==> ruff"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@echo "==> hadolint"
+	@$(BIN)/hadolint docker/Dockerfile
 	@echo "==> mypy"
 	@$(BIN)/mypy
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import tiny_pipeline
 
 from atomtune.commands.app import main
+from tiny import tiny_pipeline
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,14 @@ import typer
 
 from .. import __version__
 from ..errors import AtomtuneError, Interrupted, Terminated, UsageError
+from .concepts import concepts
 from .console import Console
 from .decompose import decompose
 from .demo import demo
+from .doctor import doctor
 from .inspect import inspect
+from .merge import merge
+from .prepare import prepare
 from .sample import sample
 from .train import train
 from .verb import Quiet, Verbose, verb
@@ -24,11 +28,10 @@ app = typer.Typer(
     name="atomtune",
     help="Teach Stable Diffusion a new concept from a few photos by training only the filter atoms of its UNet.",
     epilog="Try it: atomtune demo",
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (decompose, train, sample, inspect, demo):
+for command in (decompose, prepare, train, sample, merge, concepts, inspect, doctor, demo):
     app.command()(verb(command))
 
 

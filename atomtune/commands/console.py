@@ -1,7 +1,6 @@
 """What the user sees: results on stdout, everything else on stderr."""
 
 import json
-import logging
 import os
 import sys
 import warnings
@@ -14,7 +13,7 @@ from .progress import ConsoleEvents
 
 
 class Console:
-    """One per run. `quiet` leaves results, warnings and errors; `verbose` adds details and tracebacks."""
+    """One per run. `quiet` leaves results, warnings and errors; `verbose` adds library messages and tracebacks."""
 
     def __init__(self) -> None:
         self.quiet = False
@@ -27,11 +26,6 @@ class Console:
     def info(self, text: str) -> None:
         """Say what goes on."""
         if not self.quiet:
-            self._say(text)
-
-    def detail(self, text: str) -> None:
-        """Say what only somebody looking for a problem wants to know."""
-        if self.verbose:
             self._say(text)
 
     def warn(self, text: str) -> None:
@@ -59,15 +53,11 @@ class Console:
         except BrokenPipeError:  # `| head` has seen enough; the work is done, so this is no failure
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-    def take_over(self) -> None:
-        """Route the package's log through this console and keep the libraries' own noise off stderr.
+    def hush_libraries(self) -> None:
+        """Keep the libraries' bars and warnings off stderr, unless --verbose asks for them.
 
         Call before torch, diffusers and transformers are imported: they read these variables then.
         """
-        log = logging.getLogger("atomtune")
-        log.handlers = [_LogHandler(self)]
-        log.setLevel(logging.DEBUG if self.verbose else logging.INFO)
-        log.propagate = False
         if self.verbose:
             return
         warnings.simplefilter("ignore")
@@ -87,23 +77,6 @@ _HUSH = {
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
 }
-
-
-class _LogHandler(logging.Handler):
-    """Shows the records of the floors below as lines of the console."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self.console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if record.levelno >= logging.WARNING:
-            self.console.warn(text)
-        elif record.levelno >= logging.INFO:
-            self.console.info(text)
-        else:
-            self.console.detail(text)
 
 
 def _plain(value: object) -> object:

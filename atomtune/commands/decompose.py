@@ -22,8 +22,8 @@ def decompose(
 ) -> None:
     """Decompose a base model into filter atoms and coefficients.
 
-    The result is kept in the cache folder ($ATOMTUNE_CACHE or ~/.cache/atomtune); train and sample find it there, and
-    train makes it where it is missing.
+    The result is kept in the cache folder ($ATOMTUNE_CACHE or ~/.cache/atomtune). train finds it there, and makes it
+    where it is missing; atoms files do not need it.
     """
     from ..diffusion.decomposition import obtain
     from ..diffusion.models import load_pipeline, resolve

@@ -13,6 +13,7 @@ from typer.models import OptionInfo
 
 from ..errors import UsageError
 
+PANEL = "Every command"
 EXAMPLE = "a key is an option without its dashes, as in: steps = 500"
 
 
@@ -117,7 +118,7 @@ def config_option(parameters: list[inspect.Parameter]) -> Any:
             help="Read options from a TOML file (steps = 500); the command line wins.",
             is_eager=True,
             callback=load,
-            rich_help_panel="Every command",
+            rich_help_panel=PANEL,
         ),
     ]
 

@@ -10,7 +10,12 @@ if TYPE_CHECKING:
     from .console import Console
 
 EVERY = 10.0  # seconds between two lines where there is no terminal
-_WORK = {"decompose": ("Decomposing", "layers"), "train": ("Training", "steps"), "sample": ("Sampling", "pictures")}
+_WORK = {
+    "decompose": ("Decomposing", "layers"),
+    "prior": ("Drawing the class", "pictures"),
+    "train": ("Training", "steps"),
+    "sample": ("Sampling", "pictures"),
+}
 
 
 class ConsoleEvents(Events):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from .console import Console
-from .shared import OUTPUT, Device, Precision, atoms_source, image_size
+from .shared import OUTPUT, Device, Precision, atoms_source, image_size, learned_concepts
 
 CONCEPT, PICTURES = "Concepts and prompts", "Pictures"
 
@@ -15,7 +15,12 @@ def sample(
     console: Console,
     concept: Annotated[
         list[str] | None,
-        typer.Option(help="Use the concept of runs/NAME; several add up.", metavar="NAME", rich_help_panel=CONCEPT),
+        typer.Option(
+            help="Use the concept of runs/NAME; several add up.",
+            metavar="NAME",
+            autocompletion=learned_concepts,
+            rich_help_panel=CONCEPT,
+        ),
     ] = None,
     atoms: Annotated[
         list[str] | None,
@@ -67,7 +72,7 @@ def sample(
         float, typer.Option(min=0.0, metavar="X", help="How closely to follow the prompt.", rich_help_panel=PICTURES)
     ] = 7.5,
     scheduler: Annotated[
-        Literal["ddim", "ddpm", "pndm", "lms", "euler", "euler-a", "heun", "dpm++", "unipc"] | None,
+        Literal["ddim", "ddpm", "pndm", "euler", "euler-a", "heun", "dpm++", "unipc"] | None,
         typer.Option(help=r"Noise schedule's solver. \[default: the model's]", rich_help_panel=PICTURES),
     ] = None,
     size: Annotated[

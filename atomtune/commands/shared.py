@@ -11,7 +11,56 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from ..methods.atoms import AtomsSpec
 
-MODEL, METHOD, OUTPUT = "Model", "Method", "Output"
+CONCEPT, PICTURES, MODEL, METHOD, OUTPUT = "Concept", "Pictures", "Model", "Method", "Output"
+
+ConceptName = Annotated[
+    str,
+    typer.Option(
+        help="Name of what is taught; prompts call it <NAME>.",
+        metavar="NAME",
+        show_default=False,
+        rich_help_panel=CONCEPT,
+    ),
+]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        help=r"Folder with 4 to 9 pictures of it. \[default: concepts/NAME]", metavar="DIR", rich_help_panel=CONCEPT
+    ),
+]
+ClassName = Annotated[
+    str | None,
+    typer.Option(
+        help=r"What the base model calls this kind of thing. \[default: NAME]", metavar="NOUN", rich_help_panel=CONCEPT
+    ),
+]
+Token = Annotated[
+    str, typer.Option(help="The rare word that comes to mean it.", metavar="WORD", rich_help_panel=CONCEPT)
+]
+Prompt = Annotated[
+    str,
+    typer.Option(
+        help="Caption of every picture without one of its own (01.txt beside 01.jpg); {} stands for the concept.",
+        rich_help_panel=CONCEPT,
+    ),
+]
+Resolution = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=8,
+        help=r"Side of the training pictures in pixels. \[default: the model's]",
+        rich_help_panel=PICTURES,
+    ),
+]
+Crop = Annotated[
+    Literal["center", "random", "smart"],
+    typer.Option(
+        help="Where the square is cut out; smart looks for detail, colour and skin.", rich_help_panel=PICTURES
+    ),
+]
+Flip = Annotated[bool, typer.Option("--flip/--no-flip", help="Mirror half of the pictures.", rich_help_panel=PICTURES)]
+Seed = Annotated[int, typer.Option(metavar="N", help="Decides every draw.", rich_help_panel=PICTURES)]
 
 Model = Annotated[
     str | None,
@@ -88,3 +137,9 @@ def image_size(text: str) -> tuple[int, int]:
     if len(sides) > 2 or not all(side.isdecimal() for side in sides):
         raise UsageError(f"{text!r} is no image size", "as in --size 512 or --size 768x512 (width x height)")
     return int(sides[0]), int(sides[-1])
+
+
+def learned_concepts(incomplete: str) -> list[str]:
+    """Names that complete a --concept: folders of runs/ that hold atoms. Quick, as the shell waits for it."""
+    files = Path("runs").glob("*/atoms.safetensors")
+    return sorted(file.parent.name for file in files if file.parent.name.startswith(incomplete))

@@ -12,15 +12,47 @@ from .shared import (
     METHOD,
     OUTPUT,
     Atoms,
+    ClassName,
+    ConceptName,
+    Crop,
     Device,
+    Flip,
+    Images,
     Layers,
     Model,
     Overwrite,
     Precision,
     Preset,
+    Prompt,
+    Resolution,
+    Seed,
     Sparsity,
     Tile,
+    Token,
     spec_from,
+)
+from .training import (
+    BatchSize,
+    Ema,
+    EmaDecay,
+    GradAccum,
+    GradientCheckpointing,
+    Lr,
+    LrCycles,
+    LrPower,
+    LrScheduler,
+    MaxGradNorm,
+    MinSnrGamma,
+    NoiseOffset,
+    Optimizer,
+    PriorImages,
+    PriorPreservation,
+    PriorPrompt,
+    PriorWeight,
+    Steps,
+    Tracker,
+    Warmup,
+    WeightDecay,
 )
 
 if TYPE_CHECKING:
@@ -28,43 +60,17 @@ if TYPE_CHECKING:
     from ..diffusion.train import TrainResult
     from ..methods.base import LayerPlan
 
-CONCEPT, TRAINING = "Concept", "Training"
 SPEC = frozenset({"preset", "atoms", "tile", "overcomplete", "sparsity", "layers", "train_coefficients"})
 
 
 def train(
     console: Console,
     explicit: frozenset[str],
-    concept: Annotated[
-        str,
-        typer.Option(
-            help="Name of what is taught; prompts call it <NAME>.",
-            metavar="NAME",
-            show_default=False,
-            rich_help_panel=CONCEPT,
-        ),
-    ],
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            help=r"Folder with 4 to 9 pictures of it. \[default: concepts/NAME]", metavar="DIR", rich_help_panel=CONCEPT
-        ),
-    ] = None,
-    class_name: Annotated[
-        str | None,
-        typer.Option(
-            help=r"What the base model calls this kind of thing. \[default: NAME]",
-            metavar="NOUN",
-            rich_help_panel=CONCEPT,
-        ),
-    ] = None,
-    token: Annotated[
-        str, typer.Option(help="The rare word that comes to mean it.", metavar="WORD", rich_help_panel=CONCEPT)
-    ] = "sks",
-    prompt: Annotated[
-        str,
-        typer.Option(help="Caption of every picture; {} stands for the concept.", rich_help_panel=CONCEPT),
-    ] = "a photo of a {}",
+    concept: ConceptName,
+    images: Images = None,
+    class_name: ClassName = None,
+    token: Token = "sks",
+    prompt: Prompt = "a photo of a {}",
     model: Model = None,
     device: Device = None,
     precision: Precision = "fp32",
@@ -86,29 +92,30 @@ def train(
         bool,
         typer.Option("--train-coefficients", help="Train the coefficients too, as c4 does.", rich_help_panel=METHOD),
     ] = False,
-    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Optimiser steps.", rich_help_panel=TRAINING)] = 1000,
-    lr: Annotated[float, typer.Option(metavar="X", help="Learning rate.", rich_help_panel=TRAINING)] = 1e-3,
-    weight_decay: Annotated[
-        float, typer.Option(min=0.0, metavar="X", help="AdamW's.", rich_help_panel=TRAINING)
-    ] = 1e-2,
-    batch_size: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Pictures in a step.", rich_help_panel=TRAINING)
-    ] = 1,
-    resolution: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=8,
-            help=r"Side of the training pictures in pixels. \[default: the model's]",
-            rich_help_panel=TRAINING,
-        ),
-    ] = None,
-    flip: Annotated[
-        bool, typer.Option("--flip/--no-flip", help="Mirror half of the pictures.", rich_help_panel=TRAINING)
-    ] = False,
-    seed: Annotated[
-        int, typer.Option(metavar="N", help="Decides every draw of the run.", rich_help_panel=TRAINING)
-    ] = 0,
+    steps: Steps = 1000,
+    batch_size: BatchSize = 1,
+    grad_accum: GradAccum = 1,
+    gradient_checkpointing: GradientCheckpointing = False,
+    optimizer: Optimizer = "adamw",
+    weight_decay: WeightDecay = 1e-2,
+    max_grad_norm: MaxGradNorm = 1.0,
+    ema: Ema = False,
+    ema_decay: EmaDecay = 0.9999,
+    lr: Lr = 1e-3,
+    lr_scheduler: LrScheduler = "constant",
+    warmup: Warmup = 0,
+    lr_cycles: LrCycles = 3,
+    lr_power: LrPower = 1.0,
+    min_snr_gamma: MinSnrGamma = None,
+    noise_offset: NoiseOffset = 0.0,
+    prior_preservation: PriorPreservation = False,
+    prior_images: PriorImages = 100,
+    prior_weight: PriorWeight = 1.0,
+    prior_prompt: PriorPrompt = None,
+    resolution: Resolution = None,
+    crop: Crop = "center",
+    flip: Flip = False,
+    seed: Seed = 0,
     output: Annotated[
         Path | None,
         typer.Option(help=r"Folder of the run. \[default: runs/NAME]", metavar="DIR", rich_help_panel=OUTPUT),
@@ -134,6 +141,7 @@ def train(
     sample_steps: Annotated[
         int, typer.Option(min=1, metavar="N", help="Denoising steps of those pictures.", rich_help_panel=OUTPUT)
     ] = 25,
+    tracker: Tracker = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be trained, and stop.", rich_help_panel=OUTPUT)
     ] = False,
@@ -165,6 +173,7 @@ def train(
         weight_decay=weight_decay,
         seed=seed,
         resolution=resolution,
+        crop=crop,
         flip=flip,
         precision=precision,
         device=device,
@@ -172,6 +181,23 @@ def train(
         sample_prompts=tuple(sample_prompt or ()),
         sample_steps=sample_steps,
         checkpoint_every=checkpoint_every,
+        grad_accum=grad_accum,
+        gradient_checkpointing=gradient_checkpointing,
+        optimizer=optimizer,
+        lr_scheduler=lr_scheduler,
+        warmup=warmup,
+        lr_cycles=lr_cycles,
+        lr_power=lr_power,
+        max_grad_norm=max_grad_norm,
+        min_snr_gamma=min_snr_gamma,
+        noise_offset=noise_offset,
+        prior_preservation=prior_preservation,
+        prior_images=prior_images,
+        prior_weight=prior_weight,
+        prior_prompt=prior_prompt,
+        ema=ema,
+        ema_decay=ema_decay,
+        tracker=tracker,
     )
     if dry_run:
         _plan(console, options)

@@ -9,13 +9,14 @@ import typer
 
 from ..errors import Interrupted
 from .console import Console
-from .options import config_option
-
-PANEL = "Every command"
+from .options import PANEL, config_option
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Results, warnings and errors only.", rich_help_panel=PANEL)]
 Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Details, and the traceback of an error.", rich_help_panel=PANEL)
+    bool,
+    typer.Option(
+        "--verbose", "-v", help="The libraries' messages, and the traceback of an error.", rich_help_panel=PANEL
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel=PANEL)]
 
@@ -36,7 +37,7 @@ def verb(function: Callable[..., None]) -> Callable[..., None]:
         console.quiet |= options.pop("quiet")
         console.verbose |= options.pop("verbose")
         console.json = options.pop("json_output")
-        console.take_over()
+        console.hush_libraries()
         if "explicit" in parameters:
             options["explicit"] = frozenset(name for name in options if _is_given(context, name))
         try:

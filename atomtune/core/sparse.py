@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 ENCODE_ITERATIONS = 30
-"""FISTA steps of `encode`. The start is the ridge solution, so that 30 bring the objective within 0.1 % of its minimum for
-up to r learned atoms (nearly orthogonal ones: within rounding), and within some percent where m > r."""
+"""FISTA steps of `encode`. The start is the ridge solution, so that 30 bring the objective within 0.1 % of its minimum
+for up to r learned atoms (nearly orthogonal ones: within rounding), and within some percent where m > r."""
 
 _CHUNK_NUMBERS = 1 << 19
 _LEARN_ALTERNATIONS = 6

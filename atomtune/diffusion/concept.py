@@ -56,7 +56,7 @@ def expand(prompt: str, concepts: Iterable[Concept]) -> str:
 
 
 def read_prompts(path: Path, concepts: Sequence[Concept]) -> list[str]:
-    """Prompts from a file, one a line; `{}` stands for the concept. Empty lines and lines that begin with # are skipped.
+    """Prompts from a file, one a line; `{}` stands for the concept. Empty lines and # comments are skipped.
 
     Raises UsageError where the file cannot be read, is empty, or has `{}` while no concept or several are loaded.
     """

@@ -27,7 +27,7 @@ def loss_curve(losses: Sequence[float]) -> str:
 
     bottom = _HEIGHT - _MARGIN
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="loss by step" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="loss" '
         'font-family="sans-serif" font-size="12" fill="#808080">'
         f'<polyline points="{_MARGIN},{_MARGIN} {_MARGIN},{bottom} {_WIDTH - _MARGIN},{bottom}" fill="none" '
         'stroke="#808080"/>'

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,10 @@ from torch import Tensor, nn
 from ..errors import AtomtuneError
 from ..files.checkpoint import Checkpoint, parameters_of
 from .batches import Batches
+from .ema import Average
 from .objective import Objective
+from .optimizers import learning_rate
+from .prior import Prior
 
 
 @dataclass
@@ -23,8 +27,13 @@ class Loop:
         accelerator: accelerate's; holds device, precision and the other processes.
         unet: the adapted UNet. Its deltas are the only parameters that require gradients.
         parameters: the trained parameters by name.
-        embedding: the caption's embedding, (1, tokens, width), on the device.
-        batches: examples by step; its size is that of all processes together.
+        embedding: of each distinct caption, (captions, tokens, width), on the device.
+        batches: examples by step; its size is that of all processes and micro-batches together.
+        optimizer: over `parameters`; schedule: of its learning rate.
+        accumulate: micro-batches that a process takes one after the other in a step.
+        max_grad_norm: longer gradients are cut to this norm; 0 for never.
+        prior: the class's examples, for prior preservation.
+        average: of the parameters over the steps.
         losses: loss of every step taken so far, the mean over all processes.
     """
 
@@ -34,15 +43,19 @@ class Loop:
     embedding: Tensor
     objective: Objective
     batches: Batches
-    lr: float
-    weight_decay: float
+    optimizer: Any
+    schedule: Any
+    accumulate: int = 1
+    max_grad_norm: float = 0.0
+    prior: Prior | None = None
+    average: Average | None = None
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    lr: float = field(default=0.0, init=False)  # of the step taken last
 
     def __post_init__(self) -> None:
-        # foreach and fused kernels are as exact; the plain order of operations is kept for bit-equal resumes on the CPU
-        optimizer = torch.optim.AdamW(self.parameters.values(), lr=self.lr, weight_decay=self.weight_decay)
-        self.model, self.optimizer = self.accelerator.prepare(self.unet, optimizer)
+        # the schedule is not prepared: accelerate would step it once for every process
+        self.model, self.optimizer = self.accelerator.prepare(self.unet, self.optimizer)
 
     @property
     def step(self) -> int:
@@ -63,25 +76,58 @@ class Loop:
                 return
 
     def _take_step(self, step: int) -> float:
-        share = self.batches.size // self.accelerator.num_processes
-        batch = self.batches.draw(step, share * self.accelerator.process_index, share)
-        device = self.accelerator.device
-        latents, noise, timesteps = (x.to(device) for x in (batch.latents, batch.noise, batch.timesteps))
-        noisy = self.objective.noisy(latents, noise, timesteps)
-        condition = self.embedding.expand(share, -1, -1)
-        with self.accelerator.autocast():
-            prediction = self.model(noisy, timesteps, encoder_hidden_states=condition, return_dict=False)[0]
-        loss = self.objective.loss(prediction, latents, noise, timesteps)
-        value = float(self.accelerator.gather(loss.detach().reshape(1)).mean())
+        losses = []
+        for part in range(self.accumulate):
+            # gradients travel between the processes with the last part only
+            is_last = part + 1 == self.accumulate
+            with nullcontext() if is_last else self.accelerator.no_sync(self.model):
+                loss = self._loss(step, part)
+                self.accelerator.backward(loss / self.accumulate)
+            losses.append(loss.detach())
+        value = float(self.accelerator.gather(torch.stack(losses).mean().reshape(1)).mean())
         if not math.isfinite(value):
             raise AtomtuneError(
                 f"the loss became {value} at step {step + 1}; the step was not taken",
                 "train with a lower --lr; the last checkpoint is kept",
             )
-        self.accelerator.backward(loss)
+        if self.max_grad_norm:
+            self.accelerator.clip_grad_norm_(list(self.parameters.values()), self.max_grad_norm)
+        self.lr = learning_rate(self.optimizer)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update()
         return value
+
+    def _loss(self, step: int, part: int) -> Tensor:
+        """The loss of this process's micro-batch number `part`, a mean over its examples."""
+        share = self.batches.size // (self.accelerator.num_processes * self.accumulate)
+        first = share * (self.accelerator.process_index * self.accumulate + part)
+        batch = self.batches.draw(step, first, share)
+        condition = self.embedding[batch.captions.to(self.embedding.device)]
+        if self.prior is not None:
+            batch = batch + self.prior.batches.draw(step, first, share)
+            condition = torch.cat([condition, self.prior.embedding.expand(share, -1, -1)])
+        device = self.accelerator.device
+        latents, noise, timesteps = (x.to(device) for x in (batch.latents, batch.noise, batch.timesteps))
+        noisy = self.objective.noisy(latents, noise, timesteps)
+        with self.accelerator.autocast():
+            prediction = self.model(noisy, timesteps, encoder_hidden_states=condition, return_dict=False)[0]
+        if self.prior is None:
+            return self.objective.loss(prediction, latents, noise, timesteps)
+        concept, other = zip(*(x.split(share) for x in (prediction, latents, noise, timesteps)), strict=True)
+        return self.objective.loss(*concept) + self.prior.weight * self.objective.loss(*other)
+
+    def any_process(self, flag: bool) -> bool:
+        """True where `flag` is on any process, so that all of them stop after the same step."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        return bool(self.accelerator.gather(torch.tensor([int(flag)], device=self.accelerator.device)).any())
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within the context, the parameters hold their average where there is one."""
+        return self.average.in_place() if self.average is not None else nullcontext()
 
     def checkpoint(self) -> Checkpoint:
         """The state after the steps taken so far, on the CPU."""
@@ -93,12 +139,15 @@ class Loop:
             scaler=scaler.state_dict() if scaler is not None else {},
             losses=list(self.losses),
             seconds=self.seconds,
+            schedule=self.schedule.state_dict(),
+            average=self.average.state() if self.average is not None else {},
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint. Raises AtomtuneError where it is of other parameters."""
-        shapes = {name: tuple(value.shape) for name, value in self.parameters.items()}
-        if {name: tuple(value.shape) for name, value in checkpoint.parameters.items()} != shapes:
+        shapes = _shapes(self.parameters)
+        averages = shapes if self.average is not None else {}
+        if _shapes(checkpoint.parameters) != shapes or _shapes(checkpoint.average) != averages:
             raise AtomtuneError(
                 "the checkpoint is of other layers or shapes than the run", "start again with --overwrite"
             )
@@ -106,8 +155,15 @@ class Loop:
             for name, parameter in self.parameters.items():
                 parameter.copy_(checkpoint.parameters[name])
         self.optimizer.load_state_dict(checkpoint.optimizer)
+        self.schedule.load_state_dict(checkpoint.schedule)
+        if self.average is not None:
+            self.average.restore(checkpoint.average, checkpoint.step)
         scaler = getattr(self.accelerator, "scaler", None)
         if scaler is not None and checkpoint.scaler:
             scaler.load_state_dict(checkpoint.scaler)
         self.losses = list(checkpoint.losses)
         self.seconds = checkpoint.seconds
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in tensors.items()}

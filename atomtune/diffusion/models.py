@@ -114,7 +114,7 @@ def native_resolution(source: ModelSource) -> int:
 
 
 def pick_device(asked: str | None = None) -> torch.device:
-    """The device asked for, else the first of CUDA, MPS and CPU that is there. Raises AtomtuneError for one that is not."""
+    """The device asked for, else the first of CUDA, MPS and CPU. Raises AtomtuneError for one that is not there."""
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if asked is None:
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
@@ -125,11 +125,11 @@ def pick_device(asked: str | None = None) -> torch.device:
 
 
 def _config(source: ModelSource, part: str) -> dict[str, Any]:
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-
     if packaged := _PACKAGED_CONFIGS.get(source.name.lower()):
         config: dict[str, Any] = json.loads((packaged / part / "config.json").read_text(encoding="utf-8"))
         return config
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
     with _explaining(source):
         kind = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}[part]
         return dict(kind.load_config(source.location, subfolder=part))
@@ -162,7 +162,7 @@ class _explaining:
         from huggingface_hub import constants
 
         tried = f"not in the cache {constants.HF_HUB_CACHE}, and the hub {constants.ENDPOINT} "
-        if constants.is_offline_mode():
+        if constants.HF_HUB_OFFLINE:
             tried += "was not asked (HF_HUB_OFFLINE is set)"
         else:
             tried += f"could not be reached ({_first_line(reasons[-1])})"

@@ -1,13 +1,16 @@
 """What a training run is asked to do, as one value that run.json can hold."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import AtomtuneError, UsageError
 from ..methods.atoms import AtomsSpec, preset_name
 from .concept import Concept
+from .crop import CROPS
+from .optimizers import ENDLESS, OPTIMIZERS, SCHEDULES
+from .tracking import TRACKERS
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 
@@ -21,11 +24,20 @@ class TrainOptions:
         images: folder of its pictures.
         model: base model, as for `models.resolve`; None for the default.
         spec: what is trained.
-        prompt: the caption of every picture; `<name>` or `{}` stands for the concept.
-        steps: optimiser steps; batch_size: pictures in each, on each process.
-        lr, weight_decay: of AdamW.
+        prompt: the caption of every picture without a text file of its own; `<name>` or `{}` stands for the concept.
+        steps: optimiser steps; batch_size: pictures that each process takes at a time.
+        lr, weight_decay: of the optimiser.
+        grad_accum: batches whose mean gradient makes a step.
+        gradient_checkpointing: compute activations again on the way back, for less memory.
+        optimizer, lr_scheduler, lr_cycles, lr_power: see `optimizers`; warmup: steps on which the rate rises from 0.
+        max_grad_norm: longer gradients are cut to this norm; 0 for never.
+        min_snr_gamma, noise_offset: see `objective`.
+        prior_preservation, prior_images, prior_weight, prior_prompt: see `prior`; no prompt for "a photo of a" and the
+            class noun, for which `{}` stands in a prompt.
+        ema, ema_decay: average the parameters over the steps; the average is drawn and written.
+        tracker: "tensorboard" or "wandb".
         resolution: side of the training pictures in pixels; None for the model's own.
-        flip: show each picture mirrored half of the time.
+        crop: where the square is cut out, see `crop.square`; flip: show each picture mirrored half of the time.
         precision: compute type; weights added and trained in float32 all the same.
         device: "cpu", "cuda", …; None for the best there is.
         sample_every, sample_prompts: draw these prompts every so many steps; 0 for never.
@@ -35,7 +47,7 @@ class TrainOptions:
     concept: Concept
     images: Path
     model: str | None = None
-    spec: AtomsSpec = AtomsSpec()
+    spec: AtomsSpec = field(default_factory=AtomsSpec)
     prompt: str = "a photo of a {}"
     steps: int = 1000
     batch_size: int = 1
@@ -43,6 +55,7 @@ class TrainOptions:
     weight_decay: float = 1e-2
     seed: int = 0
     resolution: int | None = None
+    crop: str = "center"
     flip: bool = False
     precision: str = "fp32"
     device: str | None = None
@@ -50,6 +63,23 @@ class TrainOptions:
     sample_prompts: tuple[str, ...] = ()
     sample_steps: int = 25
     checkpoint_every: int = 250
+    grad_accum: int = 1
+    gradient_checkpointing: bool = False
+    optimizer: str = "adamw"
+    lr_scheduler: str = "constant"
+    warmup: int = 0
+    lr_cycles: int = 3
+    lr_power: float = 1.0
+    max_grad_norm: float = 1.0
+    min_snr_gamma: float | None = None
+    noise_offset: float = 0.0
+    prior_preservation: bool = False
+    prior_images: int = 100
+    prior_weight: float = 1.0
+    prior_prompt: str | None = None
+    ema: bool = False
+    ema_decay: float = 0.9999
+    tracker: str | None = None
 
     def __post_init__(self) -> None:
         low: dict[str, float] = {
@@ -58,14 +88,20 @@ class TrainOptions:
             "sample_every": 0,
             "checkpoint_every": 1,
             "sample_steps": 1,
+            "grad_accum": 1,
+            "warmup": 0,
+            "lr_cycles": 1,
+            "max_grad_norm": 0,
+            "noise_offset": 0,
+            "prior_images": 1,
+            "prior_weight": 0,
         }
         problems = [f"{name} must be at least {least}" for name, least in low.items() if getattr(self, name) < least]
         if not 0.0 < self.lr < 10.0:
             problems.append(f"lr must be between 0 and 10, not {self.lr}")
         if self.weight_decay < 0.0:
             problems.append("weight_decay must not be negative")
-        if self.precision not in PRECISIONS:
-            problems.append(f"precision must be one of {', '.join(PRECISIONS)}")
+        problems += self._problems_of_training()
         if self.resolution is not None and (self.resolution < 8 or self.resolution % 8):
             problems.append(f"resolution must be a multiple of 8, not {self.resolution}")
         if self.concept.name not in self.prompt and "{}" not in self.prompt and self.concept.token not in self.prompt:
@@ -74,6 +110,38 @@ class TrainOptions:
             problems.append("sample prompts need sample_every")
         if problems:
             raise UsageError("\n".join(problems), "see atomtune train --help")
+
+    def _problems_of_training(self) -> list[str]:
+        choices: dict[str, Collection[str | None]] = {
+            "crop": CROPS,
+            "precision": PRECISIONS,
+            "optimizer": OPTIMIZERS,
+            "lr_scheduler": SCHEDULES,
+            "tracker": (None, *TRACKERS),
+        }
+        problems = [
+            f"{name} must be one of {', '.join(word for word in allowed if word)}, not {getattr(self, name)!r}"
+            for name, allowed in choices.items()
+            if getattr(self, name) not in allowed
+        ]
+        if self.warmup and self.lr_scheduler == "constant":
+            problems.append("warmup needs an lr_scheduler that knows it: constant-with-warmup, linear, cosine, …")
+        if self.warmup >= self.steps > 0:
+            problems.append(f"warmup must be below the {self.steps} steps, not {self.warmup}")
+        if not 0.0 < self.lr_power < 100.0:
+            problems.append(f"lr_power must be between 0 and 100, not {self.lr_power}")
+        if self.min_snr_gamma is not None and not self.min_snr_gamma > 0.0:
+            problems.append(f"min_snr_gamma must be above 0, not {self.min_snr_gamma}")
+        if not 0.0 <= self.ema_decay < 1.0:
+            problems.append(f"ema_decay must be at least 0 and below 1, not {self.ema_decay}")
+        if self.prior_prompt is not None and not self.prior_preservation:
+            problems.append("prior_prompt needs prior_preservation")
+        return problems
+
+    @property
+    def class_prompt(self) -> str:
+        """The prompt of the class pictures."""
+        return (self.prior_prompt or "a photo of a {}").replace("{}", self.concept.class_noun)
 
     @property
     def preset(self) -> str:
@@ -105,15 +173,21 @@ class TrainOptions:
 
 
 def resumed(stored: TrainOptions, asked: TrainOptions, explicit: frozenset[str]) -> TrainOptions:
-    """The options of a resumed run: what it was started with; only `steps` may be raised.
+    """The options of a resumed run: what it was started with; only `steps` may change, if the schedule allows it.
 
     Args:
         stored: from run.json.
         asked: from the command line, defaults included.
         explicit: names of the fields of `asked` (and "spec") that the user really gave.
 
-    Raises UsageError that lists every option given that differs.
+    Raises UsageError that lists every option given that differs, or where the learning rates of the steps taken would
+    have been others with the new number of steps.
     """
+    if stored.concept.name != asked.concept.name:
+        raise UsageError(
+            f"the run in this folder is of the concept {stored.concept.name!r}, not {asked.concept.name!r}",
+            f"--concept {stored.concept.name} resumes it, --output names another folder",
+        )
     was, now = stored.to_dict(), asked.to_dict()
     differing = [name for name in sorted(explicit) if name in now and name != "steps" and was[name] != now[name]]
     if differing:
@@ -121,5 +195,11 @@ def resumed(stored: TrainOptions, asked: TrainOptions, explicit: frozenset[str])
         raise UsageError(
             f"the run cannot be resumed with other options:\n{listed}",
             "leave them out, or start again with --overwrite",
+        )
+    if "steps" in explicit and asked.steps != stored.steps and stored.lr_scheduler not in ENDLESS:
+        raise UsageError(
+            f"the run was begun with {stored.steps} steps, which its {stored.lr_scheduler} learning rate depends on; "
+            f"it cannot be resumed with {asked.steps}",
+            f"leave out --steps, or start again with --overwrite; {' and '.join(sorted(ENDLESS))} runs can go on",
         )
     return replace(stored, steps=asked.steps) if "steps" in explicit else stored

@@ -18,8 +18,8 @@ from .sheet import contact_sheet
 class Preview:
     """Draws the sample prompts of a run with the adapted UNet as it stands.
 
-    The prompts are embedded once. The same prompt has the same seed at every step, so that the strip shows what training
-    changes and nothing else.
+    The prompts are embedded once. The same prompt has the same seed at every step, so that the strip shows what
+    training changes and nothing else.
     """
 
     def __init__(self, pipeline: Any, options: TrainOptions, folder: RunFolder, device: torch.device) -> None:

@@ -9,15 +9,25 @@ from typing import Any
 from ..errors import AtomtuneError, UsageError
 from ..files.atomic import write_text
 
-_OURS = ("run.json", "log.jsonl", "checkpoint.safetensors", "atoms.safetensors", "loss.svg", "strip.png", "strip")
+_OURS = (
+    "run.json",
+    "log.jsonl",
+    "checkpoint.safetensors",
+    "atoms.safetensors",
+    "loss.svg",
+    "strip.png",
+    "strip",
+    "tensorboard",
+    "wandb",
+)
 
 
 class RunFolder:
     """Paths and records of a run under `path`.
 
-    run.json: resolved options, versions, base fingerprint, and the result once there is one. log.jsonl: one line a step.
+    run.json: resolved options, versions, base fingerprint, and the result once there is one. log.jsonl: a line a step.
     checkpoint.safetensors: state to resume from. atoms.safetensors: the result. loss.svg: the loss curve.
-    strip/, strip.png: pictures drawn while training.
+    strip/, strip.png: pictures drawn while training. tensorboard/, wandb/: what --tracker wrote.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,17 +40,19 @@ class RunFolder:
         self.strip = path / "strip.png"
         self.strip_folder = path / "strip"
 
-    def start(self, overwrite: bool) -> None:
-        """Make the folder ready for a new run. Raises UsageError where it holds one and `overwrite` is not set."""
-        occupied = [name for name in _OURS if (self.path / name).exists()]
-        if occupied and not overwrite:
+    def check_free(self) -> None:
+        """Raise UsageError where the folder holds a run already, or is none."""
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"{self.path} is not a folder", "--output names another one")
+        if occupied := self._held():
             raise UsageError(
                 f"{self.path} already holds a run ({', '.join(occupied)})",
                 "--resume continues it, --overwrite starts again, --output names another folder",
             )
-        if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"{self.path} is not a folder", "--output names another one")
-        for name in occupied:
+
+    def clear(self) -> None:
+        """Make the folder ready for a new run: take away what an earlier one left, and nothing else."""
+        for name in self._held():
             target = self.path / name
             shutil.rmtree(target) if target.is_dir() else target.unlink()
         try:
@@ -49,6 +61,9 @@ class RunFolder:
             raise AtomtuneError(
                 f"cannot make {self.path}: {problem.strerror}", "--output names another folder"
             ) from None
+
+    def _held(self) -> list[str]:
+        return [name for name in _OURS if (self.path / name).exists()]
 
     def read_record(self) -> dict[str, Any]:
         """run.json. Raises UsageError where there is no run, AtomtuneError where it is damaged."""

@@ -59,7 +59,7 @@ class SampleOptions:
             raise UsageError(f"the seed must be between 0 and {MAX_SEED}", "--seed 0 is the default")
         size = self.settings.size
         if size and any(side % 8 or side < 8 for side in size):
-            raise UsageError(f"width and height must be multiples of 8, not {size[0]}x{size[1]}", "as in --size 512x512")
+            raise UsageError(f"width and height must be multiples of 8, not {size[0]}x{size[1]}", "as in 512x512")
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,13 @@ class _Job:
     seed: int
 
 
-def sample(options: SampleOptions, output: Path, events: Events | None = None) -> tuple[list[SampledImage], Path | None]:
+def sample(
+    options: SampleOptions, output: Path, events: Events | None = None
+) -> tuple[list[SampledImage], Path | None]:
     """Draw and save pictures; returns them, prompt by prompt, and the path of the grid if one was asked for.
 
-    Files are numbered on from what the folder holds, so nothing is overwritten. Each PNG carries its settings in the text
-    chunks "parameters" (as other tools read it) and "atomtune" (JSON).
+    Files are numbered on from what the folder holds, so nothing is overwritten. Each PNG carries its settings in the
+    text chunks "parameters" (as other tools read it) and "atomtune" (JSON).
 
     Raises:
         UsageError: no prompts, an unknown scheduler or concept.

@@ -39,6 +39,37 @@ def contact_sheet(
     return sheet
 
 
+def captioned_sheet(
+    pictures: Sequence[Image.Image], captions: Sequence[tuple[str, str]], columns: int, side: int = 224
+) -> Image.Image:
+    """Square pictures in `columns`, `side` pixels each, with a title and a caption of up to three lines below. RGB."""
+    font = ImageFont.load_default(13)
+    texts = [[title, *_wrapped(font, caption, side, 3)] for title, caption in captions]
+    cell = (side + _GAP, side + max(map(len, texts)) * _CAPTION + _GAP)
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (_GAP + columns * cell[0], _GAP + rows * cell[1]), (255, 255, 255))
+    draw = ImageDraw.Draw(sheet)
+    for number, (picture, lines) in enumerate(zip(pictures, texts, strict=True)):
+        x, y = _GAP + number % columns * cell[0], _GAP + number // columns * cell[1]
+        sheet.paste(picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS), (x, y))
+        for line, text in enumerate(lines):
+            _write(draw, font, (x, y + side + 2 + line * _CAPTION), text, side)
+    return sheet
+
+
+def _wrapped(font: ImageFont.FreeTypeFont | ImageFont.ImageFont, text: str, width: int, lines: int) -> list[str]:
+    """Words on at most `lines` lines; the last one holds all the rest, however long it is."""
+    done: list[str] = []
+    words = text.split()
+    while words and len(done) < lines - 1:
+        count = 1
+        while count < len(words) and font.getlength(" ".join(words[: count + 1])) <= width:
+            count += 1
+        done.append(" ".join(words[:count]))
+        words = words[count:]
+    return [*done, " ".join(words)] if words else done
+
+
 def _write(
     draw: ImageDraw.ImageDraw,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,

@@ -8,31 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 from .. import __version__
-from ..adapt import attach, trainable_parameters
-from ..core.deltas import WeightDelta
 from ..core.fingerprint import fingerprint
-from ..errors import AtomtuneError, Interrupted
+from ..errors import AtomtuneError, Interrupted, UsageError
 from ..files.atomic import write_text
 from ..files.atoms_file import AtomsInfo, save_atoms
 from ..files.checkpoint import load_checkpoint, save_checkpoint
 from ..methods.atoms import Atoms
-from .batches import Batches
-from .concept import check_prompts, expand
+from .assemble import make_accelerator, make_deltas, make_loop
+from .captions import captions_of
+from .concept import check_prompts
 from .curve import loss_curve
-from .data import encode_latents, load_images
-from .decomposition import obtain
 from .events import Events
-from .generate import embed
 from .interrupt import GracefulStop
 from .loop import Loop
-from .models import ModelSource, architecture_of, load_pipeline, native_resolution, pick_device, resolve
-from .objective import Objective
+from .models import ModelSource, architecture_of, load_pipeline, native_resolution, resolve
+from .optimizers import advise, require_package
 from .options import TrainOptions, resumed
+from .photos import load_images
 from .preview import Preview
+from .prior import class_pictures
 from .run_folder import RunFolder
+from .tracking import start_tracker
 
 FINAL_LOSS_STEPS = 50
 _LOG_EVERY = 25
@@ -90,42 +88,61 @@ def train(
     if resume:
         record = folder.read_record()
         options = resumed(TrainOptions.from_dict(record.get("options", {})), options, explicit)
+    for name in ("optimizer", "tracker"):
+        require_package(name, getattr(options, name))
+    if advice := advise(options.optimizer, options.lr):
+        events.warn(advice)
     source = resolve(options.model)
     options = replace(options, model=source.name, resolution=options.resolution or native_resolution(source))
-    images = load_images(options.images, options.resolution or 0)
-    accelerator = _accelerator(options)
-    if not resume and accelerator.is_main_process:
-        folder.start(overwrite)
+    side = options.resolution or 0
+    images = load_images(options.images, side, crop=options.crop, seed=options.seed, events=events)
+    captions = captions_of([image.path for image in images], options.prompt, options.concept, events)
+    accelerator = make_accelerator(options, folder)
+    if resume and record.get("processes", 1) != accelerator.num_processes:
+        raise UsageError(
+            f"the run was begun with {record.get('processes', 1)} processes, not {accelerator.num_processes}",
+            "launch it as before, or start again with --overwrite",
+        )
+    if not (resume or overwrite):
+        folder.check_free()
     accelerator.wait_for_everyone()
 
     events.phase(f"loading {source.name}")
     pipeline = load_pipeline(source)
-    caption = expand(options.prompt.replace("{}", options.concept.words), [options.concept])
-    for warning in check_prompts(pipeline.tokenizer, [caption, *options.sample_prompts], [options.concept]):
+    for warning in check_prompts(pipeline.tokenizer, [*captions, *options.sample_prompts], [options.concept]):
         events.warn(warning)
     base = fingerprint(pipeline.unet)
     if resume and record.get("base_fingerprint") != base:
         raise AtomtuneError(f"{source.name} is not the model the run began with", "start again with --overwrite")
     if not resume:
         record = {"options": options.to_dict(), "base_fingerprint": base, "versions": _versions()}
+        record["processes"] = accelerator.num_processes
         if accelerator.is_main_process:
+            # only now that the model is there: what fails before must not cost the run that is to be overwritten
+            folder.clear()
             folder.write_record(record)
 
-    deltas = _deltas(pipeline, source, options, base, accelerator, events)
-    loop = _loop(pipeline, [image.image for image in images], caption, deltas, options, accelerator, events)
+    prior = class_pictures(pipeline, options, base, accelerator, events) if options.prior_preservation else []
+    deltas = make_deltas(pipeline, source, options, base, accelerator, events)
+    loop = make_loop(pipeline, [image.image for image in images], captions, prior, options, accelerator, events)
     preview = Preview(pipeline, options, folder, accelerator.device) if options.sample_every else None
     if resume and folder.checkpoint.is_file():
         loop.restore(load_checkpoint(folder.checkpoint))
     started_at = loop.step
     if accelerator.is_main_process:
         folder.log_until(loop.step)
+    if options.tracker:
+        start_tracker(
+            accelerator, options.tracker, options.concept.name, folder.path, options.to_dict(), started_at + 1
+        )
 
     _run(loop, options, folder, preview, events)
 
-    info = _describe(options, source, base, architecture_of(pipeline.unet), caption, loop)
+    info = _describe(options, source, base, architecture_of(pipeline.unet), captions, loop)
     sha256 = ""
     if accelerator.is_main_process:
-        sha256 = save_atoms(folder.atoms, info, Atoms().export(deltas))
+        with loop.averaged():
+            sha256 = save_atoms(folder.atoms, info, Atoms().export(deltas))
         write_text(folder.loss_curve, loss_curve(loop.losses))
     accelerator.wait_for_everyone()
     result = TrainResult(
@@ -143,62 +160,8 @@ def train(
     if accelerator.is_main_process:
         shown = {key: str(value) if isinstance(value, Path) else value for key, value in vars(result).items()}
         folder.write_record({**record, "options": options.to_dict(), "result": shown})
+    accelerator.end_training()
     return result
-
-
-def _accelerator(options: TrainOptions) -> Any:
-    from accelerate import Accelerator
-    from accelerate.utils import DistributedDataParallelKwargs
-
-    device = pick_device(options.device)
-    mixed = {"fp32": "no"}.get(options.precision, options.precision)
-    # coefficients are buffers, equal on every process by construction
-    handlers = [DistributedDataParallelKwargs(broadcast_buffers=False)]
-    return Accelerator(cpu=device.type == "cpu", mixed_precision=mixed, kwargs_handlers=handlers)
-
-
-def _deltas(
-    pipeline: Any, source: ModelSource, options: TrainOptions, base: str, accelerator: Any, events: Events
-) -> dict[str, WeightDelta]:
-    # the first process fills the cache, the others read it
-    with accelerator.main_process_first():
-        decomposition, _ = obtain(pipeline.unet, source, options.spec, base_fingerprint=base, events=events)
-    deltas = Atoms().create(pipeline.unet, options.spec, decomposition)
-    attach(pipeline.unet, deltas)
-    return deltas
-
-
-def _loop(
-    pipeline: Any,
-    images: list[Image.Image],
-    caption: str,
-    deltas: dict[str, WeightDelta],
-    options: TrainOptions,
-    accelerator: Any,
-    events: Events,
-) -> Loop:
-    events.phase("encoding the pictures")
-    device = accelerator.device
-    if options.flip:
-        images = images + [image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in images]
-    latents = encode_latents(pipeline.vae.to(device), images)
-    pipeline.text_encoder.to(device)
-    embedding = embed(pipeline, [caption])
-    # neither is needed at any step
-    pipeline.vae.to("cpu")
-    pipeline.text_encoder.to("cpu")
-    objective = Objective(pipeline.scheduler)
-    size = options.batch_size * accelerator.num_processes
-    return Loop(
-        accelerator=accelerator,
-        unet=pipeline.unet.to(device),
-        parameters=trainable_parameters(pipeline.unet),
-        embedding=embedding,
-        objective=objective,
-        batches=Batches(latents, options.flip, objective.timesteps, size, options.seed),
-        lr=options.lr,
-        weight_decay=options.weight_decay,
-    )
 
 
 def _run(loop: Loop, options: TrainOptions, folder: RunFolder, preview: Preview | None, events: Events) -> None:
@@ -212,16 +175,19 @@ def _run(loop: Loop, options: TrainOptions, folder: RunFolder, preview: Preview 
             save_checkpoint(folder.checkpoint, loop.checkpoint())
 
     def after_step(loss: float) -> bool:
-        pending.append({"step": loop.step, "loss": loss, "lr": options.lr, "seconds": round(loop.seconds, 3)})
+        pending.append({"step": loop.step, "loss": loss, "lr": loop.lr, "seconds": round(loop.seconds, 3)})
         events.advance(f"loss {sum(loop.losses[-25:]) / len(loop.losses[-25:]):.4f}")
         if is_main and len(pending) >= _LOG_EVERY:
             folder.append(pending)
             pending.clear()
+        if options.tracker:
+            loop.accelerator.log({"loss": loss, "lr": loop.lr}, step=loop.step)
         if preview is not None and is_main and loop.step % options.sample_every == 0:
-            preview.draw(loop.step)
+            with loop.averaged():
+                preview.draw(loop.step)
         if loop.step % options.checkpoint_every == 0:
             save()
-        return not stop.requested
+        return not loop.any_process(stop.requested)
 
     events.begin("train", options.steps, loop.step)
     with GracefulStop() as stop:
@@ -233,7 +199,8 @@ def _run(loop: Loop, options: TrainOptions, folder: RunFolder, preview: Preview 
                 pending.clear()
         save()
     events.end()
-    if stop.requested and loop.step < options.steps:
+    if loop.step < options.steps:
+        loop.accelerator.end_training()
         raise Interrupted(
             f"stopped after step {loop.step} of {options.steps}; the state is saved in {folder.path}",
             f"continue with: atomtune train --concept {options.concept.name} --output {folder.path} --resume",
@@ -242,9 +209,12 @@ def _run(loop: Loop, options: TrainOptions, folder: RunFolder, preview: Preview 
 
 
 def _describe(
-    options: TrainOptions, source: ModelSource, base: str, architecture: str, caption: str, loop: Loop
+    options: TrainOptions, source: ModelSource, base: str, architecture: str, captions: list[str], loop: Loop
 ) -> AtomsInfo:
-    kept = ("batch_size", "lr", "weight_decay", "seed", "resolution", "flip", "precision")
+    kept = (
+        *("batch_size", "grad_accum", "optimizer", "lr", "lr_scheduler", "weight_decay", "ema", "min_snr_gamma"),
+        *("noise_offset", "prior_preservation", "seed", "resolution", "crop", "flip", "precision"),
+    )
     return AtomsInfo(
         method=Atoms.name,
         preset=options.preset,
@@ -255,7 +225,7 @@ def _describe(
         concept=options.concept.name,
         class_noun=options.concept.class_noun,
         token=options.concept.token,
-        prompts=[caption],
+        prompts=list(dict.fromkeys(captions)),
         steps=loop.step,
         parameters=sum(parameter.numel() for parameter in loop.parameters.values()),
         training={name: getattr(options, name) for name in kept},

@@ -14,6 +14,9 @@ from .atomic import write_atomically
 
 FORMAT_VERSION = 1
 
+_DECISIVE = ("method", "spec", "layers")
+"""Metadata that decides what the tensors mean; other metadata may be edited (titles are, by other tools)."""
+
 
 def checksum(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 (64 hex digits) over names, dtypes, shapes and bytes of the tensors, in the order of their names."""
@@ -36,6 +39,7 @@ def save(path: Path, kind: str, tensors: Mapping[str, Tensor], metadata: Mapping
         "format": f"atomtune.{kind}",
         "format_version": str(FORMAT_VERSION),
         "sha256": digest,
+        "metadata_sha256": _signature(metadata),
         **metadata,
     }
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -91,12 +95,17 @@ def load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError) as problem:
         raise AtomtuneError(f"{path} cannot be read ({_one_line(problem)})", "fetch or train it again") from None
-    if checksum(tensors) != header.get("sha256"):
+    if checksum(tensors) != header.get("sha256") or _signature(header) != header.get("metadata_sha256"):
         raise AtomtuneError(f"{path} was altered or damaged: its checksum does not match", "fetch or train it again")
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise AtomtuneError(f"{path} holds NaN or infinite values in {name}", "train it again with a lower --lr")
     return tensors, header
+
+
+def _signature(metadata: Mapping[str, str]) -> str:
+    text = "\n".join(f"{name}={metadata[name]}" for name in _DECISIVE if name in metadata)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _one_line(problem: BaseException) -> str:

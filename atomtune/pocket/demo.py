@@ -50,7 +50,7 @@ class DemoResult:
 
     Attributes:
         index: the page.
-        likeness: mean cosine to the training pictures, by the grader: base model, atomtune, fresh drawings of the thing.
+        likeness: mean cosine to the training pictures, by the grader: base model, atomtune, fresh drawings of it.
         scenes_right: how many of the prompts' scenes the grader names right in each of them.
     """
 

@@ -4,6 +4,10 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+from atomtune.diffusion.doctor import Health
+from atomtune.diffusion.learned import Learned
+from atomtune.diffusion.merging import MergedAtoms, MergeResult
+from atomtune.diffusion.prepare import Prepared, PreparedImage
 from atomtune.diffusion.train import TrainResult
 from atomtune.files.atoms_file import AtomsInfo
 from atomtune.pocket.demo import DemoResult
@@ -19,8 +23,12 @@ def documented(verb: str) -> set[str]:
 
 
 def test_every_key_is_documented() -> None:
+    assert {field.name for kind in (Prepared, PreparedImage) for field in fields(kind)} <= documented("prepare")
     assert {field.name for field in fields(TrainResult)} <= documented("train")
     assert {field.name for field in fields(DemoResult)} <= documented("demo")
     assert {field.name for field in fields(AtomsInfo)} | {"kind", "trigger", "sha256"} <= documented("inspect")
     assert {"layers", "rows", "relative_error", "seconds", "path", "found"} <= documented("decompose")
     assert {"images", "seed", "grid", "output"} <= documented("sample")
+    assert {field.name for kind in (MergeResult, MergedAtoms) for field in fields(kind)} <= documented("merge")
+    assert {field.name for field in fields(Learned)} | {"concepts", "ready", "sheet"} <= documented("concepts")
+    assert {field.name for field in fields(Health)} | {"well"} <= documented("doctor")

@@ -101,7 +101,7 @@ def test_the_libraries_add_no_noise(cli: Cli, castle: Path, tiny_model: Path) ->
     launcher = Path(atomtune.__file__).parents[1] / "cli.py"
     command = [sys.executable, launcher, "train", "--concept", "castle", "--model", tiny_model, *SMALL]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    ours = ("Loading ", "Encoding ", "Decomposing ", "Training ", "Try: ")
+    ours = ("Reading ", "Loading ", "Encoding ", "Decomposing ", "Training ", "Try: ")
     assert all(line.startswith(ours) for line in done.stderr.splitlines()), done.stderr
     done = subprocess.run([*command, "--overwrite", "-q", "--json"], capture_output=True, text=True, check=True)
     assert done.stderr == ""
@@ -282,3 +282,13 @@ def test_the_defaults_of_the_options_are_those_of_the_floor_below() -> None:
     assert all(repr(name) in choices for name in SCHEDULERS)
     precision = get_args(get_args(inspect.signature(train, eval_str=True).parameters["precision"].annotation)[0])
     assert precision == PRECISIONS
+
+
+def test_the_command_line_offers_every_scheduler() -> None:
+    from typing import get_args, get_type_hints
+
+    from atomtune.commands.sample import sample
+    from atomtune.diffusion.generate import SCHEDULERS
+
+    offered = get_args(get_args(get_type_hints(sample)["scheduler"])[0])
+    assert set(offered) == set(SCHEDULERS)

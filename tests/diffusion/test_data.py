@@ -1,55 +1,21 @@
-"""Pictures and what is drawn from them."""
+"""Latents, and the batches drawn from them."""
 
 from pathlib import Path
 
-import numpy as np
-import pytest
 import torch
 from PIL import Image
 
 from atomtune.diffusion.batches import Batches
-from atomtune.diffusion.data import Latents, encode_latents, load_images, square, to_tensor
+from atomtune.diffusion.data import Latents, encode_latents, to_tensor
 from atomtune.diffusion.models import load_pipeline, resolve
+from atomtune.diffusion.photos import load_images
 from atomtune.diffusion.seeds import derived_seed
-from atomtune.errors import AtomtuneError
-
-
-def test_squares_are_turned_cropped_and_laid_on_white(tmp_path: Path) -> None:
-    wide = Image.new("RGB", (60, 20), (255, 0, 0))
-    wide.paste((0, 0, 255), (20, 0, 40, 20))
-    assert np.asarray(square(wide, 8)).reshape(-1, 3)[:, 2].min() > 200, "the middle third is kept"
-    exif = Image.Exif()
-    exif[0x0112] = 6  # taken with the camera turned
-    lying = Image.new("RGB", (16, 16), (0, 0, 0))
-    lying.paste((255, 255, 255), (0, 0, 8, 16))
-    lying.save(tmp_path / "turned.png", exif=exif)
-    upright = np.asarray(square(Image.open(tmp_path / "turned.png"), 16))
-    assert upright[:4].mean() > 240
-    assert upright[-4:].mean() < 15
-    clear = square(Image.new("RGBA", (8, 8), (0, 0, 0, 0)), 8)
-    assert np.asarray(clear).min() == 255
 
 
 def test_tensors_span_minus_one_to_one() -> None:
     pixels = to_tensor([Image.new("RGB", (4, 4), (0, 255, 0))])
     assert pixels.shape == (1, 3, 4, 4)
     assert (pixels[0, 0].max(), pixels[0, 1].min()) == (-1.0, 1.0)
-
-
-def test_folders_without_pictures(tmp_path: Path) -> None:
-    with pytest.raises(AtomtuneError, match="there is no folder"):
-        load_images(tmp_path / "none", 32)
-    (tmp_path / "notes.txt").write_text("no picture")
-    with pytest.raises(AtomtuneError, match="there are no pictures"):
-        load_images(tmp_path, 32)
-
-
-def test_broken_pictures_are_all_named(pictures: Path) -> None:
-    (pictures / "text.jpg").write_text("no picture")
-    whole = (pictures / "0.png").read_bytes()
-    (pictures / "cut.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(AtomtuneError, match=r"2 of 7 .*cut\.png.*text\.jpg"):
-        load_images(pictures, 32)
 
 
 def test_latents_are_the_vaes(tiny_model: Path, pictures: Path) -> None:
@@ -91,6 +57,14 @@ def test_flips_take_the_second_half_half_of_the_time() -> None:
     seen = [int(batches.draw(step).latents.mean()) for step in range(200)]
     assert set(seen) == set(range(10))
     assert 60 < sum(index >= 5 for index in seen) < 140
+
+
+def test_captions_go_with_their_pictures() -> None:
+    batches = Batches(latents(10), True, 1000, 1, seed=0, captions=(3, 1, 4, 1, 5))
+    for step in range(40):
+        batch = batches.draw(step)
+        assert int(batch.captions) == (3, 1, 4, 1, 5)[int(batch.latents.mean()) % 5]
+    assert torch.equal(Batches(latents(5), False, 1000, 3, seed=0).draw(0).captions, torch.zeros(3, dtype=torch.long))
 
 
 def test_noise_and_timesteps_have_the_right_distribution() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from atomtune.diffusion.concept import Concept
 from atomtune.diffusion.events import Events
 from atomtune.diffusion.loop import Loop
 from atomtune.diffusion.options import TrainOptions
@@ -172,6 +173,20 @@ def test_only_the_deltas_train(options: Options, tmp_path: Path, monkeypatch: py
     train(options(), tmp_path / "run")
     after = seen[0].unet.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in seen[0].before.items())
+
+
+def test_a_model_that_fails_to_load_costs_no_earlier_run(options: Options, tmp_path: Path) -> None:
+    first = train(options(), tmp_path / "run")
+    before = first.atoms_file.read_bytes()
+    with pytest.raises(AtomtuneError, match="there is no model folder"):
+        train(options(model="./nowhere"), tmp_path / "run", overwrite=True)
+    assert first.atoms_file.read_bytes() == before
+
+
+def test_another_concepts_run_is_not_resumed(options: Options, tmp_path: Path) -> None:
+    train(options(), tmp_path / "run")
+    with pytest.raises(UsageError, match="'castle', not 'dog'"):
+        train(options(concept=Concept("dog", "dog")), tmp_path / "run", resume=True)
 
 
 def test_nothing_to_resume(options: Options, tmp_path: Path) -> None:

@@ -63,12 +63,13 @@ def run(work: Path, weights: Path, recipe: Recipe, stages: tuple[str, ...]) -> N
     if "grader" in stages:
         train_grader(work, recipe, pictures)
     if "export" in stages:
-        shutil.rmtree(weights, ignore_errors=True)
         unet, text_encoder = train_denoiser(work, recipe, means, deviations, scaling)
+        grader = train_grader(work, recipe, pictures)
+        shutil.rmtree(weights, ignore_errors=True)
         export_pipeline(weights / "pipeline", work, recipe, autoencoder, scaling, unet, text_encoder)
-        export_grader(weights / "grader", train_grader(work, recipe, pictures))
+        export_grader(weights / "grader", grader)
     if "evaluate" in stages:
-        evaluate(weights / "pipeline", weights / "grader", work)
+        evaluate(weights / "pipeline", weights / "grader", work, recipe)
     if "card" in stages:
         write_card(weights, recipe, json.loads((work / "figures.json").read_text()))
 

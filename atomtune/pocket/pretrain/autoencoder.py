@@ -1,4 +1,4 @@
-"""The autoencoder of `pocket`: 64x64 pictures to 4x16x16 latents and back."""
+"""The autoencoder of `pocket`: 64x64 pictures to 16x16 latents and back."""
 
 import logging
 from pathlib import Path
@@ -30,7 +30,7 @@ def new_autoencoder(recipe: Recipe) -> AutoencoderKL:
         up_block_types=("UpDecoderBlock2D",) * levels,
         block_out_channels=recipe.autoencoder_channels,
         layers_per_block=1,
-        latent_channels=4,
+        latent_channels=recipe.latent_channels,
         norm_num_groups=8,
         sample_size=recipe.picture_size,
     )
@@ -46,9 +46,9 @@ def as_tensor(pictures: npt.NDArray[np.uint8]) -> Tensor:
 
 
 def reconstruction_loss(output: Tensor, target: Tensor, recipe: Recipe) -> Tensor:
-    """L1, plus L1 of the differences between neighbours (sharp edges), plus L1 at coarser scales (true colours)."""
+    """L1, squares, L1 of the differences between neighbours (sharp edges) and L1 at coarser scales (true colours)."""
     error = output - target
-    loss = error.abs().mean()
+    loss = error.abs().mean() + recipe.squared_weight * error.square().mean()
     edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
     coarse = error.new_zeros(())
     for _ in range(3):
@@ -97,7 +97,7 @@ def train_autoencoder(work: Path, recipe: Recipe, pictures: npt.NDArray[np.uint8
 def encode_pictures(
     work: Path, recipe: Recipe, autoencoder: AutoencoderKL, pictures: npt.NDArray[np.uint8]
 ) -> tuple[Tensor, Tensor, float]:
-    """Mean and standard deviation of every picture's latents, (n, 4, 16, 16) each, and the factor to unit deviation."""
+    """Mean and standard deviation of every picture's latents, (n, c, 16, 16) each, and the factor to unit deviation."""
     path = work / "latents.safetensors"
     if not path.exists():
         device = training_device()

@@ -19,7 +19,7 @@ drawings made by `atomtune/pocket/world`. No photo, no outside data and no outsi
 |---|---|---|
 | `pipeline/unet` | UNet2DConditionModel, block types of Stable Diffusion v1.4, channels {unet_channels} | {unet:,} |
 | `pipeline/text_encoder` | CLIPTextModel, {text_layers} layers of width {text_width}, CLIP's vocabulary | {text:,} |
-| `pipeline/vae` | AutoencoderKL, 4x16x16 latents | {vae:,} |
+| `pipeline/vae` | AutoencoderKL, {latent_channels} x 16 x 16 latents | {vae:,} |
 | `pipeline/scheduler` | {scheduler}, the noise schedule of v1.4, epsilon prediction | |
 | `grader` | open_clip model: ModifiedResNet at 64x64, text width 48 | {grader:,} |
 
@@ -42,6 +42,8 @@ By the grader, which picks one of all {n_cells} pairs of class and scene for eac
 {fresh}
 {samples}
 
+{verdict}
+
 Autoencoder: {psnr} dB PSNR on unseen renders. Grader, mean cosine of two pictures in different scenes: the same
 thing {same:.3f}, two things of one class {other:.3f}.
 
@@ -60,6 +62,7 @@ def write_card(weights: Path, recipe: Recipe, figures: Mapping[str, Any]) -> Non
     fresh, samples = figures["fresh"], figures["samples"]
     text = _TEXT.format(
         unet_channels=", ".join(map(str, recipe.unet_channels)),
+        latent_channels=recipe.latent_channels,
         text_layers=recipe.text_layers,
         text_width=recipe.text_width,
         unet=parameters(weights / "pipeline" / "unet"),
@@ -76,6 +79,7 @@ def write_card(weights: Path, recipe: Recipe, figures: Mapping[str, Any]) -> Non
         n_cells=len(THINGS) * len([scene for scene in SCENES if scene]),
         fresh=_row("fresh renders, unseen seeds", fresh),
         samples=_row(f"samples, {samples['steps']} steps, guidance {samples['guidance_scale']}", samples),
+        verdict=_verdict(fresh, samples),
         psnr=figures["autoencoder_psnr"],
         same=figures["fidelity"]["same_thing"],
         other=figures["fidelity"]["other_thing"],
@@ -96,6 +100,18 @@ def write_card(weights: Path, recipe: Recipe, figures: Mapping[str, Any]) -> Non
 def _row(name: str, shares: Mapping[str, Any]) -> str:
     cells = (name, shares["pictures"], f"{shares['class']:.1%}", f"{shares['scene']:.1%}")
     return f"| {' | '.join(map(str, cells))} | {worst(shares['by_class'])} | {worst(shares['by_scene'])} |"
+
+
+def _verdict(fresh: Mapping[str, Any], samples: Mapping[str, Any]) -> str:
+    """Which of the goals are met, in words."""
+    goals = (("fresh renders", fresh, 0.97), ("samples", samples, 0.90))
+    missed = [
+        f"{part} of {name} ({shares[part]:.1%}, goal {goal:.0%})"
+        for name, shares, goal in goals
+        for part in ("class", "scene")
+        if shares[part] < goal
+    ]
+    return f"Goals missed: {'; '.join(missed)}." if missed else "All goals met: fresh renders 97%, samples 90%."
 
 
 def worst(shares: Mapping[str, float]) -> str:

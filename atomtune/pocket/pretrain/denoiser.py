@@ -37,8 +37,8 @@ def new_unet(recipe: Recipe) -> UNet2DConditionModel:
     levels = len(recipe.unet_channels)
     model = UNet2DConditionModel(
         sample_size=recipe.picture_size // 4,
-        in_channels=4,
-        out_channels=4,
+        in_channels=recipe.latent_channels,
+        out_channels=recipe.latent_channels,
         down_block_types=("CrossAttnDownBlock2D",) * (levels - 1) + ("DownBlock2D",),
         up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (levels - 1),
         block_out_channels=recipe.unet_channels,

@@ -16,13 +16,11 @@ from ..world import SCENES, THINGS, caption
 from .autoencoder import as_tensor
 from .dataset import subject
 from .export import load_pipeline
-from .training import save_json, training_device
+from .recipe import Recipe
+from .training import reduced_precision, save_json, training_device
 
 log = logging.getLogger(__name__)
 
-STEPS = 25
-GUIDANCE = 5.0
-PER_CELL = 10  # pictures for every class in every scene
 _BATCH = 40
 
 Cell = tuple[str, str]
@@ -58,29 +56,30 @@ def accuracy(shown: Sequence[Cell], seen: Sequence[Cell]) -> dict[str, object]:
 def sample(
     pipeline: StableDiffusionPipeline, prompts: Sequence[str], seeds: Sequence[int], steps: int, guidance: float
 ) -> list[Image.Image]:
-    """One picture for every prompt, each from its own seed."""
+    """One picture for every prompt, each from its own seed; the networks compute in bfloat16 where that is faster."""
     images: list[Image.Image] = []
-    for first in range(0, len(prompts), _BATCH):
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds[first : first + _BATCH]]
-        images += pipeline(
-            list(prompts[first : first + _BATCH]),
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            generator=generators,
-        ).images
+    # Guidance and scheduler add up small differences: they get float32.
+    hook = pipeline.unet.register_forward_hook(lambda module, inputs, output: (output[0].float(),))
+    with reduced_precision(pipeline.device):
+        for first in range(0, len(prompts), _BATCH):
+            generators = [torch.Generator().manual_seed(seed) for seed in seeds[first : first + _BATCH]]
+            images += pipeline(
+                list(prompts[first : first + _BATCH]),
+                num_inference_steps=steps,
+                guidance_scale=guidance,
+                generator=generators,
+            ).images
+    hook.remove()
     return images
 
 
-def evaluate(pipeline_folder: Path, grader_folder: Path, work: Path) -> dict[str, object]:
+def evaluate(pipeline_folder: Path, grader_folder: Path, work: Path, recipe: Recipe) -> dict[str, object]:
     """All figures; they are kept in work/figures.json."""
     device = training_device()
     grader = load_grader(grader_folder, device)
     pipeline = load_pipeline(pipeline_folder, device)
-    fresh = [
-        shown
-        for shown in (subject(n, held_out=True) for n in range(PER_CELL * len(THINGS) * len(SCENES)))
-        if shown.scene
-    ]
+    count = recipe.samples_per_cell * len(THINGS) * len(SCENES)
+    fresh = [shown for shown in (subject(n, held_out=True) for n in range(count)) if shown.scene]
     pictures = [Image.fromarray(shown.draw(64)) for shown in fresh]
     figures: dict[str, object] = {
         "fresh": accuracy([(shown.thing, shown.scene) for shown in fresh], named(grader, pictures)),
@@ -92,16 +91,16 @@ def evaluate(pipeline_folder: Path, grader_folder: Path, work: Path) -> dict[str
     shown: list[Cell] = []
     seen: list[Cell] = []
     for thing in THINGS:
-        block = [cell for cell in cells() if cell[0] == thing for _ in range(PER_CELL)]
+        block = [cell for cell in cells() if cell[0] == thing for _ in range(recipe.samples_per_cell)]
         prompts = [caption(*cell) for cell in block]
         seeds = range(len(shown), len(shown) + len(block))
         shown += block
-        seen += named(grader, sample(pipeline, prompts, seeds, STEPS, GUIDANCE))
+        seen += named(grader, sample(pipeline, prompts, seeds, recipe.sampling_steps, recipe.guidance_scale))
         log.info("evaluate: %d samples, %.0f s", len(shown), time.monotonic() - started)
     figures["samples"] = {
         **accuracy(shown, seen),
-        "steps": STEPS,
-        "guidance_scale": GUIDANCE,
+        "steps": recipe.sampling_steps,
+        "guidance_scale": recipe.guidance_scale,
         "scheduler": type(pipeline.scheduler).__name__,
     }
     log.info("evaluate: samples %s", figures["samples"])

@@ -6,11 +6,13 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor2_0
+from safetensors.torch import load_file
 from transformers import CLIPTextModel
 
 from .denoiser import NOISE_SCHEDULE, new_text_encoder
 from .recipe import Recipe
 from .tokenizer import load_tokenizer, write_tokenizer
+from .training import save_tensors
 
 
 def export_pipeline(
@@ -47,8 +49,18 @@ def export_pipeline(
     pipeline.save_pretrained(partial, safe_serialization=True)
     shutil.rmtree(partial / "tokenizer")
     write_tokenizer(partial / "tokenizer")
+    prefix_keys(partial / "text_encoder" / "model.safetensors", "text_model.")
+    for path in partial.rglob("*.safetensors"):
+        path.chmod(0o644)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
+
+
+def prefix_keys(path: Path, prefix: str) -> None:
+    """Name the tensors as Stable Diffusion's own files do, which every version of transformers reads."""
+    tensors = load_file(path)
+    if not all(key.startswith(prefix) for key in tensors):
+        save_tensors(path, {prefix + key: tensor for key, tensor in tensors.items()}, {"format": "pt"})
 
 
 def load_pipeline(folder: Path, device: torch.device) -> StableDiffusionPipeline:

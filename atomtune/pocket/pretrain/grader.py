@@ -87,4 +87,5 @@ def export_grader(folder: Path, model: open_clip.CLIP) -> None:
         key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in model.state_dict().items()
     }
     save_tensors(folder / "open_clip_model.safetensors", halves, {"format": "pt"})
+    (folder / "open_clip_model.safetensors").chmod(0o644)
     save_json(folder / "open_clip_config.json", {"model_cfg": MODEL, "preprocess_cfg": PREPROCESSING})

@@ -1,7 +1,4 @@
-"""The Muon optimiser (Jordan et al. 2024) for weight matrices: momentum whose update has all singular values near one.
-
-On the miniature's autoencoder it needs about a third of the time AdamW does.
-"""
+"""The Muon optimiser (Jordan et al. 2024): momentum whose update of a matrix has all singular values near one."""
 
 from collections.abc import Iterable
 
@@ -32,15 +29,23 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """The matrix with its singular values brought near one, by five Newton-Schulz steps in bfloat16."""
-    x = matrix.bfloat16()
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
-    x = x / (x.norm() + 1e-7)
+    """The matrix with its singular values brought near one, by five Newton-Schulz steps.
+
+    The steps are done on the Gram matrix of the shorter side, which is several times smaller than the weight itself.
+    """
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    gram = x @ x.T
+    scale = 1 / (gram.trace().sqrt() + 1e-7)
+    gram = gram * scale**2
+    factor = torch.eye(len(gram), dtype=gram.dtype, device=gram.device) * scale
     for _ in range(5):
-        gram = x @ x.T
-        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+        step = torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
+        step.diagonal().add_(3.4445)
+        factor = step @ factor
+        gram = step @ gram @ step
+    y = factor @ x
+    return y.T if tall else y
 
 
 def zero_branches(model: torch.nn.Module) -> None:

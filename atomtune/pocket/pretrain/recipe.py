@@ -11,20 +11,22 @@ class Recipe:
     pictures: int = 48_000
     picture_size: int = 64
 
+    latent_channels: int = 8
     autoencoder_channels: tuple[int, ...] = (32, 64, 96)
     autoencoder_steps: int = 2_600
     autoencoder_batch: int = 8
     autoencoder_rate: float = 1.5e-3
     gradient_weight: float = 1.0
     coarse_weight: float = 0.5
-    kl_weight: float = 1e-4
+    squared_weight: float = 3.0
+    kl_weight: float = 5e-4
 
     text_width: int = 96
     text_layers: int = 3
     text_heads: int = 3
     unet_channels: tuple[int, ...] = (64, 96, 160)
     unet_heads: int = 4
-    denoiser_steps: int = 5_000
+    denoiser_steps: int = 3_000
     denoiser_batch: int = 32
     denoiser_rate: float = 1e-3
     average_decay: float = 0.999
@@ -33,9 +35,13 @@ class Recipe:
     said_colors: float = 0.30
     rare_words: float = 0.15
 
-    grader_steps: int = 2_000
+    grader_steps: int = 600
     grader_batch: int = 96
     grader_rate: float = 1e-3
+
+    samples_per_cell: int = 2
+    sampling_steps: int = 25
+    guidance_scale: float = 5.0
 
     def as_dict(self) -> dict[str, object]:
         """The numbers by name, as JSON can hold them."""
@@ -52,4 +58,6 @@ def trial() -> Recipe:
         autoencoder_batch=2,
         denoiser_batch=2,
         grader_batch=8,
+        samples_per_cell=1,
+        sampling_steps=2,
     )

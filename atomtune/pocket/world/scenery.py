@@ -1,4 +1,4 @@
-"""What the scenes share: the `Scene` record and the pieces (clouds, firs, flowers, ...) that several of them are made of."""
+"""What the scenes share: the `Scene` record and the pieces (clouds, firs, flowers, ...) that several are made of."""
 
 import math
 import random

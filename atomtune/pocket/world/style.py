@@ -27,7 +27,7 @@ PATTERNS = ("plain", "plain", "stripes", "bands", "dots", "checks", "diagonal")
 class Style:
     """One instance of a class. The same `seed` is the same thing; every seed is a different one.
 
-    `number(name)` gives a continuous trait in 0..1 that depends on the seed and the name alone, so that drawing code can
+    `number(name)` gives a continuous trait that depends on the seed and the name alone, so that drawing code can
     ask for traits in any order without disturbing the others.
     """
 

@@ -1,0 +1,115 @@
+"""The parts of a training run, made from its options: accelerator, deltas, loop."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+from PIL import Image
+
+from ..adapt import attach, trainable_parameters
+from ..core.deltas import WeightDelta
+from ..methods.atoms import Atoms
+from .batches import Batches
+from .data import encode_latents
+from .decomposition import obtain
+from .ema import Average
+from .events import Events
+from .generate import embed
+from .loop import Loop
+from .models import ModelSource, pick_device
+from .objective import Objective
+from .optimizers import make_optimizer, make_schedule
+from .options import TrainOptions
+from .prior import Prior
+from .run_folder import RunFolder
+from .seeds import derived_seed
+
+
+def make_accelerator(options: TrainOptions, folder: RunFolder) -> Any:
+    """accelerate's Accelerator: device, precision, processes, tracker. Raises AtomtuneError for a device not there."""
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    device = pick_device(options.device)
+    mixed = {"fp32": "no"}.get(options.precision, options.precision)
+    # coefficients are buffers, equal on every process by construction
+    handlers = [DistributedDataParallelKwargs(broadcast_buffers=False)]
+    return Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision=mixed,
+        kwargs_handlers=handlers,
+        log_with=options.tracker,
+        project_dir=folder.path,
+    )
+
+
+def make_deltas(
+    pipeline: Any, source: ModelSource, options: TrainOptions, base: str, accelerator: Any, events: Events
+) -> dict[str, WeightDelta]:
+    """The deltas of a run, attached to the UNet, by layer."""
+    # the first process fills the cache, the others read it
+    with accelerator.main_process_first():
+        decomposition, _ = obtain(pipeline.unet, source, options.spec, base_fingerprint=base, events=events)
+    deltas = Atoms().create(pipeline.unet, options.spec, decomposition)
+    attach(pipeline.unet, deltas)
+    return deltas
+
+
+def make_loop(
+    pipeline: Any,
+    images: Sequence[Image.Image],
+    captions: Sequence[str],
+    class_images: list[Image.Image],
+    options: TrainOptions,
+    accelerator: Any,
+    events: Events,
+) -> Loop:
+    """The loop over a pipeline whose UNet has its deltas.
+
+    Args:
+        images: of the concept, each with its caption in `captions`.
+        class_images: for prior preservation; none without it.
+    """
+    events.phase("encoding the pictures")
+    device = accelerator.device
+    mirrored = (image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in images if options.flip)
+    latents = encode_latents(pipeline.vae.to(device), chain(images, mirrored))
+    class_latents = encode_latents(pipeline.vae, class_images) if class_images else None
+    pipeline.text_encoder.to(device)
+    distinct = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
+    embedding = embed(pipeline, list(distinct))
+    class_embedding = embed(pipeline, [options.class_prompt])
+    # neither is needed at any step
+    pipeline.vae.to("cpu")
+    pipeline.text_encoder.to("cpu")
+    objective = Objective(pipeline.scheduler, options.min_snr_gamma)
+    size = options.batch_size * options.grad_accum * accelerator.num_processes
+    numbers = tuple(distinct[caption] for caption in captions)
+    batches = Batches(latents, options.flip, objective.timesteps, size, options.seed, options.noise_offset, numbers)
+    prior = None
+    if class_latents is not None:
+        seed = derived_seed(options.seed, "class")
+        class_batches = replace(batches, latents=class_latents, flip=False, seed=seed, captions=())
+        prior = Prior(class_batches, class_embedding, options.prior_weight)
+    if options.gradient_checkpointing:
+        pipeline.unet.enable_gradient_checkpointing()
+    pipeline.unet.to(device)
+    parameters = trainable_parameters(pipeline.unet)
+    optimizer = make_optimizer(options.optimizer, parameters.values(), options.lr, options.weight_decay, device)
+    return Loop(
+        accelerator=accelerator,
+        unet=pipeline.unet,
+        parameters=parameters,
+        embedding=embedding,
+        objective=objective,
+        batches=batches,
+        optimizer=optimizer,
+        schedule=make_schedule(
+            options.lr_scheduler, optimizer, options.steps, options.warmup, options.lr_cycles, options.lr_power
+        ),
+        accumulate=options.grad_accum,
+        max_grad_norm=options.max_grad_norm,
+        prior=prior,
+        average=Average(parameters, options.ema_decay) if options.ema else None,
+    )

@@ -1,0 +1,41 @@
+"""Atoms files made without training: random deltas, described as if they had been trained."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from atomtune.core.fingerprint import fingerprint
+from atomtune.diffusion.models import load_pipeline, resolve
+from atomtune.files.atoms_file import AtomsInfo, save_atoms
+from atomtune.methods.atoms import PRESETS, Atoms, decompose_model
+
+
+def made_atoms(
+    path: Path, model: Path, strength: float = 0.02, seed: int = 0, preset: str = "c1", **changes: Any
+) -> Path:
+    """Write an atoms file for a base model whose change shows in pictures; returns `path`."""
+    unet = load_pipeline(resolve(str(model))).unet
+    deltas = Atoms().create(unet, PRESETS[preset], decompose_model(unet, PRESETS[preset]))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for delta in deltas.values():
+            for parameter in delta.parameters():
+                parameter.copy_(strength * torch.randn(parameter.shape, generator=generator))
+    info: dict[str, Any] = {
+        "method": Atoms.name,
+        "preset": preset,
+        "spec": PRESETS[preset].to_dict(),
+        "base": str(model),
+        "base_fingerprint": fingerprint(unet),
+        "architecture": "tiny",
+        "concept": "castle",
+        "class_noun": "castle",
+        "token": "sks",
+        "prompts": ["a photo of a sks castle"],
+        "steps": 300,
+        "parameters": sum(p.numel() for delta in deltas.values() for p in delta.parameters()),
+        "training": {},
+    }
+    save_atoms(path, AtomsInfo(**info | changes), Atoms().export(deltas))
+    return path
