@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from photo_files import Heard
 
 from atomtune.diffusion.captions import captions_of
 from atomtune.diffusion.concept import Concept
@@ -14,6 +13,7 @@ from atomtune.diffusion.options import TrainOptions
 from atomtune.diffusion.train import train
 from atomtune.errors import AtomtuneError, Interrupted
 from atomtune.files.atoms_file import load_atoms
+from photo_files import Heard
 
 CASTLE = Concept("castle", "castle")
 
