@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from atomtune.core.fingerprint import fingerprint
-from atomtune.diffusion.models import load_pipeline, resolve
+from atomtune.diffusion.models import architecture_of, load_pipeline, resolve
 from atomtune.files.atoms_file import AtomsInfo, save_atoms
 from atomtune.methods.atoms import PRESETS, Atoms, decompose_model
 
@@ -28,7 +28,7 @@ def made_atoms(
         "spec": PRESETS[preset].to_dict(),
         "base": str(model),
         "base_fingerprint": fingerprint(unet),
-        "architecture": "tiny",
+        "architecture": architecture_of(unet),
         "concept": "castle",
         "class_noun": "castle",
         "token": "sks",

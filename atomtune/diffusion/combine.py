@@ -12,6 +12,7 @@ from ..files.atoms_file import AtomsInfo, load_atoms
 from ..methods import METHODS
 from .concept import Concept
 from .events import Events
+from .models import architecture_of
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,15 @@ def merge_atoms(pipeline: Any, atoms: Sequence[LoadedAtoms], events: Events) -> 
         return
     unet = pipeline.unet
     base = fingerprint(unet)
+    architecture = architecture_of(unet)
     prepared = []
     for item in atoms:
+        # the shapes of atoms alone do not tell: tiles of wider layers can have the same size
+        if item.info.architecture != architecture:
+            raise AtomtuneError(
+                f"{item.path.name} is for the architecture {item.info.architecture}, the base model is {architecture}",
+                f"use {item.info.base}, or a base model of its architecture",
+            )
         if item.info.base_fingerprint != base:
             events.warn(f"{item.path.name} was trained on {item.info.base}; this base has other weights")
         method = METHODS[item.info.method]
