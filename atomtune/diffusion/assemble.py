@@ -9,6 +9,7 @@ from PIL import Image
 
 from ..adapt import attach, trainable_parameters
 from ..core.deltas import WeightDelta
+from ..errors import UsageError
 from ..methods.atoms import Atoms
 from .batches import Batches
 from .data import encode_latents
@@ -32,6 +33,12 @@ def make_accelerator(options: TrainOptions, folder: RunFolder) -> Any:
     from accelerate.utils import DistributedDataParallelKwargs
 
     device = pick_device(options.device)
+    if device.index:
+        # accelerate takes the first device it sees, so anything else would be passed over in silence
+        raise UsageError(
+            f"train cannot be sent to {device}",
+            f"CUDA_VISIBLE_DEVICES={device.index} atomtune train … shows it that one",
+        )
     mixed = {"fp32": "no"}.get(options.precision, options.precision)
     # coefficients are buffers, equal on every process by construction
     handlers = [DistributedDataParallelKwargs(broadcast_buffers=False)]

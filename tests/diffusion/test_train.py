@@ -189,6 +189,15 @@ def test_another_concepts_run_is_not_resumed(options: Options, tmp_path: Path) -
         train(options(concept=Concept("dog", "dog")), tmp_path / "run", resume=True)
 
 
+def test_a_device_that_accelerate_would_pass_over_is_refused(
+    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atomtune.diffusion.assemble.pick_device", lambda _: torch.device("cuda:1"))
+    with pytest.raises(UsageError, match="cuda:1") as refused:
+        train(options(), tmp_path / "run")
+    assert "CUDA_VISIBLE_DEVICES=1" in (refused.value.hint or "")
+
+
 def test_nothing_to_resume(options: Options, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no run to resume"):
         train(options(), tmp_path / "run", resume=True)
