@@ -10,7 +10,7 @@ from .console import Console, duration, fields, size
 from .shared import OUTPUT, Overwrite, atoms_source, learned_concepts
 
 if TYPE_CHECKING:
-    from ..diffusion.merging import MergeResult
+    from ..diffusion.sampling.merging import MergeResult
 
 CONCEPT = "Concepts"
 
@@ -59,7 +59,7 @@ def merge(
     Other programs load it without atomtune; atomtune takes it as a --model. The concept's words are plain words there:
     "sks castle", not <castle>. The base model's licence holds for the result too.
     """
-    from ..diffusion.merging import merge_to_folder
+    from ..diffusion.sampling.merging import merge_to_folder
 
     sources = [(Path("runs") / name / "atoms.safetensors", 1.0) for name in concept or ()]
     sources += [atoms_source(text) for text in atoms or ()]

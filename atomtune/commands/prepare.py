@@ -23,7 +23,7 @@ from .shared import (
 )
 
 if TYPE_CHECKING:
-    from ..diffusion.prepare import Prepared
+    from ..diffusion.photos.prepare import Prepared
 
 
 def prepare(
@@ -50,8 +50,8 @@ def prepare(
     their captions; loads no weights.
     """
     from ..diffusion.concept import Concept
-    from ..diffusion.options import TrainOptions
-    from ..diffusion.prepare import prepare as look
+    from ..diffusion.photos.prepare import prepare as look
+    from ..diffusion.training.options import TrainOptions
 
     options = TrainOptions(
         concept=Concept(concept, class_name or concept, token),

@@ -106,9 +106,9 @@ def sample(
 
     Prints the paths of the pictures. They are numbered on from what the folder holds: nothing is overwritten.
     """
-    from ..diffusion.generate import Settings
-    from ..diffusion.sample import SampleOptions
-    from ..diffusion.sample import sample as draw
+    from ..diffusion.sampling.generate import Settings
+    from ..diffusion.sampling.sample import SampleOptions
+    from ..diffusion.sampling.sample import sample as draw
 
     runs = Path("runs")
     sources = [(runs / name / "atoms.safetensors", 1.0) for name in concept or ()]

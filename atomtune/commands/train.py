@@ -56,8 +56,8 @@ from .training import (
 )
 
 if TYPE_CHECKING:
-    from ..diffusion.options import TrainOptions
-    from ..diffusion.train import TrainResult
+    from ..diffusion.training.options import TrainOptions
+    from ..diffusion.training.train import TrainResult
     from ..methods.base import LayerPlan
 
 SPEC = frozenset({"preset", "atoms", "tile", "overcomplete", "sparsity", "layers", "train_coefficients"})
@@ -151,7 +151,7 @@ def train(
     Writes the run's folder: atoms.safetensors (the result), run.json, log.jsonl, loss.svg and the state to resume from.
     """
     from ..diffusion.concept import Concept
-    from ..diffusion.options import TrainOptions
+    from ..diffusion.training.options import TrainOptions
 
     options = TrainOptions(
         concept=Concept(concept, class_name or concept, token),
@@ -202,7 +202,7 @@ def train(
     if dry_run:
         _plan(console, options)
         return
-    from ..diffusion.train import train as run
+    from ..diffusion.training.train import train as run
 
     result = run(
         options,

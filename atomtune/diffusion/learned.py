@@ -10,9 +10,9 @@ from PIL import Image, ImageOps
 from ..errors import AtomtuneError
 from ..files import store
 from ..files.atoms_file import load_atoms
-from .preview import save_png
-from .run_folder import RunFolder
 from .sheet import contact_sheet
+from .training.preview import save_png
+from .training.run_folder import RunFolder
 
 THUMBNAIL = 192  # pixels, both sides
 PICTURES = 4  # of each concept on a sheet

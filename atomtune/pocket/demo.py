@@ -14,11 +14,11 @@ from ..core.fingerprint import fingerprint
 from ..diffusion.concept import Concept
 from ..diffusion.decomposition import obtain
 from ..diffusion.events import Events
-from ..diffusion.generate import Settings
 from ..diffusion.models import POCKET, load_pipeline, resolve
-from ..diffusion.options import TrainOptions
-from ..diffusion.sample import SampleOptions, sample
-from ..diffusion.train import TrainResult, train
+from ..diffusion.sampling.generate import Settings
+from ..diffusion.sampling.sample import SampleOptions, sample
+from ..diffusion.training.options import TrainOptions
+from ..diffusion.training.train import TrainResult, train
 from ..errors import UsageError
 from ..evaluate.grader import Grader, load_grader
 from ..evaluate.page import render_page

@@ -15,7 +15,7 @@ import atomtune
 from atomtune.diffusion import doctor
 from atomtune.diffusion.doctor import Health, Problem
 from atomtune.diffusion.learned import Learned
-from atomtune.diffusion.merging import MergeResult
+from atomtune.diffusion.sampling.merging import MergeResult
 from made import made_atoms
 
 Cli = Callable[..., Any]

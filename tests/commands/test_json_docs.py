@@ -6,9 +6,9 @@ from pathlib import Path
 
 from atomtune.diffusion.doctor import Health
 from atomtune.diffusion.learned import Learned
-from atomtune.diffusion.merging import MergedAtoms, MergeResult
-from atomtune.diffusion.prepare import Prepared, PreparedImage
-from atomtune.diffusion.train import TrainResult
+from atomtune.diffusion.photos.prepare import Prepared, PreparedImage
+from atomtune.diffusion.sampling.merging import MergedAtoms, MergeResult
+from atomtune.diffusion.training.train import TrainResult
 from atomtune.files.atoms_file import AtomsInfo
 from atomtune.pocket.demo import DemoResult
 

@@ -8,9 +8,9 @@ from typing import Any, get_args
 import pytest
 
 from atomtune.commands.train import train
-from atomtune.diffusion.optimizers import OPTIMIZERS, SCHEDULES
-from atomtune.diffusion.options import TrainOptions
-from atomtune.diffusion.tracking import TRACKERS
+from atomtune.diffusion.training.optimizers import OPTIMIZERS, SCHEDULES
+from atomtune.diffusion.training.options import TrainOptions
+from atomtune.diffusion.training.tracking import TRACKERS
 from atomtune.errors import UsageError
 
 Cli = Callable[..., Any]
@@ -43,7 +43,7 @@ def test_every_training_option_reaches_the_run(cli: Cli, monkeypatch: pytest.Mon
         seen.append((options, explicit))
         raise UsageError("enough")
 
-    monkeypatch.setattr("atomtune.diffusion.train.train", run)
+    monkeypatch.setattr("atomtune.diffusion.training.train.train", run)
     flags = [word for name, (value, _) in GIVEN.items() for word in (f"--{name.replace('_', '-')}", *value)]
     assert "enough" in cli("train", "--concept", "castle", *flags).err
     options, explicit = seen[0]

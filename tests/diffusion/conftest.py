@@ -11,7 +11,7 @@ from PIL import Image
 
 from atomtune.diffusion.concept import Concept
 from atomtune.diffusion.models import load_pipeline, resolve
-from atomtune.diffusion.options import TrainOptions
+from atomtune.diffusion.training.options import TrainOptions
 from tiny import tiny_pipeline
 
 

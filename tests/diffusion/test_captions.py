@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from atomtune.diffusion.captions import captions_of
 from atomtune.diffusion.concept import Concept
-from atomtune.diffusion.loop import Loop
-from atomtune.diffusion.options import TrainOptions
-from atomtune.diffusion.train import train
+from atomtune.diffusion.photos.captions import captions_of
+from atomtune.diffusion.training.loop import Loop
+from atomtune.diffusion.training.options import TrainOptions
+from atomtune.diffusion.training.train import train
 from atomtune.errors import AtomtuneError, Interrupted
 from atomtune.files.atoms_file import load_atoms
 from photo_files import Heard

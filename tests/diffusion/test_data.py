@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from atomtune.diffusion.batches import Batches
-from atomtune.diffusion.data import Latents, encode_latents, to_tensor
 from atomtune.diffusion.models import load_pipeline, resolve
-from atomtune.diffusion.photos import load_images
+from atomtune.diffusion.photos.reading import load_images
 from atomtune.diffusion.seeds import derived_seed
+from atomtune.diffusion.training.batches import Batches
+from atomtune.diffusion.training.latents import Latents, encode_latents, to_tensor
 
 
 def test_tensors_span_minus_one_to_one() -> None:

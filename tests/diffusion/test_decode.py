@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from atomtune.diffusion.decode import NeedsHeif, decode, to_rgb
+from atomtune.diffusion.photos.decode import NeedsHeif, decode, to_rgb
 from photo_files import noise, png_header
 
 

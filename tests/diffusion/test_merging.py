@@ -12,10 +12,10 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from safetensors import SafetensorError
 
-from atomtune.diffusion import merging
-from atomtune.diffusion.generate import Settings
-from atomtune.diffusion.merging import RECORD, merge_to_folder
-from atomtune.diffusion.sample import SampleOptions, sample
+from atomtune.diffusion.sampling import merging
+from atomtune.diffusion.sampling.generate import Settings
+from atomtune.diffusion.sampling.merging import RECORD, merge_to_folder
+from atomtune.diffusion.sampling.sample import SampleOptions, sample
 from atomtune.errors import AtomtuneError, UsageError
 from made import made_atoms
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from atomtune.diffusion.objective import Objective, min_snr_weight, offset_noise, signal_to_noise
+from atomtune.diffusion.training.objective import Objective, min_snr_weight, offset_noise, signal_to_noise
 
 KINDS = ["epsilon", "v_prediction", "sample"]
 SHAPE = (3, 4, 8, 8)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from atomtune.diffusion.ema import Average
-from atomtune.diffusion.optimizers import (
+from atomtune.diffusion.training.ema import Average
+from atomtune.diffusion.training.optimizers import (
     OPTIMIZERS,
     SCHEDULES,
     advise,

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from atomtune.diffusion.crop import square
-from atomtune.diffusion.photos import find_images, load_images
+from atomtune.diffusion.photos.crop import square
+from atomtune.diffusion.photos.reading import find_images, load_images
 from atomtune.errors import AtomtuneError, UsageError
 from photo_files import Heard, fill, noise, png_header
 

@@ -12,14 +12,14 @@ from PIL import Image
 
 from atomtune.adapt import attach
 from atomtune.core.fingerprint import fingerprint
-from atomtune.diffusion.combine import merge_atoms, read_atoms
 from atomtune.diffusion.decomposition import obtain
 from atomtune.diffusion.events import Events
-from atomtune.diffusion.generate import SCHEDULERS, Settings, embed, generate, use_scheduler
 from atomtune.diffusion.models import load_pipeline, resolve
-from atomtune.diffusion.options import TrainOptions
-from atomtune.diffusion.sample import SampleOptions, sample
-from atomtune.diffusion.train import train
+from atomtune.diffusion.sampling.combine import merge_atoms, read_atoms
+from atomtune.diffusion.sampling.generate import SCHEDULERS, Settings, embed, generate, use_scheduler
+from atomtune.diffusion.sampling.sample import SampleOptions, sample
+from atomtune.diffusion.training.options import TrainOptions
+from atomtune.diffusion.training.train import train
 from atomtune.errors import AtomtuneError, UsageError
 from atomtune.files.cache import cache_folder
 from atomtune.methods.atoms import PRESETS, Atoms

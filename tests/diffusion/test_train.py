@@ -11,9 +11,9 @@ import torch
 
 from atomtune.diffusion.concept import Concept
 from atomtune.diffusion.events import Events
-from atomtune.diffusion.loop import Loop
-from atomtune.diffusion.options import TrainOptions
-from atomtune.diffusion.train import train
+from atomtune.diffusion.training.loop import Loop
+from atomtune.diffusion.training.options import TrainOptions
+from atomtune.diffusion.training.train import train
 from atomtune.errors import AtomtuneError, Interrupted, UsageError
 from atomtune.files.atoms_file import load_atoms
 from atomtune.files.checkpoint import load_checkpoint
@@ -141,7 +141,7 @@ def test_an_occupied_folder_is_refused(options: Options, tmp_path: Path) -> None
 def test_a_loss_that_is_not_finite_stops_before_the_step(
     options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from atomtune.diffusion.objective import Objective
+    from atomtune.diffusion.training.objective import Objective
 
     loss = Objective.loss
     calls = []
@@ -192,7 +192,7 @@ def test_another_concepts_run_is_not_resumed(options: Options, tmp_path: Path) -
 def test_a_device_that_accelerate_would_pass_over_is_refused(
     options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("atomtune.diffusion.assemble.pick_device", lambda _: torch.device("cuda:1"))
+    monkeypatch.setattr("atomtune.diffusion.training.assemble.pick_device", lambda _: torch.device("cuda:1"))
     with pytest.raises(UsageError, match="cuda:1") as refused:
         train(options(), tmp_path / "run")
     assert "CUDA_VISIBLE_DEVICES=1" in (refused.value.hint or "")

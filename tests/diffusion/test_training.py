@@ -17,12 +17,12 @@ from torch import Tensor
 
 import atomtune
 from atomtune.diffusion.events import Events
-from atomtune.diffusion.loop import Loop
 from atomtune.diffusion.models import load_pipeline, resolve
-from atomtune.diffusion.options import TrainOptions
-from atomtune.diffusion.preview import Preview
-from atomtune.diffusion.prior import class_pictures, prior_folder
-from atomtune.diffusion.train import train
+from atomtune.diffusion.training.loop import Loop
+from atomtune.diffusion.training.options import TrainOptions
+from atomtune.diffusion.training.preview import Preview
+from atomtune.diffusion.training.prior import class_pictures, prior_folder
+from atomtune.diffusion.training.train import train
 from atomtune.errors import AtomtuneError, Interrupted, UsageError
 from atomtune.files.atoms_file import load_atoms
 from atomtune.files.checkpoint import Checkpoint, load_checkpoint

@@ -79,8 +79,17 @@ def known_tokens(tokenizer: CLIPTokenizer, recipe: Recipe) -> list[int]:
     return sorted({token for text in texts for token in tokenizer(text).input_ids})
 
 
+def draw_times(count: int, recipe: Recipe, chance: torch.Generator) -> Tensor:
+    """Timesteps, (count,): some uniform, the others logit-normal (Esser et al. 2024), where the noise hides shapes."""
+    uniform, choice = torch.rand((2, count), generator=chance)
+    focused = torch.sigmoid(recipe.times_center + recipe.times_spread * torch.randn(count, generator=chance))
+    total = NOISE_SCHEDULE["num_train_timesteps"]
+    times = torch.where(choice < recipe.focused_times, focused, uniform) * total
+    return times.long().clamp(max=total - 1)
+
+
 def train_denoiser(
-    work: Path, recipe: Recipe, means: Tensor, deviations: Tensor, scaling: float
+    work: Path, recipe: Recipe, means: Tensor, deviations: Tensor, scaling: float, compiled: bool = False
 ) -> tuple[UNet2DConditionModel, CLIPTextModel]:
     """Train (or finish, or load) UNet and text encoder; returns them with their averaged weights."""
     device = training_device()
@@ -91,6 +100,7 @@ def train_denoiser(
     freeze_unknown_tokens(text_encoder.get_input_embeddings(), known_tokens(tokenizer, recipe))
     scheduler = DDPMScheduler(**NOISE_SCHEDULE)
     words = rare_words()
+    predict, read = (torch.compile(unet), torch.compile(text_encoder)) if compiled else (unet, text_encoder)
     trainer = Trainer(
         work / "denoiser.safetensors",
         {"unet": unet, "text_encoder": text_encoder},
@@ -103,7 +113,7 @@ def train_denoiser(
         chance, rng = generator(recipe.seed + 4, step), random.Random(f"captions {recipe.seed} {step}")
         chosen = torch.randint(len(means), (recipe.denoiser_batch,), generator=chance)
         noise = torch.randn((2, len(chosen), *means.shape[1:]), generator=chance)
-        times = torch.randint(NOISE_SCHEDULE["num_train_timesteps"], (len(chosen),), generator=chance)
+        times = draw_times(len(chosen), recipe, chance)
         latents = (means[chosen] + deviations[chosen] * noise[0]) * scaling
         texts = [
             "" if rng.random() < recipe.dropped_prompts else describe(subject(n), rng, recipe, words).text
@@ -112,8 +122,8 @@ def train_denoiser(
         tokens = tokenizer(texts, padding="max_length", truncation=True, max_length=CONTEXT, return_tensors="pt")
         noisy = scheduler.add_noise(latents, noise[1], times)
         with reduced_precision(device):
-            states = text_encoder(tokens.input_ids.to(device))[0]
-            output = unet(noisy.to(device), times.to(device), states).sample
+            states = read(tokens.input_ids.to(device))[0]
+            output = predict(noisy.to(device), times.to(device), states).sample
         loss = F.mse_loss(output.float(), noise[1].to(device))
         return loss, {"loss": loss.item()}
 

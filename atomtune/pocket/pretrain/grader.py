@@ -32,7 +32,7 @@ PREPROCESSING: dict[str, Any] = {
 }
 
 
-def train_grader(work: Path, recipe: Recipe, pictures: npt.NDArray[np.uint8]) -> open_clip.CLIP:
+def train_grader(work: Path, recipe: Recipe, pictures: npt.NDArray[np.uint8], compiled: bool = False) -> open_clip.CLIP:
     """Train (or finish, or load) the grader.
 
     In a batch several captions may be true of one picture; as all that a picture shows is known, each true pair counts
@@ -43,6 +43,9 @@ def train_grader(work: Path, recipe: Recipe, pictures: npt.NDArray[np.uint8]) ->
     model = open_clip.CLIP(**MODEL).to(device)
     tokenizer = open_clip.SimpleTokenizer(context_length=MODEL["text_cfg"]["context_length"])
     words = rare_words()
+    see, read = model.encode_image, model.encode_text
+    if compiled:
+        see, read = torch.compile(see), torch.compile(read)
     trainer = Trainer(
         work / "grader.safetensors", {"grader": model}, recipe.grader_steps, recipe.grader_rate, decay=0.0
     )
@@ -55,8 +58,8 @@ def train_grader(work: Path, recipe: Recipe, pictures: npt.NDArray[np.uint8]) ->
         said = [describe(shown, rng, recipe, words) for shown in subjects]
         truth = torch.tensor([[one.holds_for(shown) for one in said] for shown in subjects], device=device).float()
         with reduced_precision(device):
-            images = F.normalize(model.encode_image(batch).float(), dim=-1)
-            texts = F.normalize(model.encode_text(tokenizer([one.text for one in said]).to(device)).float(), dim=-1)
+            images = F.normalize(see(batch).float(), dim=-1)
+            texts = F.normalize(read(tokenizer([one.text for one in said]).to(device)).float(), dim=-1)
         logits = images @ texts.T * model.logit_scale.clamp(max=math.log(100.0)).exp()
         by_image = -(truth / truth.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
         by_text = -(truth / truth.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()

@@ -26,20 +26,23 @@ class Recipe:
     text_heads: int = 3
     unet_channels: tuple[int, ...] = (64, 96, 160)
     unet_heads: int = 4
-    denoiser_steps: int = 3_000
+    denoiser_steps: int = 9_000
     denoiser_batch: int = 32
     denoiser_rate: float = 1e-3
     average_decay: float = 0.999
+    focused_times: float = 0.5
+    times_center: float = 0.3
+    times_spread: float = 0.8
     dropped_prompts: float = 0.10
     unsaid_scenes: float = 0.12
     said_colors: float = 0.30
     rare_words: float = 0.15
 
-    grader_steps: int = 600
+    grader_steps: int = 1_500
     grader_batch: int = 96
     grader_rate: float = 1e-3
 
-    samples_per_cell: int = 2
+    samples_per_cell: int = 10
     sampling_steps: int = 25
     guidance_scale: float = 5.0
 

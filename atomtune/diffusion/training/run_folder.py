@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import AtomtuneError, UsageError
-from ..files.atomic import write_text
+from ...errors import AtomtuneError, UsageError
+from ...files.atomic import write_text
 
 _OURS = (
     "run.json",

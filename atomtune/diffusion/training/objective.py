@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import AtomtuneError
+from ...errors import AtomtuneError
 
 
 class Objective:

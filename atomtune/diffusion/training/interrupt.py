@@ -4,7 +4,7 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
-from ..errors import Terminated
+from ...errors import Terminated
 
 
 class GracefulStop:

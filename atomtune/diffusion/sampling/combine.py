@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..adapt import attach, merge, set_scale
-from ..core.fingerprint import fingerprint
-from ..errors import AtomtuneError
-from ..files.atoms_file import AtomsInfo, load_atoms
-from ..methods import METHODS
-from .concept import Concept
-from .events import Events
-from .models import architecture_of
+from ...adapt import attach, merge, set_scale
+from ...core.fingerprint import fingerprint
+from ...errors import AtomtuneError
+from ...files.atoms_file import AtomsInfo, load_atoms
+from ...methods import METHODS
+from ..concept import Concept
+from ..events import Events
+from ..models import architecture_of
 
 
 @dataclass(frozen=True)

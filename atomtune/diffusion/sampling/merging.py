@@ -13,13 +13,13 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from .. import __version__
-from ..core.fingerprint import fingerprint
-from ..errors import AtomtuneError, UsageError
-from ..files.folder import bytes_in, new_folder
+from ... import __version__
+from ...core.fingerprint import fingerprint
+from ...errors import AtomtuneError, UsageError
+from ...files.folder import bytes_in, new_folder
+from ..events import Events
+from ..models import load_pipeline, resolve
 from .combine import LoadedAtoms, merge_atoms, read_atoms
-from .events import Events
-from .models import load_pipeline, resolve
 
 RECORD = "atomtune.json"
 FORMAT = "atomtune.merged"

@@ -15,14 +15,14 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from ..files.atomic import write_text
-from ..files.cache import cache_folder
+from ...files.atomic import write_text
+from ...files.cache import cache_folder
+from ..events import Events
+from ..sampling.generate import Settings, embed, generate
+from ..seeds import derived_seed
 from .batches import Batches
-from .events import Events
-from .generate import Settings, embed, generate
 from .options import TrainOptions
 from .preview import save_png
-from .seeds import derived_seed
 
 STEPS = 25  # denoising steps of a class picture
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from .data import Latents
+from ..seeds import derived_generator
+from .latents import Latents
 from .objective import offset_noise
-from .seeds import derived_generator
 
 
 @dataclass(frozen=True)

@@ -7,24 +7,24 @@ from typing import Any
 
 from PIL import Image
 
-from ..adapt import attach, trainable_parameters
-from ..core.deltas import WeightDelta
-from ..errors import UsageError
-from ..methods.atoms import Atoms
+from ...adapt import attach, trainable_parameters
+from ...core.deltas import WeightDelta
+from ...errors import UsageError
+from ...methods.atoms import Atoms
+from ..decomposition import obtain
+from ..events import Events
+from ..models import ModelSource, pick_device
+from ..sampling.generate import embed
+from ..seeds import derived_seed
 from .batches import Batches
-from .data import encode_latents
-from .decomposition import obtain
 from .ema import Average
-from .events import Events
-from .generate import embed
+from .latents import encode_latents
 from .loop import Loop
-from .models import ModelSource, pick_device
 from .objective import Objective
 from .optimizers import make_optimizer, make_schedule
 from .options import TrainOptions
 from .prior import Prior
 from .run_folder import RunFolder
-from .seeds import derived_seed
 
 
 def make_accelerator(options: TrainOptions, folder: RunFolder) -> Any:

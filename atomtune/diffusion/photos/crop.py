@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from PIL import Image, ImageOps
 
-from ..errors import UsageError
-from .seeds import derived_generator
+from ...errors import UsageError
+from ..seeds import derived_generator
 
 CROPS = ("center", "random", "smart")
 

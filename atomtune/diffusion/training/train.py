@@ -9,24 +9,24 @@ from typing import Any
 
 import torch
 
-from .. import __version__
-from ..core.fingerprint import fingerprint
-from ..errors import AtomtuneError, Interrupted, UsageError
-from ..files.atomic import write_text
-from ..files.atoms_file import AtomsInfo, save_atoms
-from ..files.checkpoint import load_checkpoint, save_checkpoint
-from ..methods.atoms import Atoms
+from ... import __version__
+from ...core.fingerprint import fingerprint
+from ...errors import AtomtuneError, Interrupted, UsageError
+from ...files.atomic import write_text
+from ...files.atoms_file import AtomsInfo, save_atoms
+from ...files.checkpoint import load_checkpoint, save_checkpoint
+from ...methods.atoms import Atoms
+from ..concept import check_prompts
+from ..events import Events
+from ..models import ModelSource, architecture_of, load_pipeline, native_resolution, resolve
+from ..photos.captions import captions_of
+from ..photos.reading import load_images
 from .assemble import make_accelerator, make_deltas, make_loop
-from .captions import captions_of
-from .concept import check_prompts
 from .curve import loss_curve
-from .events import Events
 from .interrupt import GracefulStop
 from .loop import Loop
-from .models import ModelSource, architecture_of, load_pipeline, native_resolution, resolve
 from .optimizers import advise, require_package
 from .options import TrainOptions, resumed
-from .photos import load_images
 from .preview import Preview
 from .prior import class_pictures
 from .run_folder import RunFolder

@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import AtomtuneError, UsageError
-from ..methods.atoms import AtomsSpec, preset_name
-from .concept import Concept
-from .crop import CROPS
+from ...errors import AtomtuneError, UsageError
+from ...methods.atoms import AtomsSpec, preset_name
+from ..concept import Concept
+from ..photos.crop import CROPS
 from .optimizers import ENDLESS, OPTIMIZERS, SCHEDULES
 from .tracking import TRACKERS
 

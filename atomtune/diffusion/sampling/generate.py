@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..errors import AtomtuneError, UsageError
+from ...errors import AtomtuneError, UsageError
 
 SCHEDULERS = {
     "ddim": "DDIMScheduler",

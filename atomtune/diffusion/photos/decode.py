@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms
 
-from ..errors import AtomtuneError
+from ...errors import AtomtuneError
 
 # by what a file holds, whatever its name says; nothing here starts another program, as PostScript would
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF")

@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import AtomtuneError, UsageError
-from .concept import Concept, expand
-from .events import Events
+from ...errors import AtomtuneError, UsageError
+from ..concept import Concept, expand
+from ..events import Events
 
 _LONGEST = 10_000  # characters read; a text encoder sees some 300
 

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..files.atomic import write_atomically
-from .concept import expand
-from .generate import Settings, embed, generate
+from ...files.atomic import write_atomically
+from ..concept import expand
+from ..sampling.generate import Settings, embed, generate
+from ..seeds import derived_seed
+from ..sheet import contact_sheet
 from .options import TrainOptions
 from .run_folder import RunFolder
-from .seeds import derived_seed
-from .sheet import contact_sheet
 
 
 class Preview:

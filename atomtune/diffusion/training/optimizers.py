@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import AtomtuneError
+from ...errors import AtomtuneError
 
 OPTIMIZERS = ("adamw", "adamw8bit", "prodigy")
 

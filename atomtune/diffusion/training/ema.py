@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ..files.checkpoint import parameters_of
+from ...files.checkpoint import parameters_of
 
 
 class Average:

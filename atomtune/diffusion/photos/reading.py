@@ -7,10 +7,10 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from ..errors import AtomtuneError
+from ...errors import AtomtuneError
+from ..events import Events
 from .crop import check_crop, square
 from .decode import NeedsHeif, decode
-from .events import Events
 
 SUFFIXES = frozenset(
     {

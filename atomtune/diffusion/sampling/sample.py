@@ -11,15 +11,15 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from .. import __version__
-from ..errors import UsageError
-from ..files.atomic import write_atomically
+from ... import __version__
+from ...errors import UsageError
+from ...files.atomic import write_atomically
+from ..concept import check_prompts, expand, read_prompts
+from ..events import Events
+from ..models import ModelSource, load_pipeline, pick_device, resolve
+from ..sheet import contact_sheet
 from .combine import LoadedAtoms, merge_atoms, read_atoms
-from .concept import check_prompts, expand, read_prompts
-from .events import Events
 from .generate import Settings, embed, generate, use_scheduler
-from .models import ModelSource, load_pipeline, pick_device, resolve
-from .sheet import contact_sheet
 
 MAX_SEED = 2**63 - 1
 

@@ -4,14 +4,14 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UsageError
+from ...errors import UsageError
+from ..events import Events
+from ..models import native_resolution, resolve
+from ..sheet import captioned_sheet
+from ..training.options import TrainOptions
+from ..training.preview import save_png
 from .captions import captions_of
-from .events import Events
-from .models import native_resolution, resolve
-from .options import TrainOptions
-from .photos import duplicates, load_images
-from .preview import save_png
-from .sheet import captioned_sheet
+from .reading import duplicates, load_images
 
 
 @dataclass(frozen=True)

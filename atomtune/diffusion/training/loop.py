@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import AtomtuneError
-from ..files.checkpoint import Checkpoint, parameters_of
+from ...errors import AtomtuneError
+from ...files.checkpoint import Checkpoint, parameters_of
 from .batches import Batches
 from .ema import Average
 from .objective import Objective

@@ -1,0 +1,1 @@
+"""From pictures of a concept to its atoms file."""
