@@ -11,7 +11,7 @@ weight, so that no activation is computed twice.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Self
 
 import torch
@@ -29,11 +29,13 @@ class AdaptedLayer(nn.Module):
     Attributes:
         deltas: the attached deltas by name; their changes add up.
         scales: the strength of each, 1 for the change as trained, 0 for none.
+        baked: the adapted weight, computed once, while the model is `baked`; None otherwise.
     """
 
     weight: Tensor
     deltas: nn.ModuleDict
     scales: dict[str, float]
+    baked: Tensor | None
     _original: tuple[nn.Module]
 
     @classmethod
@@ -46,6 +48,7 @@ class AdaptedLayer(nn.Module):
             adapted.__dict__[name] = dict(layer.__dict__[name])
         adapted.deltas = nn.ModuleDict()
         adapted.scales = {}
+        adapted.baked = None
         adapted._original = (layer,)  # in a tuple, so that it is no child module
         return adapted
 
@@ -56,6 +59,8 @@ class AdaptedLayer(nn.Module):
 
     def adapted_weight(self) -> Tensor:
         """W' = W + Σ scale·ΔW, added in float32 and then cast to the dtype of W; W itself where nothing is attached."""
+        if self.baked is not None:
+            return self.baked
         active = [(self.scales[name], delta) for name, delta in self.deltas.items() if self.scales[name] != 0.0]
         if not active:
             return self.weight
@@ -157,6 +162,24 @@ def detach(model: nn.Module, name: str | None = None) -> None:
             layer.original.training = layer.training
             layer.original._parameters.update(layer._parameters)
             _put(model, path, layer.original)
+
+
+@contextmanager
+def baked(model: nn.Module) -> Iterator[None]:
+    """Within the context every adapted weight is computed once and used as it is, for many passes without gradients.
+
+    Unlike `merge` it leaves the base weights alone; it takes the memory of another copy of them. What is attached,
+    scaled or trained meanwhile does not show.
+    """
+    layers = adapted_layers(model).values()
+    try:
+        with torch.no_grad():
+            for layer in layers:
+                layer.baked = layer.adapted_weight().detach()
+        yield
+    finally:
+        for layer in layers:
+            layer.baked = None
 
 
 @torch.no_grad()

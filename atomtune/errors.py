@@ -1,5 +1,26 @@
 """Errors that are the user's to solve: one line that says what is wrong, one hint that says what to do."""
 
+import re
+
+# control characters but tab and newline, line separators, marks that turn the order of letters, lone surrogates
+_HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """A text as a terminal may have it: what would steer the terminal, or cannot be encoded, as \\u escapes."""
+    return _HARMFUL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def is_one_line(text: str) -> bool:
+    """Whether a text can stand in a message as it is, but for its length."""
+    return printable(text) == text and not {"\n", "\t"} & set(text)
+
+
+def excerpt(value: object, longest: int = 120) -> str:
+    """What a file says, for a message: printable, on one line, cut after `longest` characters."""
+    text = " ".join(str(value)[: 4 * longest].split())
+    return printable(text if len(text) <= longest else text[: longest - 1] + "…")
+
 
 class AtomtuneError(Exception):
     """A failure at run time. Several lines in `message` are several errors, shown one below the other."""

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 import atomtune
 from atomtune.core.deltas import AtomDelta, OvercompleteDelta, WeightDelta
-from atomtune.errors import AtomtuneError
-from atomtune.methods.atoms import PRESETS, Atoms, AtomsSpec, decompose_model
+from atomtune.errors import AtomtuneError, UsageError
+from atomtune.methods.atoms import PRESETS, Atoms, AtomsSpec, chosen_layers, decompose_model
 from atomtune.methods.base import select_layers
 
 METHOD = Atoms()
@@ -79,6 +79,30 @@ def test_c4_adds_every_coefficient(unet: nn.Module) -> None:
     counts = {name: sum(p.parameters for p in METHOD.plan(unet, PRESETS[name])) for name in ("c3", "c4")}
     assert counts["c4"] == counts["c3"] + coefficients
     assert coefficients == pytest.approx(541e6 + 11.2e6, rel=0.01)
+
+
+@pytest.mark.parametrize("spec", PRESETS.values(), ids=PRESETS.keys())
+def test_the_presets_have_fewer_coefficients_than_weights(unet: nn.Module, spec: AtomsSpec) -> None:
+    layers = chosen_layers(unet, spec)
+    plans = METHOD.plan(unet, spec)
+    assert sum(plan.rows for plan in plans) * spec.atoms < sum(layer.weight.numel() for layer in layers.values())
+
+
+@pytest.mark.parametrize(
+    "spec", [AtomsSpec(atoms=512), AtomsSpec(atoms=64, tile=1), AtomsSpec(atoms=64, layers="conv")]
+)
+def test_more_memory_than_the_model_could_mean_is_refused_before_it_is_taken(unet: nn.Module, spec: AtomsSpec) -> None:
+    for ask in (
+        lambda: METHOD.restore(unet, spec, {}),
+        lambda: METHOD.plan(unet, spec),
+        lambda: METHOD.create(unet, spec, {}),
+    ):
+        with pytest.raises(UsageError, match=r"need [\d,]+ coefficients for [\d,]+ weights"):
+            ask()
+
+
+def test_a_small_model_may_have_many_atoms() -> None:
+    assert len(chosen_layers(small_model(), AtomsSpec(atoms=512, tile=1))) == 5
 
 
 def test_layers_of_sd_v1_4(unet: nn.Module) -> None:
@@ -194,6 +218,14 @@ def test_tensors_that_do_not_fit(damage: Any, message: str) -> None:
     with pytest.raises(AtomtuneError, match=message) as caught:
         METHOD.restore(model, spec, tensors)
     assert "base model" in str(caught.value.hint)
+
+
+def test_values_that_float16_cannot_hold_are_refused() -> None:
+    model, spec = small_model(), SPECS["atoms"]
+    tensors = METHOD.export(trained(model, spec))
+    tensors["conv_in.atoms"] = torch.full((4, 9), 1e30)  # finite, but not their products
+    with pytest.raises(AtomtuneError, match=r"conv_in\.atoms is not in float16"):
+        METHOD.restore(model, spec, tensors)
 
 
 def test_a_damaged_base_model_is_named() -> None:

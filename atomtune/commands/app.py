@@ -15,6 +15,7 @@ from .console import Console
 from .decompose import decompose
 from .demo import demo
 from .doctor import doctor
+from .evaluate import evaluate
 from .inspect import inspect
 from .merge import merge
 from .prepare import prepare
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (decompose, prepare, train, sample, merge, concepts, inspect, doctor, demo):
+for command in (decompose, prepare, train, sample, evaluate, merge, concepts, inspect, doctor, demo):
     app.command()(verb(command))
 
 

@@ -1,6 +1,7 @@
 """What the user sees: results on stdout, everything else on stderr."""
 
 import json
+import math
 import os
 import sys
 import warnings
@@ -8,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import AtomtuneError, UsageError
+from ..errors import AtomtuneError, UsageError, printable
 from .progress import ConsoleEvents
 
 
@@ -39,17 +40,21 @@ class Console:
         """
         if self.silent and isinstance(problem, UsageError):
             return
-        lines = [f"Error: {line}" for line in problem.message.splitlines()]
+        lines = [f"Error: {line}" for line in printable(problem.message).splitlines()]
         if problem.hint:
-            lines.append(f"Hint: {problem.hint}")
+            lines.append(f"Hint: {printable(problem.hint)}")
         print("\n".join(lines), file=sys.stderr, flush=True)
 
     def result(self, data: Mapping[str, Any], text: str) -> None:
-        """Print the result: `data` as one JSON object with --json, else `text`."""
+        """Print the result: `data` as one JSON object with --json, else `text`.
+
+        Either may hold what a file says. In JSON, what `printable` escapes means the same as before.
+        """
         if self.silent:
             return
+        shown = json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False) if self.json else text
         try:
-            print(json.dumps(data, indent=2, ensure_ascii=False, default=_plain) if self.json else text, flush=True)
+            print(printable(shown), flush=True)
         except BrokenPipeError:  # `| head` has seen enough; the work is done, so this is no failure
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -66,7 +71,7 @@ class Console:
 
     def _say(self, text: str) -> None:
         if not self.silent:
-            print(text, file=sys.stderr, flush=True)
+            print(printable(text), file=sys.stderr, flush=True)
 
 
 _HUSH = {
@@ -80,7 +85,15 @@ _HUSH = {
 
 
 def _plain(value: object) -> object:
-    """Turn what JSON does not know (paths above all) into text."""
+    """Turn what JSON does not know into what it knows: paths above all into text, infinite numbers into null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
     return value.as_posix() if isinstance(value, Path) else str(value)
 
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .console import Console, duration, fields, size
-from .shared import OUTPUT, Overwrite, atoms_source, learned_concepts
+from .drawing import AtomsFiles, Concepts, Scale, TunedModel, sources
+from .shared import OUTPUT, Overwrite
 
 if TYPE_CHECKING:
     from ..diffusion.sampling.merging import MergeResult
-
-CONCEPT = "Concepts"
 
 
 def merge(
@@ -20,34 +19,10 @@ def merge(
     output: Annotated[
         Path, typer.Option(help="Folder for the model.", metavar="DIR", show_default=False, rich_help_panel=OUTPUT)
     ],
-    concept: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Merge the concept of runs/NAME; several add up.",
-            metavar="NAME",
-            autocompletion=learned_concepts,
-            rich_help_panel=CONCEPT,
-        ),
-    ] = None,
-    atoms: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Merge an atoms file, at this strength; several add up.",
-            metavar="FILE[:SCALE]",
-            rich_help_panel=CONCEPT,
-        ),
-    ] = None,
-    scale: Annotated[
-        float, typer.Option(metavar="X", help="Strength of all concepts, on top of their own.", rich_help_panel=CONCEPT)
-    ] = 1.0,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help=r"Base model, as for train. \[default: the one the atoms were trained on]",
-            metavar="MODEL",
-            rich_help_panel="Model",
-        ),
-    ] = None,
+    concept: Concepts = None,
+    atoms: AtomsFiles = None,
+    scale: Scale = 1.0,
+    model: TunedModel = None,
     precision: Annotated[
         Literal["fp32", "fp16"],
         typer.Option(help="Type the weights are written in; fp16 is half the size.", rich_help_panel=OUTPUT),
@@ -61,10 +36,8 @@ def merge(
     """
     from ..diffusion.sampling.merging import merge_to_folder
 
-    sources = [(Path("runs") / name / "atoms.safetensors", 1.0) for name in concept or ()]
-    sources += [atoms_source(text) for text in atoms or ()]
     result = merge_to_folder(
-        [(file, strength * scale) for file, strength in sources],
+        sources(concept, atoms, scale),
         output,
         model=model,
         precision=precision,

@@ -15,6 +15,7 @@ _WORK = {
     "prior": ("Drawing the class", "pictures"),
     "train": ("Training", "steps"),
     "sample": ("Sampling", "pictures"),
+    "evaluate": ("Drawing", "pictures"),
 }
 
 

@@ -1,38 +1,40 @@
 """atomtune sample: draw pictures with concepts."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from ..errors import UsageError
 from .console import Console
-from .shared import OUTPUT, Device, Precision, atoms_source, image_size, learned_concepts
-
-CONCEPT, PICTURES = "Concepts and prompts", "Pictures"
+from .drawing import (
+    CONCEPT,
+    PICTURES,
+    AtomsFiles,
+    BatchSize,
+    Concepts,
+    FirstSeed,
+    GuidanceScale,
+    Scale,
+    Scheduler,
+    Steps,
+    TunedModel,
+    sources,
+)
+from .shared import OUTPUT, Device, Precision, image_size
 
 
 def sample(
     console: Console,
-    concept: Annotated[
-        list[str] | None,
+    concept: Concepts = None,
+    atoms: AtomsFiles = None,
+    step: Annotated[
+        int | None,
         typer.Option(
-            help="Use the concept of runs/NAME; several add up.",
-            metavar="NAME",
-            autocompletion=learned_concepts,
-            rich_help_panel=CONCEPT,
+            min=1, metavar="N", help="Take the concepts as they were after this step.", rich_help_panel=CONCEPT
         ),
     ] = None,
-    atoms: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Use an atoms file, at this strength; several add up.",
-            metavar="FILE[:SCALE]",
-            rich_help_panel=CONCEPT,
-        ),
-    ] = None,
-    scale: Annotated[
-        float, typer.Option(metavar="X", help="Strength of all concepts, on top of their own.", rich_help_panel=CONCEPT)
-    ] = 1.0,
+    scale: Scale = 1.0,
     prompt: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,31 +52,16 @@ def sample(
     negative_prompt: Annotated[
         str, typer.Option(help="What to stay away from.", metavar="PROMPT", rich_help_panel=CONCEPT)
     ] = "",
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help=r"Base model, as for train. \[default: the one the atoms were trained on]",
-            metavar="MODEL",
-            rich_help_panel="Model",
-        ),
-    ] = None,
+    model: TunedModel = None,
     device: Device = None,
     precision: Precision = "fp32",
     num: Annotated[
         int, typer.Option(min=1, metavar="N", help="Pictures of each prompt.", rich_help_panel=PICTURES)
     ] = 1,
-    seed: Annotated[
-        int,
-        typer.Option(min=0, metavar="N", help="Of the first picture; the next has the next.", rich_help_panel=PICTURES),
-    ] = 0,
-    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Denoising steps.", rich_help_panel=PICTURES)] = 50,
-    guidance_scale: Annotated[
-        float, typer.Option(min=0.0, metavar="X", help="How closely to follow the prompt.", rich_help_panel=PICTURES)
-    ] = 7.5,
-    scheduler: Annotated[
-        Literal["ddim", "ddpm", "pndm", "euler", "euler-a", "heun", "dpm++", "unipc"] | None,
-        typer.Option(help=r"Noise schedule's solver. \[default: the model's]", rich_help_panel=PICTURES),
-    ] = None,
+    seed: FirstSeed = 0,
+    steps: Steps = 50,
+    guidance_scale: GuidanceScale = 7.5,
+    scheduler: Scheduler = None,
     size: Annotated[
         str | None,
         typer.Option(
@@ -83,10 +70,7 @@ def sample(
             rich_help_panel=PICTURES,
         ),
     ] = None,
-    batch_size: Annotated[
-        int,
-        typer.Option(min=1, metavar="N", help="Pictures drawn at once; changes no picture.", rich_help_panel=PICTURES),
-    ] = 4,
+    batch_size: BatchSize = 4,
     base: Annotated[
         bool, typer.Option("--base", help="Draw each picture with the base model too.", rich_help_panel=OUTPUT)
     ] = False,
@@ -110,11 +94,11 @@ def sample(
     from ..diffusion.sampling.sample import SampleOptions
     from ..diffusion.sampling.sample import sample as draw
 
+    if step is not None and not concept:
+        raise UsageError("--step needs --concept", "--atoms names the file of a step itself")
     runs = Path("runs")
-    sources = [(runs / name / "atoms.safetensors", 1.0) for name in concept or ()]
-    sources += [atoms_source(text) for text in atoms or ()]
     options = SampleOptions(
-        atoms=tuple((file, strength * scale) for file, strength in sources),
+        atoms=tuple(sources(concept, atoms, scale, step)),
         prompts=tuple(prompt or ()),
         prompt_file=prompts,
         model=model,

@@ -51,6 +51,7 @@ from .training import (
     PriorWeight,
     Steps,
     Tracker,
+    TrainTextEncoder,
     Warmup,
     WeightDecay,
 )
@@ -99,6 +100,7 @@ def train(
     optimizer: Optimizer = "adamw",
     weight_decay: WeightDecay = 1e-2,
     max_grad_norm: MaxGradNorm = 1.0,
+    train_text_encoder: TrainTextEncoder = False,
     ema: Ema = False,
     ema_decay: EmaDecay = 0.9999,
     lr: Lr = 1e-3,
@@ -198,6 +200,7 @@ def train(
         ema=ema,
         ema_decay=ema_decay,
         tracker=tracker,
+        train_text_encoder=train_text_encoder,
     )
     if dry_run:
         _plan(console, options)
@@ -240,11 +243,10 @@ def _text(result: "TrainResult") -> str:
 
 def _plan(console: Console, options: "TrainOptions") -> None:
     """Show what would be trained, by group of layers."""
-    from ..diffusion.models import resolve, unet_on_meta
-    from ..methods.atoms import Atoms as Method
+    from ..diffusion.models import resolve
+    from ..diffusion.training.planning import plan as planned
 
-    source = resolve(options.model)
-    plan = Method().plan(unet_on_meta(source), options.spec)
+    base, plan = resolve(options.model).name, planned(options)
     groups = [
         (group, [layer for layer in plan if layer.group == group])
         for group in dict.fromkeys(layer.group for layer in plan)
@@ -256,13 +258,13 @@ def _plan(console: Console, options: "TrainOptions") -> None:
         "groups": [{"group": group, **_counts(part)} for group, part in groups],
         "preset": options.preset,
         "spec": asdict(options.spec),
-        "base": source.name,
+        "base": base,
     }
     columns = ["layers", "conv", "conv_1x1", "linear", "rows", "parameters"]
     counted = [(group, _counts(part)) for group, part in groups] + [("total", total)]
     rows = [[group, *(f"{counts[column]:,}" for column in columns)] for group, counts in counted]
     header = ["group", *(column.replace("_", " ") for column in columns)]
-    heading = f"{options.preset} on {source.name} would train {total['parameters']:,} parameters"
+    heading = f"{options.preset} on {base} would train {total['parameters']:,} parameters"
     console.result(data, f"{heading}\n\n{table(header, rows)}")
 
 

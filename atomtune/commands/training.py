@@ -81,6 +81,11 @@ PriorPrompt = Annotated[
     ),
 ]
 
+TrainTextEncoder = Annotated[
+    bool,
+    typer.Option("--train-text-encoder", help="Learn atoms of the text encoders too.", rich_help_panel=TRAINING),
+]
+
 Tracker = Annotated[
     Literal["tensorboard", "wandb"] | None,
     typer.Option(help="Where to log loss and learning rate besides log.jsonl.", rich_help_panel="Output"),

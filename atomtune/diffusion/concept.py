@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import UsageError, excerpt, is_one_line
 
 DEFAULT_TOKEN = "sks"
 _REFERENCE = re.compile(r"<([A-Za-z0-9][\w.-]*)>")
@@ -30,11 +30,13 @@ class Concept:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise UsageError(
-                f"{self.name!r} cannot be the name of a concept",
+                f"{excerpt(repr(self.name))} cannot be the name of a concept",
                 "use letters, digits, '-', '_' and '.', as in my-castle",
             )
         if not self.token.strip() or not self.class_noun.strip():
             raise UsageError("token and class name must not be empty", "as in --token sks --class-name castle")
+        if not is_one_line(self.words):
+            raise UsageError("token and class name must be words on one line", "as in --token sks --class-name castle")
 
     @property
     def words(self) -> str:

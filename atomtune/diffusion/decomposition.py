@@ -1,10 +1,9 @@
 """The decomposition of a base model: made once for each base and spec, found in the cache after that."""
 
 import hashlib
-import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,13 @@ from torch import Tensor, nn
 
 from ..core.decompose import Decomposition
 from ..core.fingerprint import fingerprint
-from ..errors import AtomtuneError
+from ..core.rows import RowLayout
+from ..errors import AtomtuneError, excerpt
 from ..files.cache import cache_folder
 from ..files.decomposition_file import load_decomposition, save_decomposition
-from ..methods.atoms import AtomsSpec, decompose_model
-from ..methods.base import group_of, select_layers
+from ..files.plain_json import parse_json
+from ..methods.atoms import AtomsSpec, chosen_layers, decompose_model
+from ..methods.base import group_of
 from .events import Events
 from .models import ModelSource
 
@@ -94,17 +95,18 @@ def obtain(
 ) -> tuple[dict[str, Decomposition], DecompositionReport]:
     """The decomposition of this UNet under this spec, from the cache or made now and put there.
 
-    A cache file that is damaged is reported through `events.warn` and made again.
+    A cache file that is damaged, or of another model or spec, is reported through `events.warn` and made again.
     """
     events = events or Events()
     began = time.perf_counter()
     base_fingerprint = base_fingerprint or fingerprint(unet)
     path = cache_path(unet, base_fingerprint, spec)
+    layers = chosen_layers(unet, spec)
     if path.is_file() and not overwrite:
         try:
             decomposition, header = load_decomposition(path)
             groups, total = _read_report(header)
-            if set(decomposition) != set(select_layers(unet, spec.layers)):
+            if header["base_fingerprint"] != base_fingerprint or not _fits(decomposition, layers, spec):
                 raise AtomtuneError(f"{path} is of other layers")
             seconds = time.perf_counter() - began
             report = DecompositionReport(
@@ -113,7 +115,6 @@ def obtain(
             return decomposition, report
         except AtomtuneError as problem:
             events.warn(f"{problem.message}; making it again")
-    layers = select_layers(unet, spec.layers)
     events.begin("decompose", len(layers))
     by_group: dict[str, GroupReport] = {}
     total = GroupReport("total")
@@ -143,9 +144,27 @@ def cache_path(unet: nn.Module, base_fingerprint: str, spec: AtomsSpec) -> Path:
     return cache_folder() / "decompositions" / f"{stem}.safetensors"
 
 
+def _fits(decomposition: Mapping[str, Decomposition], layers: Mapping[str, nn.Module], spec: AtomsSpec) -> bool:
+    def expected(layer: Any) -> tuple[Any, ...]:
+        return RowLayout.of(layer.weight.shape, spec.tile), spec.atoms, float(spec.sparsity)
+
+    held = {name: (part.layout, part.atoms.shape[0], part.sparsity) for name, part in decomposition.items()}
+    return held == {name: expected(layer) for name, layer in layers.items()}
+
+
 def _read_report(header: Mapping[str, str]) -> tuple[list[GroupReport], GroupReport]:
     try:
-        stored = json.loads(header["report"])
-        return [GroupReport(**group) for group in stored["groups"]], GroupReport(**stored["total"])
-    except (KeyError, TypeError, ValueError) as problem:
-        raise AtomtuneError(f"the report of a cached decomposition is damaged ({problem})") from None
+        stored = parse_json(header["report"])
+        groups, total = [GroupReport(**group) for group in stored["groups"]], GroupReport(**stored["total"])
+    except (LookupError, TypeError, ValueError) as problem:
+        raise AtomtuneError(f"the report of a cached decomposition is damaged ({excerpt(problem)})") from None
+    if not all(_is_report(report) for report in (*groups, total)):
+        raise AtomtuneError("the report of a cached decomposition is damaged")
+    return groups, total
+
+
+def _is_report(report: GroupReport) -> bool:
+    group, *figures = (getattr(report, field.name) for field in fields(report))
+    return isinstance(group, str) and all(
+        isinstance(figure, int | float) and not isinstance(figure, bool) and 0 <= figure < 1e100 for figure in figures
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from ..errors import AtomtuneError
+from ..errors import AtomtuneError, excerpt
 from ..files import store
 from ..files.atoms_file import load_atoms
 from .sheet import contact_sheet
@@ -16,6 +16,8 @@ from .training.run_folder import RunFolder
 
 THUMBNAIL = 192  # pixels, both sides
 PICTURES = 4  # of each concept on a sheet
+
+_MANY = 10**12  # more steps than can be
 
 READY, UNFINISHED, DAMAGED = "ready", "unfinished", "damaged"
 
@@ -92,12 +94,16 @@ def _unfinished(folder: RunFolder) -> Learned:
         concept = options["concept"]
         known = {"concept": concept["name"], "class_noun": concept["class_noun"], "token": concept["token"]}
         total = options["steps"]
+        if not all(isinstance(word, str) for word in known.values()):
+            raise ValueError("its concept is no text")
+        if type(total) is not int or not 0 <= step < _MANY or not 0 <= total < _MANY:
+            raise ValueError("its steps are no numbers of steps")
     except AtomtuneError as problem:
         return Learned(folder.path.name, folder.path, DAMAGED, problem.message)
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
-        return Learned(folder.path.name, folder.path, DAMAGED, f"{folder.record} is incomplete ({problem})")
+        return Learned(folder.path.name, folder.path, DAMAGED, f"{folder.record} is incomplete ({excerpt(problem)})")
     reason = f"saved at step {step} of {total}: train --resume goes on"
-    base = str(options.get("model") or "")
+    base = excerpt(options.get("model") or "")
     return Learned(folder.path.name, folder.path, UNFINISHED, reason, **known, base=base, steps=step)
 
 
@@ -121,7 +127,8 @@ def thumbnail_sheet(runs: list[Learned], path: Path) -> Path:
 def _newest(run: Path) -> Iterator[Image.Image]:
     """Thumbnails of the newest pictures of a run that can be read, newest first."""
     samples = [file for file in (run / "samples").glob("*.png") if _shows_concept(file)]
-    candidates = sorted(samples, key=_age) or sorted(RunFolder(run).strip_folder.glob("step-*.png"), key=_age)
+    strip = [file for file in RunFolder(run).strip_folder.glob("step-*.png") if file.is_file()]
+    candidates = sorted(samples, key=_age) or sorted(strip, key=_age)
     shown = 0
     for file in candidates:
         try:
@@ -136,7 +143,8 @@ def _newest(run: Path) -> Iterator[Image.Image]:
 
 
 def _shows_concept(file: Path) -> bool:
-    return not file.name.startswith(("grid-", ".")) and not file.stem.endswith("-base")
+    # a pipe, or a link to nowhere, is no file
+    return not file.name.startswith(("grid-", ".")) and not file.stem.endswith("-base") and file.is_file()
 
 
 def _age(file: Path) -> tuple[Any, ...]:

@@ -1,28 +1,41 @@
-"""Base models: by hub id, by diffusers folder, or `pocket`."""
+"""Base models: by hub id, by diffusers folder, by single-file checkpoint, or `pocket`."""
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import nn
 
 from .. import pocket
-from ..errors import AtomtuneError
+from ..errors import AtomtuneError, excerpt
+from .explaining import NO_DOWNLOAD, PICKLES, explaining, only_pickles, refuse_pickles
+from .families import HUB, Family, SingleFile, inspect_file
 
 if TYPE_CHECKING:
-    from diffusers import StableDiffusionPipeline
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+
+    Pipeline: TypeAlias = StableDiffusionPipeline | StableDiffusionXLPipeline
 
 DEFAULT_MODEL = "CompVis/stable-diffusion-v1-4"
 MODEL_VARIABLE = "ATOMTUNE_MODEL"
 POCKET = "pocket"
 
-_CONFIGS = Path(__file__).parent / "configs"
-_PACKAGED_CONFIGS = {DEFAULT_MODEL.lower(): _CONFIGS / "sd-v1-4"}
-_ARCHITECTURES = {(320, 768): "stable-diffusion-v1", (320, 1024): "stable-diffusion-v2"}
-_NO_DOWNLOAD = "--model pocket needs no download; --model also takes a diffusers folder"
+_ARCHITECTURES = {
+    (320, 768): "stable-diffusion-v1",
+    (320, 1024): "stable-diffusion-v2",
+    (320, 2048): "stable-diffusion-xl-v1-base",
+}
+# no safety checker; no watermark, which would be there or not with a package of another's
+_PIPELINES: dict[str, dict[str, Any]] = {
+    "StableDiffusionPipeline": {
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    },
+    "StableDiffusionXLPipeline": {"feature_extractor": None, "image_encoder": None, "add_watermarker": False},
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +43,7 @@ class ModelSource:
     """A base model by the name the user gave it.
 
     Attributes:
-        name: hub id, folder as given, or "pocket".
+        name: hub id, folder or file as given, or "pocket".
         location: what diffusers loads from.
     """
 
@@ -40,63 +53,137 @@ class ModelSource:
     @property
     def is_local(self) -> bool:
         """True where no hub is asked."""
-        return Path(self.location).is_dir()
+        return Path(self.location).exists()
+
+    @property
+    def is_file(self) -> bool:
+        """True for a single-file checkpoint."""
+        return Path(self.location).is_file()
 
 
 def resolve(name: str | None = None) -> ModelSource:
     """The model to use: `name`, else the environment variable ATOMTUNE_MODEL, else SD v1.4.
 
-    Raises AtomtuneError where a folder is named that is not there or holds no pipeline.
+    Raises AtomtuneError where a folder or file is named that is not there or holds no pipeline.
     """
     name = name or os.environ.get(MODEL_VARIABLE) or DEFAULT_MODEL
     if name == POCKET:
         return ModelSource(name, str(pocket.pipeline_folder()))
-    path = Path(name).expanduser()
+    path = _path(name)
     if path.is_dir():
         if not (path / "model_index.json").is_file():
-            raise AtomtuneError(f"{name} is not a diffusers pipeline: it has no model_index.json", _NO_DOWNLOAD)
+            raise AtomtuneError(f"{name} is not a diffusers pipeline: it has no model_index.json", NO_DOWNLOAD)
+        return ModelSource(name, str(path))
+    if path.suffix in PICKLES:
+        raise only_pickles(name, path.suffix)
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise AtomtuneError(f"{name} is neither a folder nor a .safetensors file", NO_DOWNLOAD)
         return ModelSource(name, str(path))
     looks_like_path = path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1 or path.exists()
-    if looks_like_path:
-        raise AtomtuneError(f"there is no model folder {name}", _NO_DOWNLOAD)
+    if looks_like_path or path.suffix == ".safetensors":
+        raise AtomtuneError(f"there is no model folder {name}", NO_DOWNLOAD)
     return ModelSource(name, name)
 
 
-def load_pipeline(source: ModelSource, dtype: torch.dtype = torch.float32) -> "StableDiffusionPipeline":
+def _path(name: str) -> Path:
+    try:
+        path = Path(name).expanduser()
+        path.is_dir()
+    except (OSError, RuntimeError, ValueError) as problem:  # too long for a path, or the home of nobody
+        raise AtomtuneError(f"there is no model {excerpt(name)} ({excerpt(problem)})", NO_DOWNLOAD) from None
+    return path
+
+
+def load_pipeline(source: ModelSource, dtype: torch.dtype = torch.float32) -> "Pipeline":
     """Load a pipeline on the CPU, in evaluation mode, frozen, without the safety checker, from safetensors only.
 
-    Raises AtomtuneError where the model is not there, the hub cannot be reached, or the pipeline is of another kind.
+    Raises AtomtuneError where the model is not there, the hub cannot be reached, the pipeline is of another kind, or
+    its weights are pickles.
     """
-    from diffusers import StableDiffusionPipeline
-
-    with _explaining(source):
-        index = StableDiffusionPipeline.load_config(source.location)
-        kind = index.get("_class_name")
-        if kind != "StableDiffusionPipeline":
-            raise AtomtuneError(f"{source.name} is a {kind}, which is not supported", "use a StableDiffusionPipeline")
-        pipeline = StableDiffusionPipeline.from_pretrained(
-            source.location,
-            use_safetensors=True,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
+    with explaining(source.name, source.is_local):
+        if source.is_file:
+            path = Path(source.location)
+            pipeline = load_single_file(path, inspect_file(path))
+        else:
+            pipeline = _load_folder(source)
     pipeline.set_progress_bar_config(disable=True)
-    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+    for part in pipeline.components.values():
+        if not isinstance(part, nn.Module):
+            continue
         # not by from_pretrained, whose argument for it has two names over the versions of diffusers
         nn.Module.to(part, dtype)
         part.requires_grad_(False).eval()
     return pipeline
 
 
+def _load_folder(source: ModelSource) -> Any:
+    import diffusers
+
+    kind = diffusers.DiffusionPipeline.load_config(source.location).get("_class_name")
+    if kind not in _PIPELINES:
+        raise AtomtuneError(f"{source.name} is a {kind}, which is not supported", f"{' and '.join(_PIPELINES)} are")
+    variant = None
+    if source.is_local:
+        folder = Path(source.location)
+        refuse_pickles(source.name, folder)
+        halves = list((folder / "unet").glob("*.fp16.safetensors"))
+        if halves and len(halves) == len(list((folder / "unet").glob("*.safetensors"))):
+            variant = "fp16"  # all there is
+    return getattr(diffusers, kind).from_pretrained(
+        source.location, use_safetensors=True, variant=variant, **_PIPELINES[kind]
+    )
+
+
+def load_single_file(path: Path, found: SingleFile) -> Any:
+    """Load a checkpoint in the layout of the original Stable Diffusion code.
+
+    Raises AtomtuneError where weights are missing.
+    """
+    import diffusers
+
+    with found.family.with_tokenizers() as folder:
+        kind = diffusers.DiffusionPipeline.load_config(folder)["_class_name"]
+        pipeline = getattr(diffusers, kind).from_single_file(
+            str(path), config=str(folder), local_files_only=True, **_PIPELINES[kind]
+        )
+    for name, part in pipeline.components.items():
+        if isinstance(part, nn.Module) and (lost := [key for key, p in part.named_parameters() if p.is_meta]):
+            raise AtomtuneError(f"{path} lacks weights of the {name}: {lost[0]}", "fetch the file again")
+    changes: dict[str, Any] = {"prediction_type": found.prediction_type}
+    if found.zero_terminal_snr:
+        changes["rescale_betas_zero_snr"] = True
+    pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, **changes)
+    return pipeline
+
+
 def unet_on_meta(source: ModelSource) -> nn.Module:
-    """The model's UNet without weights: shapes only. SD v1.4's configuration comes with the package."""
+    """The model's UNet without weights: shapes only. Those of SD v1, v2 and SDXL come with the package."""
     from diffusers import UNet2DConditionModel
 
     config = _config(source, "unet")
     with torch.device("meta"):
         unet: nn.Module = UNet2DConditionModel.from_config(config)
     return unet
+
+
+def text_encoders_on_meta(source: ModelSource) -> dict[str, nn.Module]:
+    """The model's text encoders without weights, by component."""
+    import transformers
+
+    family = _family(source)
+    with explaining(source.name, source.is_local):
+        from diffusers import DiffusionPipeline
+
+        index = DiffusionPipeline.load_config(str(family.folder) if family else source.location)
+        encoders: dict[str, nn.Module] = {}
+        for part in ("text_encoder", "text_encoder_2"):
+            if part in index:
+                place = str(family.folder) if family else source.location
+                config = transformers.CLIPTextConfig.from_pretrained(place, subfolder=part)
+                with torch.device("meta"):
+                    encoders[part] = getattr(transformers, index[part][1])(config)
+    return encoders
 
 
 def architecture_of(unet: nn.Module) -> str:
@@ -121,60 +208,21 @@ def pick_device(asked: str | None = None) -> torch.device:
     if not available.get(asked.split(":")[0], False):
         there = ", ".join(kind for kind, is_there in available.items() if is_there)
         raise AtomtuneError(f"there is no device {asked!r}", f"available here: {there}")
-    return torch.device(asked)
+    try:
+        return torch.device(asked)
+    except RuntimeError:
+        raise AtomtuneError(f"there is no device {asked!r}", "as in cpu, cuda, cuda:1, mps") from None
 
 
 def _config(source: ModelSource, part: str) -> dict[str, Any]:
-    if packaged := _PACKAGED_CONFIGS.get(source.name.lower()):
-        config: dict[str, Any] = json.loads((packaged / part / "config.json").read_text(encoding="utf-8"))
-        return config
+    if family := _family(source):
+        return family.config(part)
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
-    with _explaining(source):
+    with explaining(source.name, source.is_local):
         kind = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}[part]
         return dict(kind.load_config(source.location, subfolder=part))
 
 
-class _explaining:
-    """Turns what the hub and diffusers raise into one line and a hint."""
-
-    def __init__(self, source: ModelSource) -> None:
-        self.source = source
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, problem: BaseException | None, _trace: object) -> None:
-        if problem is None or isinstance(problem, AtomtuneError) or not isinstance(problem, Exception):
-            return
-        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-
-        name = self.source.name
-        reasons = _causes(problem)
-        if self.source.is_local:
-            raise AtomtuneError(f"cannot load the model in {name}: {_first_line(problem)}", _NO_DOWNLOAD) from problem
-        if any(isinstance(reason, GatedRepoError) for reason in reasons):
-            raise AtomtuneError(
-                f"{name} is gated on the hub", "accept its licence there, then run: hf auth login"
-            ) from problem
-        if any(isinstance(reason, RepositoryNotFoundError) for reason in reasons):
-            raise AtomtuneError(f"the hub has no model {name} that you may read", _NO_DOWNLOAD) from problem
-        from huggingface_hub import constants
-
-        tried = f"not in the cache {constants.HF_HUB_CACHE}, and the hub {constants.ENDPOINT} "
-        if constants.HF_HUB_OFFLINE:
-            tried += "was not asked (HF_HUB_OFFLINE is set)"
-        else:
-            tried += f"could not be reached ({_first_line(reasons[-1])})"
-        raise AtomtuneError(f"cannot load {name}: {tried}", _NO_DOWNLOAD) from problem
-
-
-def _causes(problem: BaseException) -> list[BaseException]:
-    chain = [problem]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
-        chain.append(cause)
-    return chain
-
-
-def _first_line(problem: BaseException) -> str:
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
+def _family(source: ModelSource) -> Family | None:
+    return inspect_file(Path(source.location)).family if source.is_file else HUB.get(source.name.lower())

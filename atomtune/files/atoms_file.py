@@ -15,10 +15,20 @@ from typing import Any
 from torch import Tensor
 
 from .. import __version__
-from ..errors import AtomtuneError
+from ..errors import AtomtuneError, excerpt, is_one_line
 from . import store
+from .plain_json import parse_json
 
 KIND = "atoms"
+
+_LONGEST = 4096
+"""Characters of a text; the longest that can mean something is a path."""
+
+_SS_NAMES = {
+    "stable-diffusion-v1": "sd_v1",
+    "stable-diffusion-v2": "sd_v2",
+    "stable-diffusion-xl-v1-base": "sdxl_base_v1-0",
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ def save_atoms(path: Path, info: AtomsInfo, tensors: Mapping[str, Tensor]) -> st
         "modelspec.title": info.concept,
         "modelspec.date": created,
         "modelspec.trigger_phrase": info.trigger,
-        "ss_base_model_version": {"stable-diffusion-v1": "sd_v1"}.get(info.architecture, info.architecture),
+        "ss_base_model_version": _SS_NAMES.get(info.architecture, info.architecture),
     }
     return store.save(path, KIND, tensors, metadata)
 
@@ -89,10 +99,21 @@ def info_from(path: Path, header: Mapping[str, str]) -> AtomsInfo:
     try:
         for field in fields(AtomsInfo):
             text = header[field.name]
-            values[field.name] = text if field.type is str else json.loads(text)
-            expected = {"spec": dict, "training": dict, "prompts": list, "steps": int, "parameters": int}
-            if not isinstance(values[field.name], expected.get(field.name, str)):
-                raise ValueError(f"{field.name} is not of the right type")
+            values[field.name] = text if field.type is str else parse_json(text)
+            if not _is_right(field.name, values[field.name]):
+                raise ValueError(f"{field.name} is not what it should be")
     except (KeyError, ValueError) as problem:
-        raise AtomtuneError(f"the metadata of {path} is incomplete ({problem})", "fetch or train it again") from None
+        raise AtomtuneError(
+            f"the metadata of {path} is incomplete ({excerpt(problem)})", "fetch or train it again"
+        ) from None
     return AtomsInfo(**values)
+
+
+def _is_right(name: str, value: Any) -> bool:
+    if name in ("spec", "training"):
+        return isinstance(value, dict)
+    if name == "prompts":
+        return isinstance(value, list) and all(isinstance(prompt, str) for prompt in value)
+    if name in ("steps", "parameters"):
+        return type(value) is int and 0 <= value < 2**63  # True is an int too
+    return isinstance(value, str) and len(value) <= _LONGEST and is_one_line(value)

@@ -1,7 +1,8 @@
 """Checkpoints of a training run: everything needed to go on as if it had not stopped."""
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import AtomtuneError
+from ..errors import AtomtuneError, excerpt
 from . import store
+from .plain_json import parse_json
 
 KIND = "checkpoint"
 
 _TENSOR = "$tensor"  # stands, with its name, for a tensor inside JSON
+
+_MOMENTS = (("exp_avg", "exp_avg_sq"), ("state1", "state2"))  # AdamW's and Prodigy's, and those of 8-bit AdamW
+
+_MOVING = frozenset({"lr", "initial_lr", "foreach", "fused", "d", "d_max", "d_numerator", "k"})
+"""What a step, the schedule or the device changes in a group of parameters; all else stays as the run was begun."""
 
 
 @dataclass(frozen=True)
@@ -68,25 +75,115 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint back. Raises AtomtuneError where it is missing, damaged or incomplete."""
     tensors, header = store.load(path, KIND)
     try:
-        state = _unpack(json.loads(header["optimizer_state"]), tensors)
+        state = _unpack(parse_json(header["optimizer_state"]), tensors)
         checkpoint = Checkpoint(
             step=int(header["step"]),
-            parameters={name: tensors.pop(f"parameter.{name}") for name in json.loads(header["order"])},
+            parameters={name: tensors.pop(f"parameter.{name}") for name in parse_json(header["order"])},
             optimizer={
                 "state": {int(index): values for index, values in state.items()},
-                "param_groups": _unpack(json.loads(header["param_groups"]), tensors),
+                "param_groups": _unpack(parse_json(header["param_groups"]), tensors),
             },
-            scaler=json.loads(header["scaler"]),
+            scaler=parse_json(header["scaler"]),
             losses=tensors.pop("losses").tolist(),
             seconds=float(header["seconds"]),
-            schedule=_unpack(json.loads(header.get("schedule", "{}")), tensors),
+            schedule=_unpack(parse_json(header.get("schedule", "{}")), tensors),
             average={name[8:]: tensors.pop(name) for name in list(tensors) if name.startswith("average.")},
         )
         if tensors:
             raise ValueError(f"nothing names the tensor {min(tensors)}")
+        _check(checkpoint)
         return checkpoint
     except (KeyError, ValueError, TypeError, AttributeError) as problem:
-        raise AtomtuneError(f"{path} is incomplete ({problem})", "start again with --overwrite") from None
+        raise AtomtuneError(f"{path} is incomplete ({excerpt(problem)})", "start again with --overwrite") from None
+
+
+def _check(checkpoint: Checkpoint) -> None:
+    """Raise ValueError where the parts are not of the right types or contradict each other."""
+    losses, groups = checkpoint.losses, checkpoint.optimizer["param_groups"]
+    if not (isinstance(losses, list) and all(type(loss) is float for loss in losses)):
+        raise ValueError("the losses are no row of numbers")
+    if checkpoint.step != len(losses):
+        raise ValueError(f"it has {len(losses)} losses at step {excerpt(checkpoint.step)}")
+    if not (math.isfinite(checkpoint.seconds) and checkpoint.seconds >= 0.0):
+        raise ValueError("the time is no number of seconds")
+    if not (isinstance(checkpoint.scaler, dict) and isinstance(checkpoint.schedule, dict)):
+        raise ValueError("a state is no dictionary")
+    if not (isinstance(groups, list) and all(isinstance(group, dict) for group in groups)):
+        raise ValueError("the groups of parameters are no dictionaries")
+    for values in checkpoint.optimizer["state"].values():
+        if not isinstance(values, dict):
+            raise ValueError("the optimiser's state is no dictionary")
+
+
+def check_fits(
+    checkpoint: Checkpoint,
+    parameters: Mapping[str, Tensor],
+    optimizer: Mapping[str, Any],
+    schedule: Mapping[str, Any],
+    averaged: bool,
+) -> None:
+    """Raise AtomtuneError where a run cannot go on from a checkpoint.
+
+    Args:
+        parameters, averaged: what the run trains, and whether it averages them.
+        optimizer, schedule: the run's own state dicts, from before the first step.
+    """
+    shapes = _shapes(parameters)
+    if _shapes(checkpoint.parameters) != shapes or _shapes(checkpoint.average) != (shapes if averaged else {}):
+        raise AtomtuneError("the checkpoint is of other layers or shapes than the run", "start again with --overwrite")
+    groups, own = checkpoint.optimizer["param_groups"], optimizer["param_groups"]
+    sizes = list(shapes.values())
+    if not (
+        len(groups) == len(own)
+        and all(map(_is_group_of, own, groups))
+        and all(_is_state_of(sizes, *entry) for entry in checkpoint.optimizer["state"].items())
+        # a schedule takes its state as its attributes, whatever they are
+        and checkpoint.schedule.keys() == schedule.keys()
+        and same_kind(checkpoint.schedule, schedule)
+        and checkpoint.schedule.get("lr_lambdas") == schedule.get("lr_lambdas")
+    ):
+        raise AtomtuneError(
+            "the checkpoint is of another optimiser or schedule than the run", "start again with --overwrite"
+        )
+
+
+def same_kind(stored: Any, own: Any) -> bool:
+    """Whether a value out of a file can take the place of the program's own; dictionaries may have more keys."""
+    if isinstance(own, Mapping):
+        return isinstance(stored, Mapping) and all(
+            key in stored and same_kind(stored[key], value) for key, value in own.items()
+        )
+    if isinstance(own, list | tuple):
+        return isinstance(stored, list) and len(stored) == len(own) and all(map(same_kind, stored, own))
+    if own is None or isinstance(own, bool):  # a switch; None leaves the choice to torch
+        return stored is None or isinstance(stored, bool)
+    if isinstance(own, str):
+        return isinstance(stored, str)
+    if isinstance(stored, Tensor):
+        return stored.numel() == 1
+    return isinstance(stored, float) or (type(stored) is int and abs(stored) < 2**63)
+
+
+def _is_group_of(own: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
+    def settles(key: str) -> bool:
+        value = list(own[key]) if isinstance(own[key], tuple) else own[key]
+        return same_kind(stored[key], value) and (key in _MOVING or bool(stored[key] == value))
+
+    # what another version of the optimiser does not know yet is the run's own
+    return stored.get("params") == own["params"] and all(settles(key) for key in own if key in stored)
+
+
+def _is_state_of(sizes: Sequence[tuple[int, ...]], index: int, values: Mapping[str, Any]) -> bool:
+    if not 0 <= index < len(sizes) or not same_kind(values.get("step"), 0):
+        return False
+    return any(
+        all(isinstance(values.get(key), Tensor) and tuple(values[key].shape) == sizes[index] for key in moments)
+        for moments in _MOMENTS
+    )
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in tensors.items()}
 
 
 def _pack(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

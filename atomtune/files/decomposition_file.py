@@ -1,19 +1,24 @@
 """The decomposition file: a cache of coefficients and atoms of one base model under one spec. Always safe to delete."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .. import __version__
 from ..core.decompose import Decomposition
 from ..core.rows import RowLayout
-from ..errors import AtomtuneError
+from ..errors import AtomtuneError, excerpt
 from . import store
+from .plain_json import parse_json
 
 KIND = "decomposition"
+
+_HUGE = 2**31
 
 
 def save_decomposition(
@@ -52,23 +57,50 @@ def load_decomposition(path: Path) -> tuple[dict[str, Decomposition], dict[str, 
         result = {}
         if missing := {"base", "base_fingerprint", "spec", "report"} - set(header):
             raise KeyError(*sorted(missing))
-        for name, entry in json.loads(header["layers"]).items():
-            layout = RowLayout(tuple(entry["shape"]), tuple(entry["tile"]) if entry["tile"] else None)
-            atoms, coefficients = tensors[f"{name}.atoms"].float(), tensors[f"{name}.coefficients"]
-            if coefficients.shape != (layout.count, atoms.shape[0]) or atoms.shape[1] != layout.length:
+        for name, entry in parse_json(header["layers"]).items():
+            layout, sparsity = _layout(entry), entry["sparsity"]
+            if isinstance(sparsity, bool) or not isinstance(sparsity, int | float) or not 0 <= sparsity < _HUGE:
+                raise ValueError(f"the sparsity of {name} is no number")
+            atoms, coefficients = tensors.pop(f"{name}.atoms"), tensors.pop(f"{name}.coefficients")
+            if {atoms.dtype, coefficients.dtype} != {torch.float16}:
+                raise ValueError(f"{name} is not in float16")
+            if atoms.shape[1:] != (layout.length,) or coefficients.shape != (layout.count, atoms.shape[0]):
                 raise ValueError(f"{name} has shapes that do not fit")
-            result[name] = Decomposition(layout, atoms, coefficients, float(entry["sparsity"]))
-    except (LookupError, ValueError, TypeError, AttributeError, ZeroDivisionError) as problem:
-        raise AtomtuneError(f"{path} is incomplete ({problem})", "delete it; it is made again when needed") from None
+            result[name] = Decomposition(layout, atoms.float(), coefficients, float(sparsity))
+        if tensors:
+            raise ValueError(f"nothing names the tensor {min(tensors)}")
+    except (LookupError, ValueError, TypeError, AttributeError) as problem:
+        raise AtomtuneError(
+            f"{path} is incomplete ({excerpt(problem)})", "delete it; it is made again when needed"
+        ) from None
     return result, header
+
+
+def _layout(entry: Mapping[str, Any]) -> RowLayout:
+    """A layer's layout from JSON. Raises LookupError, TypeError or ValueError where it is none."""
+    shape, tile = entry["shape"], entry["tile"]
+    if not (isinstance(shape, list) and 2 <= len(shape) <= 5 and all(type(side) is int for side in shape)):
+        raise ValueError("a shape is not of two to five whole numbers")
+    if not all(0 < side < _HUGE for side in shape):
+        raise ValueError("a shape is impossible")
+    if tile is None and math.prod(shape[2:]) > 1:
+        return RowLayout(tuple(shape), None)
+    p, q = tile
+    if not (type(p) is int and type(q) is int and p > 0 and q > 0 and shape[0] % p == 0 and shape[1] % q == 0):
+        raise ValueError("a tile does not fit its shape")
+    if math.prod(shape[2:]) > 1:
+        raise ValueError("a filter has no tiles")
+    return RowLayout(tuple(shape), (p, q))
 
 
 def spec_of(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
     """The spec in a header, as the method's fields. Raises AtomtuneError where it is damaged."""
     try:
-        spec = json.loads(header["spec"])
+        spec = parse_json(header["spec"])
     except (KeyError, ValueError) as problem:
-        raise AtomtuneError(f"{path} names no spec ({problem})", "delete it; it is made again when needed") from None
+        raise AtomtuneError(
+            f"{path} names no spec ({excerpt(problem)})", "delete it; it is made again when needed"
+        ) from None
     if not isinstance(spec, dict):
         raise AtomtuneError(f"{path} names no spec", "delete it; it is made again when needed")
     return spec

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..errors import AtomtuneError
+from ..errors import AtomtuneError, excerpt
 from ..methods.atoms import Atoms, preset_name
 from . import atoms_file, decomposition_file, store
 
@@ -35,4 +35,5 @@ def describe(path: Path) -> dict[str, Any]:
             "layers": len(decomposition),
             "tool_version": header.get("tool_version", ""),
         }
-    raise AtomtuneError(f"{path} is a {kind}, which is for atomtune train --resume", "inspect shows atoms files")
+    purpose = "is for atomtune train --resume" if kind == "checkpoint" else "this atomtune does not know"
+    raise AtomtuneError(f"{path} is a {excerpt(kind)}, which {purpose}", "inspect shows atoms files")

@@ -10,16 +10,25 @@ from torch import Tensor, nn
 from ..core.decompose import Decomposition, decompose, encode_weight
 from ..core.deltas import AtomDelta, OvercompleteDelta, WeightDelta
 from ..core.rows import RowLayout
-from ..errors import AtomtuneError, UsageError
+from ..errors import AtomtuneError, UsageError, excerpt
 from .base import LayerPlan, group_of, kind_of, select_layers
 
 MAX_TILE = 64
 MAX_ATOMS = 512
 
+MAX_SPREAD = 4
+"""Coefficients for each number of the weights, at most; with the presets there are fewer of them than weights."""
+SMALL = 2**26
+"""Coefficients that are allowed in any case: 0.3 GB in float32."""
+
+_LONGEST_CHOICE = 20_000
+
 
 def _check(name: str, value: Any, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise UsageError(f"{name} must be a whole number from {low} to {high}, got {value!r}", "--preset c2 is a start")
+        raise UsageError(
+            f"{name} must be a whole number from {low} to {high}, got {excerpt(repr(value))}", "--preset c2 is a start"
+        )
 
 
 @dataclass(frozen=True)
@@ -48,9 +57,15 @@ class AtomsSpec:
         _check("overcomplete", self.overcomplete, 1, 16)
         number = isinstance(self.sparsity, (int, float)) and not isinstance(self.sparsity, bool)
         if not (number and 0.0 <= self.sparsity <= 10.0):
-            raise UsageError(f"sparsity must be between 0 and 10, got {self.sparsity!r}", "0.05 is the default")
+            raise UsageError(
+                f"sparsity must be between 0 and 10, got {excerpt(repr(self.sparsity))}", "0.05 is the default"
+            )
         if not isinstance(self.layers, str) or not isinstance(self.train_coefficients, bool):
             raise UsageError("layers must be text and train_coefficients true or false", "see atomtune train --help")
+        if len(self.layers) > _LONGEST_CHOICE:
+            raise UsageError(
+                f"layers has {len(self.layers):,} characters", "patterns such as 'up_blocks.*' are shorter"
+            )
 
     @property
     def decomposition_key(self) -> str:
@@ -76,12 +91,38 @@ def preset_name(spec: AtomsSpec) -> str:
     return next((name for name, preset in PRESETS.items() if preset == spec), "custom")
 
 
+def chosen_layers(model: nn.Module, spec: AtomsSpec) -> dict[str, nn.Module]:
+    """The layers a spec names, in the model's order.
+
+    Raises UsageError as `select_layers`, and where the coefficients would be far more than the weights they stand for:
+    an atoms file of kilobytes could ask for any amount of memory otherwise.
+    """
+    layers = select_layers(model, spec.layers)
+    coefficients = numbers = 0
+    for name, layer in layers.items():
+        weight = _weight(layer)
+        try:
+            coefficients += RowLayout.of(weight.shape, spec.tile).count * spec.atoms
+        except ValueError as problem:
+            raise AtomtuneError(f"cannot decompose {name}: {problem}", "--layers chooses others") from None
+        numbers += weight.numel()
+    if coefficients > max(SMALL, MAX_SPREAD * numbers):
+        raise UsageError(
+            f"{spec.atoms} atoms and tiles of {spec.tile} need {coefficients:,} coefficients for {numbers:,} weights",
+            "fewer atoms or larger tiles need less",
+        )
+    return layers
+
+
 def decompose_model(
     model: nn.Module, spec: AtomsSpec, on_layer: Callable[[str, Decomposition], None] | None = None
 ) -> dict[str, Decomposition]:
-    """Decompose every chosen layer of a model, in its order; `on_layer` hears of each as it is done."""
+    """Decompose every chosen layer of a model, in its order; `on_layer` hears of each as it is done.
+
+    Raises UsageError as `chosen_layers`, AtomtuneError where a weight cannot be decomposed.
+    """
     result: dict[str, Decomposition] = {}
-    for name, layer in select_layers(model, spec.layers).items():
+    for name, layer in chosen_layers(model, spec).items():
         try:
             result[name] = decompose(_weight(layer), spec.atoms, spec.tile, spec.sparsity)
         except ValueError as problem:
@@ -100,13 +141,15 @@ class Atoms:
         """See `Method.spec_from`."""
         known = {field.name for field in fields(AtomsSpec)}
         if unknown := sorted(set(fields_) - known):
-            raise UsageError(f"unknown spec fields: {', '.join(unknown)}", "a newer atomtune may have written the file")
+            raise UsageError(
+                f"unknown spec fields: {excerpt(', '.join(unknown))}", "a newer atomtune may have written the file"
+            )
         return replace(AtomsSpec(), **fields_)
 
     def plan(self, model: nn.Module, spec: AtomsSpec) -> list[LayerPlan]:
         """See `Method.plan`."""
         plans = []
-        for name, layer in select_layers(model, spec.layers).items():
+        for name, layer in chosen_layers(model, spec).items():
             layout = RowLayout.of(_weight(layer).shape, spec.tile)
             count = spec.atoms * layout.length
             if layout.is_filter and spec.overcomplete > 1:
@@ -120,7 +163,7 @@ class Atoms:
         self, model: nn.Module, spec: AtomsSpec, decomposition: Mapping[str, Decomposition]
     ) -> dict[str, WeightDelta]:
         """See `Method.create`."""
-        return {name: _delta(spec, decomposition[name]) for name in select_layers(model, spec.layers)}
+        return {name: _delta(spec, decomposition[name]) for name in chosen_layers(model, spec)}
 
     @torch.no_grad()
     def export(self, deltas: Mapping[str, WeightDelta]) -> dict[str, Tensor]:
@@ -142,7 +185,7 @@ class Atoms:
 
     def restore(self, model: nn.Module, spec: AtomsSpec, tensors: Mapping[str, Tensor]) -> dict[str, WeightDelta]:
         """See `Method.restore`: α is encoded again from the base weight and D, so the result needs no cache."""
-        layers = select_layers(model, spec.layers)
+        layers = chosen_layers(model, spec)
         deltas: dict[str, WeightDelta] = {}
         used: set[str] = set()
         for name, layer in layers.items():
@@ -163,7 +206,7 @@ class Atoms:
             deltas[name] = delta
         if foreign := sorted(set(tensors) - used):
             raise AtomtuneError(
-                f"the atoms are of another architecture: the model has no place for {foreign[0]}"
+                f"the atoms are of another architecture: the model has no place for {excerpt(foreign[0])}"
                 + (f" and {len(foreign) - 1} more tensors" if len(foreign) > 1 else ""),
                 "use the base model that atomtune inspect names, or one of the same architecture",
             )
@@ -190,6 +233,8 @@ def _tensor(tensors: Mapping[str, Tensor], key: str, shape: tuple[int, ...]) -> 
             f"{key} has shape {tuple(tensor.shape)}, the base model needs {shape}",
             "use the base model that atomtune inspect names, or one of the same architecture",
         )
+    if tensor.dtype != torch.float16:  # wider types hold values that overflow while coefficients are computed
+        raise AtomtuneError(f"{key} is not in float16", "fetch or train it again")
     return tensor
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..adapt import adaptable_layers
 from ..core.decompose import Decomposition
 from ..core.deltas import WeightDelta
-from ..errors import UsageError
+from ..errors import UsageError, excerpt
 
 ATTENTION_PROJECTIONS = ("*.to_q", "*.to_k", "*.to_v", "*.to_out.0")
 
@@ -72,13 +72,13 @@ def select_layers(model: nn.Module, layers: str) -> dict[str, nn.Module]:
     if layers in ("all", "conv"):
         chosen = {name: layer for name, layer in candidates.items() if layers == "all" or kind_of(layer) == "conv"}
         if not chosen:
-            raise UsageError(f"the model has no layers for {layers!r}", "--layers chooses others")
+            raise UsageError(f"the model has no layers for {excerpt(repr(layers))}", "--layers chooses others")
         return chosen
     patterns = ATTENTION_PROJECTIONS if layers == "attention" else tuple(p.strip() for p in layers.split(","))
     for pattern in patterns:
         if not any(fnmatch.fnmatchcase(name, pattern) for name in candidates):
             raise UsageError(
-                f"no layer of the model matches {pattern!r}",
+                f"no layer of the model matches {excerpt(repr(pattern))}",
                 "layers are all, conv, attention, or patterns such as 'up_blocks.*' or '*.attn2.to_k'",
             )
     return {name: layer for name, layer in candidates.items() if any(fnmatch.fnmatchcase(name, p) for p in patterns)}

@@ -3,30 +3,35 @@
 import os
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from .. import __version__
 from ..core.fingerprint import fingerprint
 from ..diffusion.concept import Concept
 from ..diffusion.decomposition import obtain
 from ..diffusion.events import Events
 from ..diffusion.models import POCKET, load_pipeline, resolve
 from ..diffusion.sampling.generate import Settings
-from ..diffusion.sampling.sample import SampleOptions, sample
 from ..diffusion.training.options import TrainOptions
-from ..diffusion.training.train import TrainResult, train
+from ..diffusion.training.train import train
 from ..errors import UsageError
+from ..evaluate.concept import EvaluateOptions, evaluate_concept
+from ..evaluate.encoders import encoders_for
 from ..evaluate.grader import Grader, load_grader
+from ..evaluate.measure import Measures, measure
 from ..evaluate.page import render_page
+from ..evaluate.pictures import Picture
+from ..evaluate.report import page_values
 from ..files.atomic import write_atomically, write_text
 from ..methods.atoms import PRESETS
 from .world import FIRST_HELD_OUT_SEED, SCENES, THINGS, Style, render
 
 PRESET = "c2"
+PICTURES_OF_EACH = 2  # of each prompt; the first is shown
 TRAINING_SCENES = (
     "",
     "on a cobblestone street",
@@ -93,7 +98,7 @@ def run_demo(
     if index.exists() and not overwrite:
         raise UsageError(f"{index} is there already", "--overwrite replaces it, --output names another folder")
     style = Style(FIRST_HELD_OUT_SEED + instance)
-    pictures = _draw_concept(output / "concept", thing, style)
+    pictures = draw_concept(output / "concept", thing, style)
     concept = Concept(thing, thing)
 
     source = resolve(POCKET)
@@ -111,72 +116,50 @@ def run_demo(
     _, decomposition = obtain(unet, source, options.spec, base_fingerprint=fingerprint(unet), events=events)
     result = train(options, output / "run", overwrite=True, events=events)
 
-    prompts = tuple(f"a <{thing}> {scene}" for scene in PROMPT_SCENES)
-    drawn, _ = sample(
-        SampleOptions(
-            atoms=((result.atoms_file, 1.0),),
-            prompts=prompts,
-            model=POCKET,
-            seed=seed,
-            settings=Settings(steps=25),
-            batch_size=len(prompts),
-            base=True,
-        ),
-        output / "samples",
-        events,
-    )
-    base = [item.image for item in drawn if item.base]
-    ours = [item.image for item in drawn if not item.base]
+    prompts = output / "prompts.txt"
+    write_text(prompts, "".join(f"a {{}} {scene}\n" for scene in PROMPT_SCENES))
+    scoring = EvaluateOptions(output / "run", prompts, PICTURES_OF_EACH, seed, Settings(steps=25))
+    evaluation = evaluate_concept(scoring, lambda name: encoders_for(name, device="cpu"), output, events)
     truth = [render(thing, style, scene, FIRST_HELD_OUT_SEED + 100 + i) for i, scene in enumerate(PROMPT_SCENES)]
+    real = measure(evaluation.encoders, truth, [None] * len(truth), pictures).measures
+    shown = [_first_of_each(group) for group in (evaluation.final.pictures, evaluation.base_pictures)]
     grader = load_grader()
-    graded = [_grade(grader, pictures, thing, group) for group in (base, ours, truth)]
+    right = [_scenes_right(grader, thing, group) for group in (*shown, truth)]
     seconds = time.perf_counter() - began
-    shown = [item.prompt for item in drawn if item.base]
-    rows = [
-        {"prompt": prompt, "base": b, "ours": o, "truth": t}
-        for prompt, b, o, t in zip(shown, base, ours, truth, strict=True)
-    ]
-    page = render_page(
-        "demo.html",
-        concept=concept,
-        pictures=pictures,
-        rows=rows,
-        train=result,
-        decomposition=decomposition,
-        likeness=[likeness for likeness, _ in graded],
-        scenes_right=[right for _, right in graded],
-        unet_parameters=sum(parameter.numel() for parameter in unet.parameters()),
-        preset=PRESET.upper(),
-        batch_size=batch_size,
-        lr=lr,
-        seed=seed,
-        seconds=seconds,
-        machine=f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}",
-        curve=(output / "run" / "loss.svg").read_text(encoding="utf-8"),
-        version=__version__,
-    )
+    values = page_values(evaluation, {}) | {
+        "pictures": pictures,
+        "rows": [
+            {"prompt": f"a {concept.words} {scene}", "ours": ours, "base": base, "truth": drawn}
+            for scene, ours, base, drawn in zip(PROMPT_SCENES, *shown, truth, strict=True)
+        ],
+        "train": result,
+        "decomposition": decomposition,
+        "scenes_right": right,
+        "unet_parameters": sum(parameter.numel() for parameter in unet.parameters()),
+        "preset": PRESET.upper(),
+        "batch_size": batch_size,
+        "lr": lr,
+        "seed": seed,
+        "seconds": seconds,
+        "machine": f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}",
+    }
+    page = render_page("demo.html", **values)
     write_text(index, page)
-    return _result(index, result, decomposition.seconds, seconds, graded)
-
-
-def _result(
-    index: Path, result: TrainResult, decompose_seconds: float, seconds: float, graded: list[tuple[float, int]]
-) -> DemoResult:
-    (base, base_right), (ours, ours_right), (truth, truth_right) = graded
     return DemoResult(
         index=index,
         trainable_parameters=result.trainable_parameters,
         atoms_file=result.atoms_file,
         atoms_bytes=result.atoms_bytes,
-        decompose_seconds=decompose_seconds,
+        decompose_seconds=decomposition.seconds,
         train_seconds=result.seconds,
         seconds=seconds,
-        likeness=(base, ours, truth),
-        scenes_right=(base_right, ours_right, truth_right),
+        likeness=(_told(evaluation.base.measures), _told(evaluation.final.scored.measures), _told(real)),
+        scenes_right=(right[1], right[0], right[2]),
     )
 
 
-def _draw_concept(folder: Path, thing: str, style: Style) -> list[Image.Image]:
+def draw_concept(folder: Path, thing: str, style: Style) -> list[Image.Image]:
+    """Draw a thing in the scenes it is shown in for training, as 01.png, …, in `folder`; returns the pictures."""
     pictures = [render(thing, style, scene, FIRST_HELD_OUT_SEED + i) for i, scene in enumerate(TRAINING_SCENES)]
     for number, picture in enumerate(pictures, start=1):
         _save(folder / f"{number:02d}.png", picture)
@@ -187,9 +170,20 @@ def _save(path: Path, picture: Image.Image) -> None:
     write_atomically(path, lambda temporary: picture.save(temporary, format="PNG"))
 
 
-def _grade(grader: Grader, pictures: list[Image.Image], thing: str, group: list[Image.Image]) -> tuple[float, int]:
-    likeness = float((grader.encode_images(group) @ grader.encode_images(pictures).T).mean())
+def _told(measures: Measures) -> float:
+    """Fidelity, which is always told where pictures are."""
+    assert measures.fidelity is not None
+    return measures.fidelity
+
+
+def _first_of_each(pictures: Sequence[Picture]) -> list[Image.Image]:
+    """The first picture of each prompt."""
+    firsts = {picture.prompt: picture for picture in reversed(pictures)}
+    return [picture.load() for picture in reversed(firsts.values())]
+
+
+def _scenes_right(grader: Grader, thing: str, group: list[Image.Image]) -> int:
+    """In how many pictures the grader names the scene that was asked for, out of all scenes."""
     scenes = [scene for scene in SCENES if scene]
     named = grader.classify(group, [f"a {thing} {scene}" for scene in scenes]).tolist()
-    right = sum(scenes[answer] == scene for answer, scene in zip(named, PROMPT_SCENES, strict=True))
-    return likeness, right
+    return sum(scenes[answer] == scene for answer, scene in zip(named, PROMPT_SCENES, strict=True))

@@ -9,6 +9,8 @@ from atomtune.diffusion.learned import Learned
 from atomtune.diffusion.photos.prepare import Prepared, PreparedImage
 from atomtune.diffusion.sampling.merging import MergedAtoms, MergeResult
 from atomtune.diffusion.training.train import TrainResult
+from atomtune.evaluate.measure import Measures
+from atomtune.evaluate.picking import Pick
 from atomtune.files.atoms_file import AtomsInfo
 from atomtune.pocket.demo import DemoResult
 
@@ -29,6 +31,7 @@ def test_every_key_is_documented() -> None:
     assert {field.name for field in fields(AtomsInfo)} | {"kind", "trigger", "sha256"} <= documented("inspect")
     assert {"layers", "rows", "relative_error", "seconds", "path", "found"} <= documented("decompose")
     assert {"images", "seed", "grid", "output"} <= documented("sample")
+    assert {field.name for kind in (Measures, Pick) for field in fields(kind)} <= documented("evaluate")
     assert {field.name for kind in (MergeResult, MergedAtoms) for field in fields(kind)} <= documented("merge")
     assert {field.name for field in fields(Learned)} | {"concepts", "ready", "sheet"} <= documented("concepts")
     assert {field.name for field in fields(Health)} | {"well"} <= documented("doctor")

@@ -78,7 +78,7 @@ def test_training_sees_every_caption_with_its_picture(
     _, info, _ = load_atoms(whole.atoms_file)
     assert info.prompts == ["a photo of a sks castle", "sks castle in the snow", "sks castle by night"]
     assert loops[0].batches.captions == (0, 1, 0, 2, 1)
-    assert len(loops[0].embedding) == 3
+    assert len(loops[0].condition) == 3
     (pictures / "3.txt").unlink()
     assert train(options(flip=True), tmp_path / "other").sha256 != whole.sha256
 

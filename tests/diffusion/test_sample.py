@@ -12,11 +12,12 @@ from PIL import Image
 
 from atomtune.adapt import attach
 from atomtune.core.fingerprint import fingerprint
+from atomtune.diffusion.conditioning import embed
 from atomtune.diffusion.decomposition import obtain
 from atomtune.diffusion.events import Events
 from atomtune.diffusion.models import load_pipeline, resolve
 from atomtune.diffusion.sampling.combine import merge_atoms, read_atoms
-from atomtune.diffusion.sampling.generate import SCHEDULERS, Settings, embed, generate, use_scheduler
+from atomtune.diffusion.sampling.generate import SCHEDULERS, Settings, generate, use_scheduler
 from atomtune.diffusion.sampling.sample import SampleOptions, sample
 from atomtune.diffusion.training.options import TrainOptions
 from atomtune.diffusion.training.train import train

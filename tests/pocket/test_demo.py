@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from atomtune.errors import UsageError
+from atomtune.evaluate.concept import WITHOUT_CONCEPT
 from atomtune.files.atoms_file import load_atoms
 from atomtune.pocket.demo import PROMPT_SCENES, TRAINING_SCENES, run_demo
 from atomtune.pocket.world import SCENES
@@ -15,7 +16,9 @@ from atomtune.pocket.world import SCENES
 def test_the_page_is_complete_and_needs_nothing_else(tmp_path: Path) -> None:
     result = run_demo(tmp_path / "demo", steps=2, batch_size=1)
     page = result.index.read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == len(TRAINING_SCENES) + 3 * len(PROMPT_SCENES)
+    assert page.count("data:image/png;base64,") == (
+        len(TRAINING_SCENES) + 3 * len(PROMPT_SCENES) + 2 * len(WITHOUT_CONCEPT)
+    )
     assert not re.findall(r"(?:src|href)=[\"'](?!data:)", page), "the page must not ask for anything"
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
     assert f"{result.trainable_parameters:,}" in page
@@ -44,5 +47,5 @@ def test_the_concept_is_learned(tmp_path: Path) -> None:
     base, ours, truth = result.likeness
     assert ours - base > 0.5 * (truth - base), "the pictures are not much nearer to the thing than the base model's"
     assert result.scenes_right[1] >= len(PROMPT_SCENES) - 1
-    with Image.open(next((tmp_path / "demo" / "samples").glob("*.png"))) as picture:
+    with Image.open(next((tmp_path / "demo" / "pictures").rglob("*.png"))) as picture:
         assert picture.size == (64, 64)

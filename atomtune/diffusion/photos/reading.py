@@ -1,9 +1,10 @@
 """The pictures in a concept's folder: found, read, cut to squares, and what is odd about them."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
@@ -22,6 +23,8 @@ FEWEST, MOST = 4, 9  # what the method was made for
 
 _JUNK = frozenset({".ds_store", ".localized", "desktop.ini", "ehthumbs.db", "thumbs.db"})
 _SHOWN = 10  # names in one warning
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,28 @@ def load_images(
     """
     events = events or Events()
     check_crop(crop)
+
+    def cut(path: Path) -> TrainingImage:
+        # twice the resolution leaves the scaling to a good filter
+        whole, size = decode(path, 2 * resolution)
+        return TrainingImage(path, square(whole, resolution, crop, seed, path.name), size, _digest(whole))
+
+    images = _read_all(folder, events, cut)
+    for remark in remarks(images, resolution):
+        events.warn(remark)
+    return images
+
+
+def load_whole_images(folder: Path, least: int, events: Events | None = None) -> list[tuple[Path, Image.Image]]:
+    """The pictures of a folder, upright and RGB, in the order of their names; see `decode` for `least`.
+
+    Raises as `load_images`.
+    """
+    return _read_all(folder, events or Events(), lambda path: (path, decode(path, least)[0]))
+
+
+def _read_all(folder: Path, events: Events, read: Callable[[Path], Read]) -> list[Read]:
+    """What `read` makes of every picture of a folder. Raises AtomtuneError that names all that it fails for."""
     paths, others = find_images(folder)
     if others:
         events.warn(f"left out in {folder}: {_listed(others)}")
@@ -62,24 +87,18 @@ def load_images(
     images, broken, need_heif = [], [], []
     for path in paths:
         try:
-            # twice the resolution leaves the scaling to a good filter
-            whole, size = decode(path, 2 * resolution)
+            images.append(read(path))
         except NeedsHeif as problem:
             need_heif.append(problem)
             broken.append(f"{_name(path)} (HEIC)")
         except Exception as problem:  # the decoders raise nearly anything for a broken file
             broken.append(f"{_name(path)} ({_reason(problem)})")
-        else:
-            cut = square(whole, resolution, crop, seed, path.name)
-            images.append(TrainingImage(path, cut, size, _digest(whole)))
     if broken:
         hints = [f"for HEIC: {need_heif[0].hint}"] if need_heif else []
         hints += ["remove or replace them"] if len(broken) > len(need_heif) else []
         raise AtomtuneError(
             f"cannot read {len(broken)} of {len(paths)} pictures in {folder}: {', '.join(broken)}", "; ".join(hints)
         )
-    for remark in remarks(images, resolution):
-        events.warn(remark)
     return images
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...errors import AtomtuneError, UsageError
+from ..conditioning import Embeddings
 
 SCHEDULERS = {
     "ddim": "DDIMScheduler",
@@ -51,22 +52,14 @@ def use_scheduler(pipeline: Any, name: str) -> None:
 
 
 @torch.no_grad()
-def embed(pipeline: Any, prompts: Sequence[str]) -> Tensor:
-    """The text encoder's answer to each prompt, (n, tokens, width)."""
-    device = pipeline.text_encoder.device
-    embedded, _ = pipeline.encode_prompt(list(prompts), device, 1, do_classifier_free_guidance=False)
-    return embedded
-
-
-@torch.no_grad()
 def generate(
-    pipeline: Any, embeddings: Tensor, negative: Tensor, seeds: Sequence[int], settings: Settings
+    pipeline: Any, embeddings: Embeddings, negative: Embeddings, seeds: Sequence[int], settings: Settings
 ) -> list[Image.Image]:
     """One picture for each embedding and its seed.
 
     Args:
-        embeddings: (n, tokens, width), on any device.
-        negative: (1, tokens, width), the negative prompt's.
+        embeddings: of n prompts, on any device.
+        negative: the negative prompt's.
         seeds: n seeds; each picture has a generator of its own, on the CPU.
 
     Raises:
@@ -74,9 +67,13 @@ def generate(
     """
     width, height = settings.size or (None, None)
     unet = pipeline.unet
+    wanted = embeddings.to(unet.device, unet.dtype)
+    unwanted = negative.to(unet.device, unet.dtype).expand(len(wanted))
+    pooled = {"pooled_prompt_embeds": wanted.pooled, "negative_pooled_prompt_embeds": unwanted.pooled}
     result = pipeline(
-        prompt_embeds=embeddings.to(unet.device, unet.dtype),
-        negative_prompt_embeds=negative.to(unet.device, unet.dtype).expand(len(embeddings), -1, -1),
+        prompt_embeds=wanted.states,
+        negative_prompt_embeds=unwanted.states,
+        **({} if wanted.pooled is None else pooled),
         num_inference_steps=settings.steps,
         guidance_scale=settings.guidance_scale,
         width=width,

@@ -1,8 +1,11 @@
 """Draw pictures with concepts, and the base model's answer beside them."""
 
+import functools
 import json
+import operator
 import re
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +18,13 @@ from ... import __version__
 from ...errors import UsageError
 from ...files.atomic import write_atomically
 from ..concept import check_prompts, expand, read_prompts
+from ..conditioning import embed, embed_negative
 from ..events import Events
+from ..memory import explained_shortage, in_order, sampling_remedies
 from ..models import ModelSource, load_pipeline, pick_device, resolve
 from ..sheet import contact_sheet
 from .combine import LoadedAtoms, merge_atoms, read_atoms
-from .generate import Settings, embed, generate, use_scheduler
+from .generate import Settings, generate, use_scheduler
 
 MAX_SEED = 2**63 - 1
 
@@ -89,7 +94,8 @@ def sample(
 
     Raises:
         UsageError: no prompts, an unknown scheduler or concept.
-        AtomtuneError: the model or an atoms file cannot be loaded, do not fit each other, or give no finite picture.
+        AtomtuneError: the model or an atoms file cannot be loaded, do not fit each other, or give no finite picture;
+            no memory is left.
     """
     events = events or Events()
     loaded = read_atoms(options.atoms)
@@ -99,7 +105,8 @@ def sample(
         prompts += [expand(prompt, concepts) for prompt in read_prompts(options.prompt_file, concepts)]
     source = resolve(options.model or (loaded[0].info.base if loaded else None))
     events.phase(f"loading {source.name}")
-    pipeline = load_sampler(source, options.scheduler, options.device, options.precision)
+    with _explained_memory(options):
+        pipeline = load_sampler(source, options.scheduler, options.device, options.precision)
     for warning in check_prompts(pipeline.tokenizer, prompts, concepts):
         events.warn(warning)
     jobs = [_Job(prompt, options.seed + k) for prompt in prompts for k in range(options.num)]
@@ -110,10 +117,16 @@ def sample(
     for is_base in passes:
         if not is_base:
             merge_atoms(pipeline, loaded, events)
-        pictures = draw(pipeline, jobs, options.settings, options.batch_size, events.advance)
+        with _explained_memory(options):
+            pictures = draw(pipeline, jobs, options.settings, options.batch_size, events.advance)
         drawn += [writer.save(job, picture, is_base) for job, picture in zip(jobs, pictures, strict=True)]
     events.end()
     return drawn, writer.save_grid(drawn, options) if options.grid else None
+
+
+def _explained_memory(options: SampleOptions) -> AbstractContextManager[None]:
+    remedies = sampling_remedies(options.batch_size, options.precision, options.settings.size)
+    return explained_shortage("sampling", lambda: in_order(remedies))
 
 
 def load_sampler(source: ModelSource, scheduler: str | None, device: str | None, precision: str) -> Any:
@@ -135,12 +148,13 @@ def draw(
 ) -> list[Image.Image]:
     """The pictures of some jobs (anything with `prompt` and `seed`), in their order."""
     unique = list(dict.fromkeys(job.prompt for job in jobs))
-    embedded = dict(zip(unique, torch.cat([embed(pipeline, [prompt]) for prompt in unique]), strict=True))
-    negative = embed(pipeline, [settings.negative_prompt])
+    # one by one, so that a picture does not depend on what else is drawn
+    embedded = {prompt: embed(pipeline, [prompt]) for prompt in unique}
+    negative = embed_negative(pipeline, settings.negative_prompt)
     pictures: list[Image.Image] = []
     for first in range(0, len(jobs), batch_size):
         part = jobs[first : first + batch_size]
-        embeddings = torch.stack([embedded[job.prompt] for job in part])
+        embeddings = functools.reduce(operator.add, (embedded[job.prompt] for job in part))
         pictures += generate(pipeline, embeddings, negative, [job.seed for job in part], settings)
         for _ in part:
             advance()

@@ -11,11 +11,12 @@ from ...adapt import attach, trainable_parameters
 from ...core.deltas import WeightDelta
 from ...errors import UsageError
 from ...methods.atoms import Atoms
+from ..conditioning import embed, text_encoders, tokenize
 from ..decomposition import obtain
 from ..events import Events
 from ..models import ModelSource, pick_device
-from ..sampling.generate import embed
 from ..seeds import derived_seed
+from ..text_atoms import encoder_spec, name_in_file
 from .batches import Batches
 from .ema import Average
 from .latents import encode_latents
@@ -25,6 +26,7 @@ from .optimizers import make_optimizer, make_schedule
 from .options import TrainOptions
 from .prior import Prior
 from .run_folder import RunFolder
+from .tuned import Tuned
 
 
 def make_accelerator(options: TrainOptions, folder: RunFolder) -> Any:
@@ -54,12 +56,20 @@ def make_accelerator(options: TrainOptions, folder: RunFolder) -> Any:
 def make_deltas(
     pipeline: Any, source: ModelSource, options: TrainOptions, base: str, accelerator: Any, events: Events
 ) -> dict[str, WeightDelta]:
-    """The deltas of a run, attached to the UNet, by layer."""
+    """The deltas of a run, by their names in the atoms file, attached to the UNet and, as asked, the text encoders."""
     # the first process fills the cache, the others read it
     with accelerator.main_process_first():
         decomposition, _ = obtain(pipeline.unet, source, options.spec, base_fingerprint=base, events=events)
     deltas = Atoms().create(pipeline.unet, options.spec, decomposition)
     attach(pipeline.unet, deltas)
+    encoders = text_encoders(pipeline) if options.train_text_encoder else {}
+    for part, encoder in encoders.items():
+        spec = encoder_spec(options.spec, encoders, part)
+        with accelerator.main_process_first():
+            decomposition, _ = obtain(encoder, source, spec, events=events)
+        own = Atoms().create(encoder, spec, decomposition)
+        attach(encoder, own)
+        deltas |= {name_in_file(part, name): delta for name, delta in own.items()}
     return deltas
 
 
@@ -72,7 +82,7 @@ def make_loop(
     accelerator: Any,
     events: Events,
 ) -> Loop:
-    """The loop over a pipeline whose UNet has its deltas.
+    """The loop over a pipeline that has its deltas.
 
     Args:
         images: of the concept, each with its caption in `captions`.
@@ -83,13 +93,18 @@ def make_loop(
     mirrored = (image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in images if options.flip)
     latents = encode_latents(pipeline.vae.to(device), chain(images, mirrored))
     class_latents = encode_latents(pipeline.vae, class_images) if class_images else None
-    pipeline.text_encoder.to(device)
+    encoders = text_encoders(pipeline)
+    for encoder in encoders.values():
+        encoder.to(device)
     distinct = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
-    embedding = embed(pipeline, list(distinct))
-    class_embedding = embed(pipeline, [options.class_prompt])
-    # neither is needed at any step
-    pipeline.vae.to("cpu")
-    pipeline.text_encoder.to("cpu")
+    learning: list[Any] = list(encoders.values()) if options.train_text_encoder else []
+    condition, class_condition = (
+        tokenize(pipeline, prompts, device) if learning else embed(pipeline, prompts)
+        for prompts in (list(distinct), [options.class_prompt])
+    )
+    # not needed at any step
+    for part in (pipeline.vae, *(encoder for encoder in encoders.values() if not learning)):
+        part.to("cpu")
     objective = Objective(pipeline.scheduler, options.min_snr_gamma)
     size = options.batch_size * options.grad_accum * accelerator.num_processes
     numbers = tuple(distinct[caption] for caption in captions)
@@ -98,17 +113,21 @@ def make_loop(
     if class_latents is not None:
         seed = derived_seed(options.seed, "class")
         class_batches = replace(batches, latents=class_latents, flip=False, seed=seed, captions=())
-        prior = Prior(class_batches, class_embedding, options.prior_weight)
+        prior = Prior(class_batches, class_condition, options.prior_weight)
     if options.gradient_checkpointing:
         pipeline.unet.enable_gradient_checkpointing()
+        for encoder in learning:
+            encoder.gradient_checkpointing_enable()
     pipeline.unet.to(device)
     parameters = trainable_parameters(pipeline.unet)
+    for name, encoder in encoders.items():
+        parameters |= {name_in_file(name, key): value for key, value in trainable_parameters(encoder).items()}
     optimizer = make_optimizer(options.optimizer, parameters.values(), options.lr, options.weight_decay, device)
     return Loop(
         accelerator=accelerator,
-        unet=pipeline.unet,
+        tuned=Tuned(pipeline.unet, learning, options.resolution or 0),
         parameters=parameters,
-        embedding=embedding,
+        condition=condition,
         objective=objective,
         batches=batches,
         optimizer=optimizer,

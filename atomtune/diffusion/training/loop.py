@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import AtomtuneError
-from ...files.checkpoint import Checkpoint, parameters_of
+from ...files.checkpoint import Checkpoint, check_fits, parameters_of, same_kind
+from ..conditioning import Embeddings, Tokens
 from .batches import Batches
 from .ema import Average
 from .objective import Objective
 from .optimizers import learning_rate
 from .prior import Prior
+from .tuned import Tuned
 
 
 @dataclass
@@ -25,9 +27,9 @@ class Loop:
 
     Attributes:
         accelerator: accelerate's; holds device, precision and the other processes.
-        unet: the adapted UNet. Its deltas are the only parameters that require gradients.
+        tuned: the adapted model. Its deltas are the only parameters that require gradients.
         parameters: the trained parameters by name.
-        embedding: of each distinct caption, (captions, tokens, width), on the device.
+        condition: every distinct caption on the device, embedded, or as tokens where the text encoders learn.
         batches: examples by step; its size is that of all processes and micro-batches together.
         optimizer: over `parameters`; schedule: of its learning rate.
         accumulate: micro-batches that a process takes one after the other in a step.
@@ -38,9 +40,9 @@ class Loop:
     """
 
     accelerator: Any
-    unet: nn.Module
+    tuned: Tuned
     parameters: dict[str, nn.Parameter]
-    embedding: Tensor
+    condition: Embeddings | Tokens
     objective: Objective
     batches: Batches
     optimizer: Any
@@ -55,7 +57,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         # the schedule is not prepared: accelerate would step it once for every process
-        self.model, self.optimizer = self.accelerator.prepare(self.unet, self.optimizer)
+        self.model, self.optimizer = self.accelerator.prepare(self.tuned, self.optimizer)
 
     @property
     def step(self) -> int:
@@ -105,15 +107,15 @@ class Loop:
         share = self.batches.size // (self.accelerator.num_processes * self.accumulate)
         first = share * (self.accelerator.process_index * self.accumulate + part)
         batch = self.batches.draw(step, first, share)
-        condition = self.embedding[batch.captions.to(self.embedding.device)]
+        condition: Any = self.condition[batch.captions]
         if self.prior is not None:
             batch = batch + self.prior.batches.draw(step, first, share)
-            condition = torch.cat([condition, self.prior.embedding.expand(share, -1, -1)])
+            condition = condition + self.prior.condition.expand(share)
         device = self.accelerator.device
         latents, noise, timesteps = (x.to(device) for x in (batch.latents, batch.noise, batch.timesteps))
         noisy = self.objective.noisy(latents, noise, timesteps)
         with self.accelerator.autocast():
-            prediction = self.model(noisy, timesteps, encoder_hidden_states=condition, return_dict=False)[0]
+            prediction = self.model(noisy, timesteps, condition)
         if self.prior is None:
             return self.objective.loss(prediction, latents, noise, timesteps)
         concept, other = zip(*(x.split(share) for x in (prediction, latents, noise, timesteps)), strict=True)
@@ -144,26 +146,22 @@ class Loop:
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint. Raises AtomtuneError where it is of other parameters."""
-        shapes = _shapes(self.parameters)
-        averages = shapes if self.average is not None else {}
-        if _shapes(checkpoint.parameters) != shapes or _shapes(checkpoint.average) != averages:
-            raise AtomtuneError(
-                "the checkpoint is of other layers or shapes than the run", "start again with --overwrite"
-            )
+        """Go on from a checkpoint. Raises AtomtuneError where it is of another run."""
+        own = self.optimizer.state_dict()
+        check_fits(checkpoint, self.parameters, own, self.schedule.state_dict(), averaged=self.average is not None)
+        scaler = getattr(self.accelerator, "scaler", None)
+        if scaler is not None and checkpoint.scaler and not same_kind(checkpoint.scaler, scaler.state_dict()):
+            raise AtomtuneError("the checkpoint's loss scaler is damaged", "start again with --overwrite")
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(checkpoint.parameters[name])
-        self.optimizer.load_state_dict(checkpoint.optimizer)
+        groups = zip(own["param_groups"], checkpoint.optimizer["param_groups"], strict=True)
+        stored = {"state": checkpoint.optimizer["state"], "param_groups": [{**ours, **its} for ours, its in groups]}
+        self.optimizer.load_state_dict(stored)
         self.schedule.load_state_dict(checkpoint.schedule)
         if self.average is not None:
             self.average.restore(checkpoint.average, checkpoint.step)
-        scaler = getattr(self.accelerator, "scaler", None)
         if scaler is not None and checkpoint.scaler:
             scaler.load_state_dict(checkpoint.scaler)
         self.losses = list(checkpoint.losses)
         self.seconds = checkpoint.seconds
-
-
-def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in tensors.items()}

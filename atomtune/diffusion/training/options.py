@@ -1,11 +1,12 @@
 """What a training run is asked to do, as one value that run.json can hold."""
 
+import types
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
-from ...errors import AtomtuneError, UsageError
+from ...errors import AtomtuneError, UsageError, excerpt
 from ...methods.atoms import AtomsSpec, preset_name
 from ..concept import Concept
 from ..photos.crop import CROPS
@@ -36,6 +37,7 @@ class TrainOptions:
             class noun, for which `{}` stands in a prompt.
         ema, ema_decay: average the parameters over the steps; the average is drawn and written.
         tracker: "tensorboard" or "wandb".
+        train_text_encoder: learn atoms of the text encoders too, see `text_atoms`.
         resolution: side of the training pictures in pixels; None for the model's own.
         crop: where the square is cut out, see `crop.square`; flip: show each picture mirrored half of the time.
         precision: compute type; weights added and trained in float32 all the same.
@@ -80,6 +82,7 @@ class TrainOptions:
     ema: bool = False
     ema_decay: float = 0.9999
     tracker: str | None = None
+    train_text_encoder: bool = False
 
     def __post_init__(self) -> None:
         low: dict[str, float] = {
@@ -157,19 +160,42 @@ class TrainOptions:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainOptions":
-        """The way back from `to_dict`. Raises AtomtuneError where fields are missing or unknown."""
+        """The way back from `to_dict`.
+
+        Raises AtomtuneError where fields are missing, unknown or of other types, UsageError for impossible values.
+        """
         try:
             changed = dict(values)
             changed["concept"] = Concept(**values["concept"])
             changed["spec"] = AtomsSpec(**values["spec"])
             changed["images"] = Path(values["images"])
-            changed["sample_prompts"] = tuple(values["sample_prompts"])
+            if isinstance(values["sample_prompts"], list):
+                changed["sample_prompts"] = tuple(values["sample_prompts"])
+            for name, kind in get_type_hints(cls).items():
+                if name in changed and not _is_of(changed[name], kind):
+                    raise ValueError(f"{name} is {changed[name]!r}")
             return cls(**changed)
-        except (KeyError, TypeError) as problem:
+        except UsageError as problem:
+            lines = problem.message.splitlines()
+            raise UsageError("\n".join(map(excerpt, lines)), "start again with --overwrite") from None
+        except (LookupError, TypeError, ValueError, AttributeError) as problem:
             raise AtomtuneError(
-                f"run.json is incomplete ({problem})",
+                f"run.json is incomplete ({excerpt(problem)})",
                 "start again with --overwrite, or resume with the version that wrote it",
             ) from None
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a value out of JSON is of a field's type."""
+    if isinstance(kind, types.UnionType):
+        return any(_is_of(value, one) for one in get_args(kind))
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+    if kind is int:
+        return type(value) is int and abs(value) < 2**63  # True is an int too
+    if kind is float:
+        return isinstance(value, float) or _is_of(value, int)
+    return isinstance(value, kind)
 
 
 def resumed(stored: TrainOptions, asked: TrainOptions, explicit: frozenset[str]) -> TrainOptions:

@@ -8,7 +8,8 @@ from PIL import Image
 
 from ...files.atomic import write_atomically
 from ..concept import expand
-from ..sampling.generate import Settings, embed, generate
+from ..conditioning import Embeddings, embed, embed_negative, text_encoders
+from ..sampling.generate import Settings, generate
 from ..seeds import derived_seed
 from ..sheet import contact_sheet
 from .options import TrainOptions
@@ -18,35 +19,52 @@ from .run_folder import RunFolder
 class Preview:
     """Draws the sample prompts of a run with the adapted UNet as it stands.
 
-    The prompts are embedded once. The same prompt has the same seed at every step, so that the strip shows what
-    training changes and nothing else.
+    The same prompt has the same seed at every step, so that the strip shows what training changes and nothing else.
+
+    Args:
+        encoders_learn: the text encoders change too, so the prompts are embedded anew each time.
     """
 
-    def __init__(self, pipeline: Any, options: TrainOptions, folder: RunFolder, device: torch.device) -> None:
+    def __init__(
+        self,
+        pipeline: Any,
+        options: TrainOptions,
+        folder: RunFolder,
+        device: torch.device,
+        encoders_learn: bool = False,
+    ) -> None:
         self.pipeline = pipeline
         self.folder = folder
         self.device = device
+        self.encoders_learn = encoders_learn
+        self._embedded: tuple[Embeddings, Embeddings] | None = None
         self.settings = Settings(steps=options.sample_steps)
         prompts = options.sample_prompts or (options.prompt,)
         words = options.concept.words
         self.prompts = [expand(prompt.replace("{}", words), [options.concept]) for prompt in prompts]
         self.seeds = [derived_seed(options.seed, "preview", i) for i in range(len(self.prompts))]
-        embedded = embed(pipeline, [*self.prompts, self.settings.negative_prompt])
-        self.embeddings, self.negative = embedded[:-1], embedded[-1:]
 
     def draw(self, step: int) -> None:
         """Draw every prompt and bring the strip up to date."""
-        unet = self.pipeline.unet
-        unet.eval()
+        learning = [self.pipeline.unet, *(text_encoders(self.pipeline).values() if self.encoders_learn else ())]
+        for part in learning:
+            part.eval()
         self.pipeline.vae.to(self.device)
         try:
-            pictures = generate(self.pipeline, self.embeddings, self.negative, self.seeds, self.settings)
+            pictures = generate(self.pipeline, *self._embed(), self.seeds, self.settings)
         finally:
             self.pipeline.vae.to("cpu")
-            unet.train()
+            for part in learning:
+                part.train()
         for i, picture in enumerate(pictures):
             save_png(self.folder.strip_folder / f"step-{step:06d}-{i}.png", picture)
         self._join()
+
+    def _embed(self) -> tuple[Embeddings, Embeddings]:
+        if self._embedded is None or self.encoders_learn:
+            negative = embed_negative(self.pipeline, self.settings.negative_prompt)
+            self._embedded = embed(self.pipeline, self.prompts), negative
+        return self._embedded
 
     def _join(self) -> None:
         rows: list[list[Image.Image]] = []

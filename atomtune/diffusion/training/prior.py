@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
 
 from ...files.atomic import write_text
 from ...files.cache import cache_folder
+from ..conditioning import Embeddings, Tokens, embed, embed_negative, text_encoders
 from ..events import Events
-from ..sampling.generate import Settings, embed, generate
+from ..sampling.generate import Settings, generate
 from ..seeds import derived_seed
 from .batches import Batches
 from .options import TrainOptions
@@ -36,12 +36,12 @@ class Prior:
 
     Attributes:
         batches: class examples by step, as many as there are of the concept.
-        embedding: of the class prompt, (1, tokens, width), on the device.
+        condition: the class prompt, embedded or as tokens, on the device.
         weight: of their loss beside the concept's.
     """
 
     batches: Batches
-    embedding: Tensor
+    condition: Embeddings | Tokens
     weight: float
 
 
@@ -90,18 +90,18 @@ def _draw(
     events: Events,
 ) -> None:
     side = options.resolution or 0
-    parts = (pipeline.unet, pipeline.vae, pipeline.text_encoder)
+    parts = (pipeline.unet, pipeline.vae, *text_encoders(pipeline).values())
     for part in parts:
         part.to(device)
     write_text(folder / "prompt.txt", options.class_prompt + "\n")
-    embedded = embed(pipeline, [options.class_prompt, ""])
+    prompt, negative = embed(pipeline, [options.class_prompt]), embed_negative(pipeline, "")
     settings = Settings(steps=STEPS, size=(side, side))
     events.begin("prior", all_fours * _TOGETHER, (all_fours - len(missing)) * _TOGETHER)
     with _computing(pipeline.unet, options.precision):
         for first in missing:
             numbers = range(first, first + _TOGETHER)
             seeds = [derived_seed(options.seed, "prior", number) for number in numbers]
-            pictures = generate(pipeline, embedded[:1].expand(_TOGETHER, -1, -1), embedded[1:], seeds, settings)
+            pictures = generate(pipeline, prompt.expand(_TOGETHER), negative, seeds, settings)
             for number, picture in zip(numbers, pictures, strict=True):
                 save_png(folder / f"{number:05d}.png", picture)
                 events.advance()

@@ -3,6 +3,7 @@
 import os
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 
 from ... import __version__
 from ...core.fingerprint import fingerprint
-from ...errors import AtomtuneError, Interrupted, UsageError
+from ...errors import AtomtuneError, Interrupted, UsageError, excerpt
 from ...files.atomic import write_text
 from ...files.atoms_file import AtomsInfo, save_atoms
 from ...files.checkpoint import load_checkpoint, save_checkpoint
@@ -25,14 +26,20 @@ from .assemble import make_accelerator, make_deltas, make_loop
 from .curve import loss_curve
 from .interrupt import GracefulStop
 from .loop import Loop
+from .material import check_material, material_of
+from .needs import check_disk, explained_memory
 from .optimizers import advise, require_package
 from .options import TrainOptions, resumed
 from .preview import Preview
 from .prior import class_pictures
 from .run_folder import RunFolder
+from .run_lock import run_lock
 from .tracking import start_tracker
 
 FINAL_LOSS_STEPS = 50
+MOST_KEPT = 20_000_000
+"""Trained numbers up to which the atoms of every checkpoint are kept; those of C4 would fill a disk."""
+
 _LOG_EVERY = 25
 
 
@@ -77,11 +84,18 @@ def train(
         overwrite: start again where `output` holds a run.
 
     Raises:
-        UsageError: `output` is occupied, there is nothing to resume, or options differ.
-        AtomtuneError: no images, no model, a loss that is not finite, a file that cannot be written.
+        UsageError: `output` is occupied, there is nothing to resume, or options, pictures or captions differ.
+        AtomtuneError: no images, no model, a loss that is not finite, a file that cannot be written, a folder that
+            another process trains in, no memory left.
         Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
-    events = events or Events()
+    with run_lock(output), explained_memory(options, output):
+        return _train(options, output, resume, explicit, overwrite, events or Events())
+
+
+def _train(
+    options: TrainOptions, output: Path, resume: bool, explicit: frozenset[str], overwrite: bool, events: Events
+) -> TrainResult:
     began = time.perf_counter()
     folder = RunFolder(output)
     record: dict[str, Any] = {}
@@ -94,9 +108,13 @@ def train(
         events.warn(advice)
     source = resolve(options.model)
     options = replace(options, model=source.name, resolution=options.resolution or native_resolution(source))
+    check_disk(options, folder)
     side = options.resolution or 0
     images = load_images(options.images, side, crop=options.crop, seed=options.seed, events=events)
     captions = captions_of([image.path for image in images], options.prompt, options.concept, events)
+    material = material_of(images, captions)
+    if resume:
+        check_material(record.get("pictures"), material)
     accelerator = make_accelerator(options, folder)
     if resume and record.get("processes", 1) != accelerator.num_processes:
         raise UsageError(
@@ -113,10 +131,14 @@ def train(
         events.warn(warning)
     base = fingerprint(pipeline.unet)
     if resume and record.get("base_fingerprint") != base:
-        raise AtomtuneError(f"{source.name} is not the model the run began with", "start again with --overwrite")
+        raise AtomtuneError(
+            f"the base model is {source.name} with the UNet {base[:12]}, the run began with "
+            f"{excerpt(record['options']['model'])} with the UNet {excerpt(record.get('base_fingerprint'))[:12]}",
+            "bring that model back, or start again with --overwrite",
+        )
     if not resume:
         record = {"options": options.to_dict(), "base_fingerprint": base, "versions": _versions()}
-        record["processes"] = accelerator.num_processes
+        record |= {"processes": accelerator.num_processes, "pictures": material}
         if accelerator.is_main_process:
             # only now that the model is there: what fails before must not cost the run that is to be overwritten
             folder.clear()
@@ -125,24 +147,30 @@ def train(
     prior = class_pictures(pipeline, options, base, accelerator, events) if options.prior_preservation else []
     deltas = make_deltas(pipeline, source, options, base, accelerator, events)
     loop = make_loop(pipeline, [image.image for image in images], captions, prior, options, accelerator, events)
-    preview = Preview(pipeline, options, folder, accelerator.device) if options.sample_every else None
+    preview = None
+    if options.sample_every:
+        preview = Preview(pipeline, options, folder, accelerator.device, options.train_text_encoder)
     if resume and folder.checkpoint.is_file():
         loop.restore(load_checkpoint(folder.checkpoint))
     started_at = loop.step
     if accelerator.is_main_process:
+        folder.sweep()
         folder.log_until(loop.step)
     if options.tracker:
         start_tracker(
             accelerator, options.tracker, options.concept.name, folder.path, options.to_dict(), started_at + 1
         )
 
-    _run(loop, options, folder, preview, events)
+    def write_atoms(path: Path) -> str:
+        info = _describe(options, source, base, architecture_of(pipeline.unet), captions, loop)
+        with loop.averaged():
+            return save_atoms(path, info, Atoms().export(deltas))
 
-    info = _describe(options, source, base, architecture_of(pipeline.unet), captions, loop)
+    _run(loop, options, folder, preview, write_atoms, events)
+
     sha256 = ""
     if accelerator.is_main_process:
-        with loop.averaged():
-            sha256 = save_atoms(folder.atoms, info, Atoms().export(deltas))
+        sha256 = write_atoms(folder.atoms)
         write_text(folder.loss_curve, loss_curve(loop.losses))
     accelerator.wait_for_everyone()
     result = TrainResult(
@@ -150,7 +178,7 @@ def train(
         atoms_file=folder.atoms,
         atoms_bytes=folder.atoms.stat().st_size,
         sha256=sha256,
-        trainable_parameters=info.parameters,
+        trainable_parameters=trained_numbers(loop),
         steps=loop.step,
         seconds=loop.seconds,
         total_seconds=time.perf_counter() - began,
@@ -164,9 +192,22 @@ def train(
     return result
 
 
-def _run(loop: Loop, options: TrainOptions, folder: RunFolder, preview: Preview | None, events: Events) -> None:
+def trained_numbers(loop: Loop) -> int:
+    """How many numbers are trained."""
+    return sum(parameter.numel() for parameter in loop.parameters.values())
+
+
+def _run(
+    loop: Loop,
+    options: TrainOptions,
+    folder: RunFolder,
+    preview: Preview | None,
+    write_atoms: Callable[[Path], str],
+    events: Events,
+) -> None:
     pending: list[dict[str, Any]] = []
     is_main = loop.accelerator.is_main_process
+    keeps = trained_numbers(loop) <= MOST_KEPT
 
     def save() -> None:
         if is_main:
@@ -187,6 +228,8 @@ def _run(loop: Loop, options: TrainOptions, folder: RunFolder, preview: Preview 
                 preview.draw(loop.step)
         if loop.step % options.checkpoint_every == 0:
             save()
+            if is_main and keeps:
+                write_atoms(folder.kept(loop.step))
         return not loop.any_process(stop.requested)
 
     events.begin("train", options.steps, loop.step)
@@ -213,7 +256,16 @@ def _describe(
 ) -> AtomsInfo:
     kept = (
         *("batch_size", "grad_accum", "optimizer", "lr", "lr_scheduler", "weight_decay", "ema", "min_snr_gamma"),
-        *("noise_offset", "prior_preservation", "seed", "resolution", "crop", "flip", "precision"),
+        *(
+            "noise_offset",
+            "prior_preservation",
+            "seed",
+            "resolution",
+            "crop",
+            "flip",
+            "precision",
+            "train_text_encoder",
+        ),
     )
     return AtomsInfo(
         method=Atoms.name,
@@ -227,7 +279,7 @@ def _describe(
         token=options.concept.token,
         prompts=list(dict.fromkeys(captions)),
         steps=loop.step,
-        parameters=sum(parameter.numel() for parameter in loop.parameters.values()),
+        parameters=trained_numbers(loop),
         training={name: getattr(options, name) for name in kept},
     )
 

@@ -12,11 +12,12 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from ...diffusion.tokenizer import CONTEXT
 from ..world import HUES, SCENES, THINGS
 from .dataset import describe, subject
 from .muon import zero_branches
 from .recipe import Recipe
-from .tokenizer import CONTEXT, load_tokenizer, rare_words
+from .tokenizer import load_tokenizer, rare_words
 from .training import LogLine, Trainer, generator, reduced_precision, training_device
 
 log = logging.getLogger(__name__)

@@ -9,9 +9,10 @@ from diffusers.models.attention_processor import AttnProcessor2_0
 from safetensors.torch import load_file
 from transformers import CLIPTextModel
 
+from ...diffusion.tokenizer import write_tokenizer
 from .denoiser import NOISE_SCHEDULE, new_text_encoder
 from .recipe import Recipe
-from .tokenizer import load_tokenizer, write_tokenizer
+from .tokenizer import load_tokenizer
 from .training import save_tensors
 
 

@@ -1,0 +1,133 @@
+"""What the UNet is told of a prompt: by one text encoder (SD v1, v2) or by two and the picture's size (SDXL)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """The text encoders' answer to n prompts.
+
+    Attributes:
+        states: of every token, (n, tokens, width).
+        pooled: of every prompt, (n, width of the last encoder), for SDXL; None for models that want none.
+    """
+
+    states: Tensor
+    pooled: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def __getitem__(self, chosen: slice | Tensor) -> Self:
+        """Some of them; `chosen` may hold numbers more than once, on any device."""
+        if isinstance(chosen, Tensor):
+            chosen = chosen.to(self.states.device)
+        return self._each(lambda tensor: tensor[chosen])
+
+    def __add__(self, other: Self) -> Self:
+        """These, then the others."""
+        pooled = None if self.pooled is None or other.pooled is None else torch.cat([self.pooled, other.pooled])
+        return type(self)(torch.cat([self.states, other.states]), pooled)
+
+    def expand(self, count: int) -> Self:
+        """One prompt, as often as asked for."""
+        return self._each(lambda tensor: tensor.expand(count, *tensor.shape[1:]))
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Self:
+        """The same elsewhere."""
+        return self._each(lambda tensor: tensor.to(device, dtype))
+
+    def for_unet(self, side: int) -> dict[str, Any]:
+        """The keyword arguments of the UNet for pictures of `side` × `side` pixels.
+
+        SDXL is told that the picture is a whole one of this very size, as its pipeline tells it when it draws (Podell
+        et al. 2023, section 2.2).
+        """
+        if self.pooled is None:
+            return {"encoder_hidden_states": self.states}
+        sizes = self.states.new_tensor([side, side, 0, 0, side, side]).expand(len(self), -1)
+        added = {"text_embeds": self.pooled, "time_ids": sizes}
+        return {"encoder_hidden_states": self.states, "added_cond_kwargs": added}
+
+    def _each(self, change: Any) -> Self:
+        return type(self)(change(self.states), None if self.pooled is None else change(self.pooled))
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """n prompts as each text encoder reads them: (n, tokens) for one after the other."""
+
+    ids: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids[0])
+
+    def __getitem__(self, chosen: slice | Tensor) -> Self:
+        if isinstance(chosen, Tensor):
+            chosen = chosen.to(self.ids[0].device)
+        return type(self)(tuple(ids[chosen] for ids in self.ids))
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(tuple(torch.cat(pair) for pair in zip(self.ids, other.ids, strict=True)))
+
+    def expand(self, count: int) -> Self:
+        """One prompt, as often as asked for."""
+        return type(self)(tuple(ids.expand(count, -1) for ids in self.ids))
+
+
+def text_encoders(pipeline: Any) -> dict[str, nn.Module]:
+    """The text encoders of a pipeline by the names of its components."""
+    names = ("text_encoder", "text_encoder_2")
+    return {name: encoder for name in names if (encoder := getattr(pipeline, name, None)) is not None}
+
+
+def tokenize(pipeline: Any, prompts: Sequence[str], device: torch.device) -> Tokens:
+    """The prompts' tokens, padded and cut to the encoders' length."""
+    tokenizers = [pipeline.tokenizer, *([pipeline.tokenizer_2] if hasattr(pipeline, "tokenizer_2") else [])]
+    return Tokens(
+        tuple(
+            tokenizer(
+                list(prompts),
+                padding="max_length",
+                max_length=tokenizer.model_max_length,
+                truncation=True,
+                return_tensors="pt",
+            ).input_ids.to(device)
+            for tokenizer in tokenizers
+        )
+    )
+
+
+def encode(encoders: Sequence[Any], tokens: Tokens) -> Embeddings:
+    """Embeddings with gradients: what `embed` gives, computed from tokens by encoders that are being trained.
+
+    One encoder: its last states. Two: the last but one states of both side by side, and the second's projection.
+    """
+    if len(encoders) == 1:
+        return Embeddings(encoders[0](tokens.ids[0])[0])
+    answers = [encoder(ids, output_hidden_states=True) for encoder, ids in zip(encoders, tokens.ids, strict=True)]
+    return Embeddings(torch.cat([answer.hidden_states[-2] for answer in answers], dim=-1), answers[-1][0])
+
+
+@torch.no_grad()
+def embed(pipeline: Any, prompts: Sequence[str]) -> Embeddings:
+    """The text encoders' answer to each prompt, as the pipeline itself computes it."""
+    device = pipeline.text_encoder.device
+    states, _, *pooled = pipeline.encode_prompt(
+        prompt=list(prompts), device=device, num_images_per_prompt=1, do_classifier_free_guidance=False
+    )
+    return Embeddings(states, pooled[0] if pooled else None)
+
+
+def embed_negative(pipeline: Any, prompt: str) -> Embeddings:
+    """A negative prompt's embedding. SDXL was trained to see zeros where there is none."""
+    embedded = embed(pipeline, [prompt])
+    if prompt or not pipeline.config.get("force_zeros_for_empty_prompt", False):
+        return embedded
+    zeros = torch.zeros_like(embedded.states)
+    return Embeddings(zeros, None if embedded.pooled is None else torch.zeros_like(embedded.pooled))

@@ -1,0 +1,43 @@
+"""CLIP's tokenizer, put together without network from the vocabulary that open_clip carries."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+from open_clip.tokenizer import SimpleTokenizer
+
+CONTEXT = 77  # tokens, as in every Stable Diffusion
+END = "<|endoftext|>"
+
+
+def write_tokenizer(folder: Path, pad_token: str = END) -> None:
+    """Write vocab.json, merges.txt and tokenizer_config.json as CLIP's tokenizer has them.
+
+    `pad_token` fills up what a prompt leaves: the end token in SD v1 and for SDXL's first encoder, "!" in SD v2 and for
+    SDXL's second one.
+    """
+    source = vocabulary()
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": END}
+    numbers = {names.get(token, token): number for token, number in source.encoder.items()}
+    merges = sorted(source.bpe_ranks, key=source.bpe_ranks.__getitem__)
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
+    settings = {
+        "tokenizer_class": "CLIPTokenizer",
+        "model_max_length": CONTEXT,
+        "do_lower_case": True,
+        "add_prefix_space": False,
+        "bos_token": "<|startoftext|>",
+        "eos_token": END,
+        "pad_token": pad_token,
+        "unk_token": END,
+    }
+    (folder / "vocab.json").write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+@cache
+def vocabulary() -> SimpleTokenizer:
+    """open_clip's tokenizer, for its tables."""
+    return SimpleTokenizer()

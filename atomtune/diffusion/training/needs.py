@@ -1,0 +1,79 @@
+"""What a run needs of the machine, disk and memory, and what to say where it lacks."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from torch import nn
+
+from ...errors import AtomtuneError
+from ...files import store
+from ...files.cache import CACHE_VARIABLE, cache_folder
+from ...files.room import check_room
+from ..decomposition import cache_path
+from ..memory import explained_shortage, in_order, training_remedies
+from .options import TrainOptions
+from .planning import plan
+from .prior import prior_folder
+from .run_folder import RunFolder
+
+LEAST_FREE = 64_000_000
+"""Bytes: log, curve, sample pictures and a tracker's files, whose size nobody knows beforehand, and some air."""
+
+_MOMENTS = {"prodigy": 4}  # numbers that an optimiser keeps for each parameter; two for the kinds of Adam
+
+
+def check_disk(options: TrainOptions, folder: RunFolder) -> None:
+    """Raise AtomtuneError where the run's folder or the cache cannot be written or lacks room. Loads no weights."""
+    layers = plan(options)
+    held = sum(path.stat().st_size for path in (folder.checkpoint, folder.atoms) if path.is_file())
+    needed = run_bytes(sum(layer.parameters for layer in layers), options.optimizer, options.ema)
+    check_room(folder.path, max(LEAST_FREE, needed - held), "--output names another folder")
+    missing = 0
+    # the model's fingerprint, which its weights alone can tell, is left open; they are loaded in float32
+    if not _is_there(cache_path(nn.Linear(1, 1, device="meta"), "*", options.spec)):
+        missing += 2 * options.spec.atoms * sum(layer.rows for layer in layers)  # coefficients in float16
+    if options.prior_preservation and not _is_there(prior_folder(options, "*")):
+        missing += 3 * (options.resolution or 0) ** 2 * options.prior_images
+    if missing:  # a cache that holds everything may be read-only
+        check_room(cache_folder(), max(LEAST_FREE, missing), f"{CACHE_VARIABLE}=DIR names another folder")
+
+
+def run_bytes(parameters: int, optimizer: str, ema: bool) -> int:
+    """Bytes that a run's files come to at most.
+
+    Float32 state twice, since the old checkpoint stays until the new one is complete, and atoms and deltas in float16.
+    """
+    checkpoint = 4 * parameters * (1 + _MOMENTS.get(optimizer, 2) + ema)
+    return 2 * checkpoint + 4 * parameters
+
+
+def explained_memory(options: TrainOptions, output: Path) -> AbstractContextManager[None]:
+    """Within the context, running out of memory is an AtomtuneError that says what needs less and what is kept."""
+    return explained_shortage("training", lambda: memory_hint(options, RunFolder(output)))
+
+
+def memory_hint(asked: TrainOptions, folder: RunFolder) -> str:
+    """What to try, and how to go on from the last checkpoint. A run that was begun counts as it was begun."""
+    try:
+        options = TrainOptions.from_dict(folder.read_record()["options"])
+        step = int(store.read_header(folder.checkpoint)["step"]) if folder.checkpoint.is_file() else 0
+    except (AtomtuneError, LookupError, ValueError, TypeError, AttributeError):
+        options, step = asked, 0
+    remedies = training_remedies(
+        options.batch_size,
+        options.grad_accum,
+        options.gradient_checkpointing,
+        options.precision,
+        options.resolution or 0,
+    )
+    hint = f"{in_order(remedies)}; with other options the run starts again (--overwrite)"
+    if step:
+        hint += (
+            f". The state after step {step} is kept: with more memory free, go on with "
+            f"atomtune train --concept {options.concept.name} --output {folder.path} --resume"
+        )
+    return hint
+
+
+def _is_there(pattern: Path) -> bool:
+    return any(pattern.parent.glob(pattern.name))

@@ -1,0 +1,68 @@
+"""Score pictures from anywhere: a folder of them, against a folder of the concept's."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..diffusion.events import Events
+from ..diffusion.photos.reading import load_whole_images
+from ..files.atomic import write_text
+from .encoders import Encoders
+from .measure import Measures, likeness_among, measure
+
+LEAST = 512
+"""Pixels that pictures keep when they are read: no encoder looks at more than half of them."""
+
+
+def score_folder(
+    encoders: Encoders, images: Path, references: Path, output: Path | None, events: Events | None = None
+) -> tuple[dict[str, Any], Measures]:
+    """The figures of a folder; written to `output`/scores.json where an output is named.
+
+    Alignment is told for pictures that say what they were drawn for: by a text file beside them (01.txt), or in the
+    chunk "parameters" of their PNG, as atomtune, A1111 and ComfyUI's savers leave it.
+
+    Raises AtomtuneError where a folder is missing or empty, or files cannot be decoded whole (all of them are named).
+    """
+    events = events or Events()
+    shown = load_whole_images(images, LEAST, events)
+    known = load_whole_images(references, LEAST, events)
+    events.phase("scoring")
+    pictures = [image for _, image in known]
+    scored = measure(encoders, [image for _, image in shown], [prompt_of(path) for path, _ in shown], pictures)
+    each = [
+        {"file": str(path), "fidelity": fidelity, "alignment": None if alignment != alignment else alignment}
+        for (path, _), fidelity, alignment in zip(
+            shown, scored.fidelity.tolist(), scored.alignment.tolist(), strict=True
+        )
+    ]
+    figures = {
+        **scored.measures.as_dict(),
+        "real_fidelity": likeness_among(encoders, pictures),
+        "encoders": {"fidelity": encoders.fidelity.name, "alignment": encoders.alignment.name},
+        "preprocessing": encoders.fidelity.preprocessing,
+        "pictures": each,
+    }
+    if output is not None:
+        write_text(output / "scores.json", json.dumps(figures, indent=2) + "\n")
+    return figures, scored.measures
+
+
+def prompt_of(path: Path) -> str | None:
+    """What a picture says it was drawn for; None where it says nothing."""
+    beside = path.with_suffix(".txt")
+    if beside.is_file():
+        return beside.read_text(encoding="utf-8", errors="replace").strip() or None
+    with Image.open(path) as opened:
+        parameters = opened.info.get("parameters")
+    if not isinstance(parameters, str):
+        return None
+    # the prompt may take several lines; what follows begins with one of these
+    lines = []
+    for line in parameters.splitlines():
+        if line.startswith(("Negative prompt:", "Steps:")):
+            break
+        lines.append(line)
+    return " ".join(lines).strip() or None

@@ -1,0 +1,149 @@
+"""The measures of a set of pictures, from the encoders' embeddings of them."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from . import scores
+from .encoders import Encoders
+
+ENOUGH_FOR_FID = 2048
+FEWEST_FOR_KID = 50
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What a set of pictures scores; None where it cannot be told.
+
+    Attributes:
+        n: pictures; references: pictures of the concept.
+        fidelity: mean cosine between each picture and each of the concept's (the paper's; DINOv2).
+        diversity: Vendi score of all pictures; between 1 and n.
+        diversity_per_prompt: mean Vendi score of the pictures of one prompt.
+        alignment: mean cosine between each picture and its prompt, without the token (CLIP-T of DreamBooth).
+        dino, clip_i: fidelity in the spaces of DINO ViT-S/16 and CLIP (DreamBooth, section 4.1).
+        drift: 1 − mean cosine between the tuned and the base model's pictures of prompts without the concept.
+        kid, fid: distances to the references, where there are enough of both.
+    """
+
+    n: int
+    references: int
+    fidelity: float | None = None
+    diversity: float | None = None
+    diversity_per_prompt: float | None = None
+    alignment: float | None = None
+    dino: float | None = None
+    clip_i: float | None = None
+    drift: float | None = None
+    kid: float | None = None
+    fid: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Measures of a set, and of each of its pictures.
+
+    Attributes:
+        fidelity, alignment: of each picture, (n,); alignment is NaN for a picture without a prompt.
+        embeddings: by the fidelity encoder, (n, d).
+    """
+
+    measures: Measures
+    fidelity: Tensor
+    alignment: Tensor
+    embeddings: Tensor
+
+
+def measure(
+    encoders: Encoders,
+    pictures: Sequence[Image.Image],
+    texts: Sequence[str | None],
+    references: Sequence[Image.Image],
+    drift: tuple[Sequence[Image.Image], Sequence[Image.Image]] | None = None,
+) -> Measured:
+    """Score pictures.
+
+    Args:
+        texts: what each picture was drawn for, without the token; None where that is not known.
+        references: the concept's pictures.
+        drift: pictures of prompts without the concept, by the tuned and by the base model, pair by pair.
+    """
+    embeddings = encoders.fidelity.encode_images(pictures)
+    known = encoders.fidelity.encode_images(references)
+    by_prompt: dict[str, list[int]] = {}
+    for i, text in enumerate(texts):
+        if text is not None:
+            by_prompt.setdefault(text, []).append(i)
+    several = [numbers for numbers in by_prompt.values() if len(numbers) > 1]
+    aligned, clip_i = _alignment(encoders, pictures, texts, references)
+    moved = None
+    if drift is not None:
+        moved = scores.drift(*(encoders.fidelity.encode_images(group) for group in drift))
+    kid = fid = None
+    if min(len(pictures), len(references)) >= FEWEST_FOR_KID:
+        kid, fid = scores.kid(embeddings, known)[0], scores.fid(embeddings, known)
+    dino = None
+    if encoders.dino is not None:
+        dino = scores.fidelity(encoders.dino.encode_images(pictures), encoders.dino.encode_images(references))
+    told = aligned[~aligned.isnan()]
+    return Measured(
+        Measures(
+            n=len(pictures),
+            references=len(references),
+            fidelity=scores.fidelity(embeddings, known),
+            diversity=scores.vendi(embeddings),
+            diversity_per_prompt=_mean([scores.vendi(embeddings[numbers]) for numbers in several]),
+            alignment=float(told.double().mean()) if len(told) else None,
+            dino=dino,
+            clip_i=clip_i,
+            drift=moved,
+            kid=kid,
+            fid=fid,
+        ),
+        scores.fidelity_each(embeddings, known),
+        aligned,
+        embeddings,
+    )
+
+
+def likeness_among(encoders: Encoders, references: Sequence[Image.Image]) -> float | None:
+    """Mean cosine between two different pictures of the concept: what real pictures of it score."""
+    if len(references) < 2:
+        return None
+    matrix = scores.cosine_matrix(*(2 * [encoders.fidelity.encode_images(references)]))
+    count = len(references)
+    return float((matrix.sum() - matrix.diagonal().sum()) / (count * (count - 1)))
+
+
+def _alignment(
+    encoders: Encoders,
+    pictures: Sequence[Image.Image],
+    texts: Sequence[str | None],
+    references: Sequence[Image.Image],
+) -> tuple[Tensor, float | None]:
+    """Each picture's cosine with its text, and CLIP-I where the space is not that of fidelity already."""
+    encoder = encoders.alignment
+    aligned = torch.full((len(pictures),), float("nan"))
+    is_another = encoder is not encoders.fidelity
+    told = [i for i, text in enumerate(texts) if text is not None]
+    if not told and not is_another:
+        return aligned, None
+    embeddings = encoder.encode_images(pictures)
+    if told:
+        unique = list(dict.fromkeys(text for text in texts if text is not None))
+        encoded = dict(zip(unique, encoder.encode_texts(unique), strict=True))
+        rows = torch.stack([encoded[text] for text in texts if text is not None])
+        aligned[told] = scores.alignment_each(embeddings[told], rows).float()
+    return aligned, scores.fidelity(embeddings, encoder.encode_images(references)) if is_another else None
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,207 @@
+"""The report of an evaluation: one HTML file with everything inside, a CSV of the pictures, and the figures as JSON."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from .. import __version__
+from ..diffusion.training.curve import loss_curve
+from ..files.atomic import write_text
+from .charts import Point, line_chart, scatter_chart
+from .concept import Evaluation, Step, scored_rows
+from .measure import ENOUGH_FOR_FID, Measures
+from .page import render_page
+
+REPORT, TABLE, FIGURES = "report.html", "pictures.csv", "scores.json"
+_EXTREMES = 4
+
+MEANINGS = {
+    "fidelity": ("Fidelity", "how much the pictures are of this very thing: mean cosine with the concept's pictures"),
+    "diversity": (
+        "Diversity",
+        "Vendi score: how many different pictures there are: from 1, all alike, to n",
+    ),
+    "diversity_per_prompt": ("Diversity within a prompt", "the same, among the pictures of one prompt"),
+    "alignment": ("Alignment", "how well the pictures show their prompt: mean cosine of picture and text"),
+    "dino": ("DINO", "fidelity in the space of DINO ViT-S/16, as in DreamBooth"),
+    "clip_i": ("CLIP-I", "fidelity in CLIP's space, as in DreamBooth"),
+    "drift": ("Drift", "how far pictures of prompts without the concept have moved from the base model's; 0 is best"),
+    "kid": ("KID", "kernel distance to the references; 0 is best"),
+    "fid": ("FID", "Fréchet distance to the references; 0 is best"),
+}
+
+
+def write_report(evaluation: Evaluation, output: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Write report.html, pictures.csv and scores.json into `output`; returns what scores.json holds.
+
+    Args:
+        settings: how the pictures were drawn, by name, for the page.
+    """
+    figures = as_figures(evaluation)
+    write_text(output / FIGURES, json.dumps(figures, indent=2) + "\n")
+    write_text(output / TABLE, _csv([row for step in evaluation.steps for row in scored_rows(step)]))
+    write_text(output / REPORT, render_page("report.html", **page_values(evaluation, settings)))
+    return figures
+
+
+def as_figures(evaluation: Evaluation) -> dict[str, Any]:
+    """The figures by name, as documented in docs/json.md."""
+    pick = evaluation.pick
+    return {
+        "concept": evaluation.concept.name,
+        "step": evaluation.final.step,
+        **evaluation.final.scored.measures.as_dict(),
+        "real_fidelity": evaluation.real,
+        "base": evaluation.base.measures.as_dict(),
+        "encoders": {
+            "fidelity": evaluation.encoders.fidelity.name,
+            "alignment": evaluation.encoders.alignment.name,
+            "dino": evaluation.encoders.dino.name if evaluation.encoders.dino else None,
+        },
+        "preprocessing": evaluation.encoders.fidelity.preprocessing,
+        "checkpoints": [{"step": step.step, **step.scored.measures.as_dict()} for step in evaluation.steps],
+        "pick": None
+        if pick is None
+        else {
+            "step": pick.step,
+            "front": list(pick.front),
+            "worth": {str(step): round(value, 6) for step, value in pick.worth.items()},
+            "reason": pick.reason,
+        },
+    }
+
+
+def page_values(evaluation: Evaluation, settings: dict[str, Any]) -> dict[str, Any]:
+    """What the template is filled with."""
+    final, info = evaluation.final, evaluation.final.atoms.info
+    prompts = list(dict.fromkeys(picture.prompt for picture in final.pictures))
+    return {
+        "concept": evaluation.concept,
+        "references": evaluation.references,
+        "table": _table(evaluation),
+        "rows": [
+            {
+                "prompt": prompt,
+                "base": [picture.load() for picture in evaluation.base_pictures if picture.prompt == prompt],
+                "ours": [picture.load() for picture in final.pictures if picture.prompt == prompt],
+            }
+            for prompt in prompts
+        ],
+        "extremes": _extremes(final),
+        "drift": _drift(evaluation),
+        "loss": loss_curve(evaluation.losses) if evaluation.losses else "",
+        "charts": _charts(evaluation) if len(evaluation.steps) > 1 else [],
+        "steps": _steps(evaluation) if len(evaluation.steps) > 1 else [],
+        "pick": evaluation.pick,
+        "strip": [Image.open(evaluation.strip).convert("RGB")] if evaluation.strip else [],
+        "info": info,
+        "settings": settings,
+        "encoders": evaluation.encoders,
+        "n": final.scored.measures.n,
+        "enough_for_fid": ENOUGH_FOR_FID,
+        "version": __version__,
+    }
+
+
+def _table(evaluation: Evaluation) -> list[dict[str, Any]]:
+    ours, base = evaluation.final.scored.measures, evaluation.base.measures
+    rows = []
+    for name, (title, meaning) in MEANINGS.items():
+        value = getattr(ours, name)
+        if value is not None:
+            real = evaluation.real if name == "fidelity" else None
+            rows.append({"title": title, "meaning": meaning, "ours": value, "base": getattr(base, name), "real": real})
+    return rows
+
+
+def _extremes(step: Step) -> list[dict[str, Any]]:
+    """The best and the worst pictures by each measure."""
+    found = []
+    for title, values in (("fidelity", step.scored.fidelity), ("alignment", step.scored.alignment)):
+        known = zip(values.tolist(), step.pictures, strict=True)
+        ordered = sorted((pair for pair in known if pair[0] == pair[0]), key=lambda pair: -pair[0])
+        if len(ordered) < 2:
+            continue
+        count = min(_EXTREMES, len(ordered) // 2)
+        for kind, some in (("best", ordered[:count]), ("worst", ordered[-count:])):
+            shown = [{"image": p.load(), "prompt": p.prompt, "seed": p.seed, "value": value} for value, p in some]
+            found.append({"title": f"{kind} {title}", "pictures": shown})
+    return found
+
+
+def _drift(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Pictures of prompts without the concept: the base model's and the tuned one's."""
+    root = {picture.prompt: picture for picture in evaluation.still_pictures}
+    return [
+        {"prompt": picture.prompt, "base": root[picture.prompt].load(), "ours": picture.load()}
+        for picture in evaluation.final.drift
+    ]
+
+
+def _charts(evaluation: Evaluation) -> list[str]:
+    """Scores over the steps, and fidelity against what is to be kept."""
+    pick = evaluation.pick
+    assert pick is not None
+
+    def points(name: str) -> list[Point]:
+        return [
+            Point(step.step, value, strong=step.step == pick.step)
+            for step in evaluation.steps
+            if (value := getattr(step.scored.measures, name)) is not None
+        ]
+
+    charts = []
+    for name in ("fidelity", "diversity", "alignment", "drift"):
+        levels = [("base model", value)] if (value := getattr(evaluation.base.measures, name)) is not None else []
+        if name == "fidelity" and evaluation.real is not None:
+            levels.append(("real pictures", evaluation.real))
+        if points(name):
+            charts.append(line_chart(points(name), "steps", MEANINGS[name][0].lower(), levels))
+    for name in ("diversity", "alignment"):
+        against = [
+            Point(step.scored.measures.fidelity or 0.0, value, f"step {step.step}", step.step == pick.step)
+            for step in evaluation.steps
+            if (value := getattr(step.scored.measures, name)) is not None
+        ]
+        front = [i for i, step in enumerate(evaluation.steps) if step.step in pick.front]
+        if len(against) == len(evaluation.steps):
+            charts.append(scatter_chart(against, "fidelity", MEANINGS[name][0].lower(), front))
+    return charts
+
+
+def _steps(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """A row for each checkpoint: figures and the first picture of some prompts."""
+    assert evaluation.pick is not None
+    rows = []
+    for step in evaluation.steps:
+        firsts = {picture.prompt: picture for picture in reversed(step.pictures)}
+        rows.append(
+            {
+                "step": step.step,
+                "measures": step.scored.measures,
+                "worth": evaluation.pick.worth[step.step],
+                "on_front": step.step in evaluation.pick.front,
+                "chosen": step.step == evaluation.pick.step,
+                "pictures": [picture.load() for picture in list(firsts.values())[-_EXTREMES:]],
+            }
+        )
+    return rows
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, fieldnames=list(rows[0]) if rows else ["file"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def measures_text(measures: Measures) -> dict[str, str]:
+    """The measures as lines for the terminal."""
+    values = {name: getattr(measures, name) for name in MEANINGS}
+    return {name: f"{value:.4f}" for name, value in values.items() if value is not None}

@@ -1,0 +1,214 @@
+"""What the commands cost on a model of the size of Stable Diffusion v1.4: time, peak memory, bytes written.
+
+    python -m benchmarks.full_size [--images DIR] [--work DIR] [--keep] [--json FILE]
+
+Builds the model with random weights, offline, and runs `decompose`, `train`, `sample` and `merge` on it, each as a
+process of its own. Prints a table with the project's targets and exits with 1 where one is missed. Random weights cost
+what trained ones do; the pictures show nothing. Needs about 8 GB of disk for as long as it runs.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .measure import Measured, bytes_in, machine, measured, versions
+
+ROOT = Path(__file__).parents[1]
+NEEDED = 8_000_000_000
+"""Bytes of disk for the model, its decomposition and the merged model, with some air."""
+
+Runner = Callable[[Sequence[str], Path, Mapping[str, str]], Measured]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a command may cost at most.
+
+    Attributes:
+        what: "seconds", "peak_bytes", or a key of what the command prints with --json.
+    """
+
+    command: str
+    what: str
+    limit: float
+
+
+TARGETS = (
+    Target("decompose", "seconds", 60),
+    Target("decompose", "peak_bytes", 10e9),
+    Target("train", "peak_bytes", 24e9),
+    Target("sample", "peak_bytes", 24e9),
+    Target("merge", "peak_bytes", 24e9),
+    Target("train", "atoms_bytes", 2.3e6),
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a command came to; `printed` is its --json."""
+
+    command: str
+    seconds: float
+    peak_bytes: int
+    gpu_bytes: int
+    written_bytes: int
+    printed: dict[str, Any]
+
+    def of(self, what: str) -> float:
+        """A figure by the name that a target has for it."""
+        return float(getattr(self, what) if hasattr(self, what) else self.printed[what])
+
+
+class Failed(Exception):
+    """A command did not end well."""
+
+
+def run_all(work: Path, images: Path | None = None, configs: Path | None = None, run: Runner = measured) -> list[Cost]:
+    """Build the model in `work` and run every command on it.
+
+    Args:
+        images: photos of one thing; drawn where there are none.
+        configs: a diffusers folder whose sizes the model takes in place of SD v1.4's.
+        run: starts a command and measures it.
+
+    Raises Failed with the last lines of a command that fails.
+    """
+    options = [("--images", images), ("--configs", configs)]
+    extra = [word for name, path in options if path is not None for word in (name, str(path.resolve()))]
+    environment = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "ATOMTUNE_CACHE": str(work / "cache")}
+    _checked("build", run(_module("benchmarks.pipeline", "model", "--pictures", "photos", *extra), work, environment))
+    costs = []
+    for name, words in _commands().items():
+        before = bytes_in(work)
+        done = _checked(name, run(_module("cli", name, *words, "--json"), work, environment))
+        written, printed = bytes_in(work) - before, json.loads(done.out)
+        costs.append(Cost(name, done.seconds, done.peak_bytes, done.gpu_bytes, written, printed))
+    return costs
+
+
+def _commands() -> dict[str, list[str]]:
+    atoms = ["--atoms", "runs/castle/atoms.safetensors", "--model", "model"]
+    return {
+        "decompose": ["--model", "model", "--preset", "c2"],
+        "train": ["--model", "model", "--concept", "castle", "--images", "photos", "--steps", "2"],
+        "sample": [*atoms, "--prompt", "a photo of a <castle> on the beach", "--steps", "2"],
+        "merge": [*atoms, "--output", "merged", "--precision", "fp16"],
+    }
+
+
+def _module(name: str, *words: str) -> list[str]:
+    return [sys.executable, "-m", name, *words]
+
+
+def _checked(name: str, done: Measured) -> Measured:
+    if done.code != 0:
+        last = "\n".join(done.err.splitlines()[-8:])
+        raise Failed(f"{name} ended with {done.code} after {done.seconds:.0f} s:\n{last}")
+    return done
+
+
+def verdicts(costs: Sequence[Cost], targets: Sequence[Target] = TARGETS) -> list[tuple[Target, float, bool]]:
+    """Each target with the figure that was measured, and whether it holds."""
+    by_name = {cost.command: cost for cost in costs}
+    measured_ones = [(target, by_name[target.command].of(target.what)) for target in targets]
+    return [(target, value, value <= target.limit) for target, value in measured_ones]
+
+
+def table(costs: Sequence[Cost], judged: Sequence[tuple[Target, float, bool]]) -> str:
+    """Costs and targets as Markdown."""
+    on_gpu = any(cost.gpu_bytes for cost in costs)
+    header = ["command", "seconds", "peak memory, GB", *(["GPU memory, GB"] if on_gpu else []), "written, MB"]
+    rows = [
+        [
+            f"`{cost.command}`",
+            f"{cost.seconds:.1f}",
+            f"{cost.peak_bytes / 1e9:.1f}",
+            *([f"{cost.gpu_bytes / 1e9:.1f}"] if on_gpu else []),
+            f"{cost.written_bytes / 1e6:,.1f}",
+        ]
+        for cost in costs
+    ]
+    limits = [
+        [f"`{target.command}`: {_named(target.what, value)}", f"≤ {_value(target.what, target.limit)}", _word(holds)]
+        for target, value, holds in judged
+    ]
+    return f"{_lines(header, rows)}\n\n{_lines(['measured', 'target', ''], limits)}"
+
+
+def _named(what: str, value: float) -> str:
+    names = {"seconds": "time", "peak_bytes": "peak memory", "atoms_bytes": "atoms file"}
+    return f"{names.get(what, what)} {_value(what, value)}"
+
+
+def _value(what: str, value: float) -> str:
+    if what == "seconds":
+        return f"{value:.1f} s"
+    return f"{value / 1e9:.1f} GB" if value >= 1e9 else f"{value / 1e6:.2f} MB"
+
+
+def _word(holds: bool) -> str:
+    return "holds" if holds else "**misses**"
+
+
+def _lines(header: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows])
+
+
+def report(costs: Sequence[Cost], judged: Sequence[tuple[Target, float, bool]]) -> dict[str, Any]:
+    """Everything measured, for JSON."""
+    return {
+        "machine": machine(),
+        "versions": versions(),
+        "commands": [asdict(cost) for cost in costs],
+        "targets": [{**asdict(target), "value": value, "holds": holds} for target, value, holds in judged],
+        "holds": all(holds for _, _, holds in judged),
+    }
+
+
+def main(
+    arguments: list[str] | None = None, configs: Path | None = None, needed: int = NEEDED, run: Runner = measured
+) -> int:
+    """Measure, print, and say by the exit code whether every target holds; 2 where a command fails."""
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.full_size", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=Path, metavar="DIR", help="photos of one thing (default: drawn)")
+    parser.add_argument(
+        "--work", type=Path, metavar="DIR", help="where to work (default: the system's temporary files)"
+    )
+    parser.add_argument("--keep", action="store_true", help="leave what was made")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
+    given = parser.parse_args(arguments)
+    if given.work is not None:
+        given.work.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="full-size-", dir=given.work)).resolve()
+    try:
+        free = shutil.disk_usage(work).free
+        if free < needed:
+            raise Failed(f"{work} needs {needed / 1e9:.0f} GB, {free / 1e9:.1f} GB are free there; see --work")
+        costs = run_all(work, given.images, configs, run)
+    except Failed as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    finally:
+        if given.keep:
+            print(f"kept: {work}", file=sys.stderr)
+        else:
+            shutil.rmtree(work)
+    judged = verdicts(costs)
+    figures = report(costs, judged)
+    facts = [f"{name} {value}" for part in ("machine", "versions") for name, value in figures[part].items()]
+    print(f"{', '.join(facts)}\n\n{table(costs, judged)}")
+    if given.json is not None:
+        given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return 0 if figures["holds"] else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

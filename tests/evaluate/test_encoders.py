@@ -1,0 +1,378 @@
+"""Encoders load from folders and from the hub's cache, prepare pictures as the libraries do, and mind no batches."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoModel, BitImageProcessor, Dinov2Config, Dinov2Model
+
+from atomtune.diffusion.models import DEFAULT_MODEL
+from atomtune.errors import AtomtuneError, UsageError
+from atomtune.evaluate import scores
+from atomtune.evaluate.clip import CLIP, load_clip
+from atomtune.evaluate.dino import DINO, DINO_REVISION, DINOV2, DINOV2_PREPROCESSING, load_dino, load_dinov2
+from atomtune.evaluate.embedding import unit_rows
+from atomtune.evaluate.encoders import ImageEncoder, TextImageEncoder, encoders_for, parse_encoder_paths
+from atomtune.evaluate.grader import load_grader
+from atomtune.evaluate.preprocessing import IMAGENET_DEVIATION, IMAGENET_MEAN, Preprocessing
+from small_encoders import CLIP_SIDE, WIDTHS, odd_pictures, small_clip, small_dino, small_dinov2, write_clip
+
+TEXTS = ["a photo of a castle", "a photo of a castle in the snow", "", "a very long story " * 30]
+WEIGHTS = {"dinov2": "model.safetensors", "dino": "model.safetensors", "clip": "open_clip_model.safetensors"}
+LOADERS: dict[str, Callable[..., ImageEncoder]] = {"dinov2": load_dinov2, "dino": load_dino, "clip": load_clip}
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder of each encoder, by the name that --encoder-path knows it by."""
+    root = tmp_path_factory.mktemp("encoders")
+    return {
+        "dinov2": small_dinov2(root / "dinov2"),
+        "dino": small_dino(root / "dino"),
+        "clip": small_clip(root / "clip"),
+    }
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the hub's."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def cached(hub: Path, repository: str, folder: Path, revision: str = "main") -> None:
+    """Put a folder into the cache as if it had been downloaded."""
+    place = hub / f"models--{repository.replace('/', '--')}"
+    (place / "refs" / revision).parent.mkdir(parents=True)
+    (place / "refs" / revision).write_text("0" * 40)
+    shutil.copytree(folder, place / "snapshots" / ("0" * 40))
+
+
+def are_unit_rows(embeddings: Tensor, n: int, width: int) -> bool:
+    assert embeddings.shape == (n, width)
+    assert embeddings.dtype == torch.float32
+    assert embeddings.device.type == "cpu"
+    return torch.allclose(embeddings.norm(dim=1), torch.ones(n), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_rows_are_of_norm_one_and_differ(kind: str, folders: dict[str, Path]) -> None:
+    encoder = LOADERS[kind](str(folders[kind]))
+    embeddings = encoder.encode_images(odd_pictures())
+    assert are_unit_rows(embeddings, len(odd_pictures()), WIDTHS[kind])
+    assert encoder.width == WIDTHS[kind]
+    assert str(folders[kind]) in encoder.name
+    closest = scores.cosine_matrix(embeddings, embeddings).fill_diagonal_(-1).max()
+    assert closest < 0.9999
+
+
+@pytest.mark.parametrize("kind", [*LOADERS, "grader"])
+def test_batches_and_neighbours_do_not_matter(kind: str, folders: dict[str, Path]) -> None:
+    encoder = load_grader() if kind == "grader" else LOADERS[kind](str(folders[kind]))
+    pictures = odd_pictures()
+    embeddings = encoder.encode_images(pictures)
+    for batch in (1, 2, 5):
+        assert torch.allclose(encoder.encode_images(pictures, batch=batch), embeddings, atol=1e-6)
+    assert torch.allclose(encoder.encode_images(pictures[::-1], batch=4).flip(0), embeddings, atol=1e-6)
+    assert encoder.encode_images([]).shape == (0, encoder.width)
+    in_ones, at_once = (encoder.encode_images(pictures, batch=batch) for batch in (1, 100))
+    assert scores.vendi(in_ones) == pytest.approx(scores.vendi(at_once), abs=1e-5)
+    assert scores.fidelity(in_ones, embeddings) == pytest.approx(scores.fidelity(at_once, embeddings), abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["clip", "grader"])
+def test_texts_are_in_the_space_of_pictures(kind: str, folders: dict[str, Path]) -> None:
+    encoder = load_grader() if kind == "grader" else load_clip(str(folders["clip"]))
+    embeddings = encoder.encode_texts(TEXTS)
+    assert are_unit_rows(embeddings, len(TEXTS), encoder.width)
+    assert torch.allclose(encoder.encode_texts(TEXTS[::-1]).flip(0), embeddings, atol=1e-6)
+    assert len({tuple(row.tolist()) for row in embeddings}) == len(TEXTS)
+
+
+def test_modes_of_pictures_are_read_as_colours(folders: dict[str, Path]) -> None:
+    encoder = load_dinov2(str(folders["dinov2"]))
+    grey = odd_pictures()[1].convert("L")
+    assert torch.equal(encoder.encode_images([grey]), encoder.encode_images([grey.convert("RGB")]))
+    palette = odd_pictures()[1].convert("P")
+    assert torch.equal(encoder.encode_images([palette]), encoder.encode_images([palette.convert("RGB")]))
+
+
+def dinov2_processor(kind: type[BitImageProcessor]) -> BitImageProcessor:
+    """What facebook/dinov2-base says of pictures in its preprocessor_config.json."""
+    return kind(
+        do_resize=True,
+        size={"shortest_edge": 256},
+        resample=Image.Resampling.BICUBIC,
+        do_center_crop=True,
+        crop_size={"height": 224, "width": 224},
+        do_rescale=True,
+        rescale_factor=1 / 255,
+        do_normalize=True,
+        image_mean=list(IMAGENET_MEAN),
+        image_std=list(IMAGENET_DEVIATION),
+        do_convert_rgb=True,
+    )
+
+
+def test_dinov2_sees_what_transformers_would_show_it() -> None:
+    module = pytest.importorskip("transformers.models.bit.image_processing_pil_bit")
+    processor = dinov2_processor(module.BitImageProcessorPil)
+    for picture in odd_pictures():
+        theirs = processor(images=picture, return_tensors="pt")["pixel_values"]
+        assert torch.allclose(DINOV2_PREPROCESSING([picture]), theirs, atol=1e-5)
+
+
+def test_dinov2_sees_what_the_processor_on_tensors_would_show_it() -> None:
+    processor = dinov2_processor(BitImageProcessor)
+    step = 1 / 255 / min(IMAGENET_DEVIATION)
+    for picture in odd_pictures():
+        theirs = processor(images=picture, return_tensors="pt")["pixel_values"]
+        difference = (DINOV2_PREPROCESSING([picture]) - theirs).abs()
+        # Pillow and torchvision round the resized picture to eight bits in their own ways
+        assert difference.max() < 2.01 * step
+        assert difference.mean() < 0.1 * step
+
+
+def test_dinov2_is_its_class_token(folders: dict[str, Path]) -> None:
+    module = pytest.importorskip("transformers.models.bit.image_processing_pil_bit")
+    pictures = odd_pictures()
+    model = AutoModel.from_pretrained(folders["dinov2"]).eval()
+    with torch.no_grad():
+        shown = dinov2_processor(module.BitImageProcessorPil)(images=pictures, return_tensors="pt")
+        theirs = torch.nn.functional.normalize(model(**shown).pooler_output)
+    assert torch.allclose(load_dinov2(str(folders["dinov2"])).encode_images(pictures), theirs, atol=1e-5)
+
+
+def test_a_vit_takes_pictures_larger_than_those_it_was_trained_on(tmp_path: Path) -> None:
+    encoder = load_dino(str(small_dino(tmp_path, image_size=112)))
+    assert are_unit_rows(encoder.encode_images(odd_pictures()), len(odd_pictures()), WIDTHS["dino"])
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"resize_mode": "squash"}, {"interpolation": "bilinear"}, {"mean": [0.5] * 3, "std": [0.5] * 3}]
+)
+def test_clip_sees_what_open_clip_would_show_it(asked: dict[str, object], tmp_path: Path) -> None:
+    folder, pictures = small_clip(tmp_path, **asked), odd_pictures()
+    model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    with torch.no_grad():
+        shown = torch.stack([transform(picture) for picture in pictures])
+        images = model.eval().encode_image(shown, normalize=True)
+        texts = model.encode_text(open_clip.get_tokenizer(f"local-dir:{folder}")(TEXTS), normalize=True)
+    encoder = load_clip(str(folder))
+    assert torch.allclose(encoder.encode_images(pictures), images, atol=1e-5)
+    assert torch.allclose(encoder.encode_texts(TEXTS), texts, atol=1e-5)
+
+
+def test_preprocessing_is_said_in_words(folders: dict[str, Path]) -> None:
+    said = {kind: LOADERS[kind](str(folder)).preprocessing for kind, folder in folders.items()}
+    assert said["dinov2"] == "shortest side 256 px bicubic, centre crop 224, ImageNet mean and deviation"
+    assert said["dino"] == said["dinov2"]
+    assert said["clip"] == f"shortest side {CLIP_SIDE} px bicubic, centre crop {CLIP_SIDE}, CLIP mean and deviation"
+    assert load_grader().preprocessing == "both sides 64 px bicubic, values from -1 to 1"
+    odd = Preprocessing(32, 30, (0.1, 0.2, 0.3), (1.0, 1.0, 1.0), filter="bilinear")
+    assert str(odd) == "shortest side 32 px bilinear, centre crop 30, mean (0.1, 0.2, 0.3), deviation (1.0, 1.0, 1.0)"
+    with pytest.raises(ValueError, match="cannot cut"):
+        Preprocessing(30, 32, IMAGENET_MEAN, IMAGENET_DEVIATION)
+
+
+def test_the_grader_sees_its_own_size_untouched() -> None:
+    picture = odd_pictures()[-1]
+    assert picture.size == (64, 64)
+    seen = load_grader()._preprocess([picture])
+    plain = torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 127.5 - 1
+    assert torch.allclose(seen[0], plain, atol=1e-6)
+
+
+def test_weights_in_float16_are_read_as_float32(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folders["dinov2"], tmp_path / "half"))
+    weights = {name: tensor.half() for name, tensor in load_file(folder / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "dtype": "float16", "torch_dtype": "float16"}))
+    encoder = load_dinov2(str(folder))
+    assert {parameter.dtype for parameter in encoder.model.parameters()} == {torch.float32}
+    whole = load_dinov2(str(folders["dinov2"])).encode_images(odd_pictures())
+    assert torch.allclose(encoder.encode_images(odd_pictures()), whole, atol=0.02)
+
+
+def test_pocket_is_scored_by_its_grader() -> None:
+    encoders = encoders_for("pocket", device="cpu")
+    assert encoders.fidelity is encoders.alignment
+    assert encoders.dino is None
+    assert encoders.fidelity.name == "pocket's grader"
+
+
+def test_named_folders_come_first(folders: dict[str, Path]) -> None:
+    clip = encoders_for("pocket", paths={"clip": str(folders["clip"])}, device="cpu")
+    assert (clip.fidelity.name, clip.alignment.width) == ("pocket's grader", WIDTHS["clip"])
+    both = {name: str(folders[name]) for name in ("dinov2", "clip")}
+    encoders = encoders_for(DEFAULT_MODEL, paths=both, device="cpu")
+    assert (encoders.fidelity.width, encoders.alignment.width) == (WIDTHS["dinov2"], WIDTHS["clip"])
+    assert encoders.dino is None
+    dino = encoders_for("pocket", paths={name: str(path) for name, path in folders.items()}, device="cpu").dino
+    assert dino is not None
+    assert dino.width == WIDTHS["dino"]
+    with pytest.raises(ValueError, match="no encoder called 'sam'"):
+        encoders_for("pocket", paths={"sam": "."}, device="cpu")
+
+
+def test_the_cache_of_the_hub_is_enough(hub: Path, folders: dict[str, Path]) -> None:
+    cached(hub, DINOV2, folders["dinov2"])
+    cached(hub, DINO, folders["dino"], DINO_REVISION)
+    cached(hub, CLIP, folders["clip"])
+    encoders = encoders_for(DEFAULT_MODEL, device="cpu")
+    assert encoders.dino is not None
+    names = [encoder.name for encoder in (encoders.fidelity, encoders.alignment, encoders.dino)]
+    assert names == [f"DINOv2 ({DINOV2})", f"CLIP ({CLIP})", f"DINO ({DINO})"]
+    known: TextImageEncoder = encoders.alignment
+    assert are_unit_rows(known.encode_texts(TEXTS), len(TEXTS), WIDTHS["clip"])
+
+
+@pytest.mark.parametrize(("kind", "repository"), [("dinov2", DINOV2), ("dino", DINO), ("clip", CLIP)])
+def test_a_hub_that_cannot_be_reached(kind: str, repository: str, hub: Path) -> None:
+    said = rf"cannot load {repository}: not in the cache .* \(HF_HUB_OFFLINE"
+    with pytest.raises(AtomtuneError, match=said) as problem:
+        LOADERS[kind]()
+    assert "--encoder-path" in (problem.value.hint or "")
+    assert "\n" not in problem.value.message
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_a_download_that_was_cut_off(kind: str, hub: Path, folders: dict[str, Path]) -> None:
+    repository = {"dinov2": DINOV2, "dino": DINO, "clip": CLIP}[kind]
+    cached(hub, repository, folders[kind], DINO_REVISION if kind == "dino" else "main")
+    next(hub.rglob(WEIGHTS[kind])).unlink()
+    with pytest.raises(AtomtuneError, match=f"{repository} has no {WEIGHTS[kind]}"):
+        LOADERS[kind]()
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_pickles_are_refused(kind: str, folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folders[kind], tmp_path / kind))
+    (folder / WEIGHTS[kind]).rename(folder / "pytorch_model.bin")
+    with pytest.raises(AtomtuneError, match=r"pickles only \(pytorch_model\.bin\)"):
+        LOADERS[kind](str(folder))
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_damaged_weights_are_named(kind: str, folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folders[kind], tmp_path / kind))
+    weights = folder / WEIGHTS[kind]
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(AtomtuneError, match="cannot load the encoder") as problem:
+        LOADERS[kind](str(folder))
+    assert "\n" not in problem.value.message
+
+
+@pytest.mark.parametrize(("kind", "config"), [("dinov2", "config.json"), ("clip", "open_clip_config.json")])
+def test_damaged_settings_are_named(kind: str, config: str, folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folders[kind], tmp_path / kind))
+    (folder / config).write_text("{")
+    with pytest.raises(AtomtuneError, match="cannot load the encoder"):
+        LOADERS[kind](str(folder))
+    (folder / config).unlink()
+    with pytest.raises(AtomtuneError, match=f"has no {config}"):
+        LOADERS[kind](str(folder))
+
+
+@pytest.mark.parametrize("kind", ["dinov2", "dino"])
+def test_missing_weights_are_not_made_up(kind: str, folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folders[kind], tmp_path / kind))
+    weights = load_file(folder / "model.safetensors")
+    weights.pop("layernorm.weight")
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(AtomtuneError, match=r"lacks weights: layernorm\.weight"):
+        LOADERS[kind](str(folder))
+
+
+def test_folders_that_were_mixed_up(folders: dict[str, Path]) -> None:
+    with pytest.raises(AtomtuneError, match="holds a model of the type vit, not dinov2"):
+        load_dinov2(str(folders["dino"]))
+    with pytest.raises(AtomtuneError, match="holds a model of the type dinov2, not vit"):
+        load_dino(str(folders["dinov2"]))
+    with pytest.raises(AtomtuneError, match=r"has no open_clip_config\.json"):
+        load_clip(str(folders["dino"]))
+    with pytest.raises(AtomtuneError, match="there is no folder"):
+        load_clip(str(folders["dino"] / "nowhere"))
+
+
+def test_a_clip_that_wants_what_is_not_done_here(tmp_path: Path) -> None:
+    with pytest.raises(AtomtuneError, match="resized by longest"):
+        load_clip(str(small_clip(tmp_path, resize_mode="longest")))
+
+
+@pytest.mark.parametrize("broken", [0.0, float("nan")])
+def test_embeddings_without_a_direction_are_refused(broken: float) -> None:
+    def encode(items: object) -> Tensor:
+        return torch.tensor([[1.0, 2.0], [broken, broken]])
+
+    with pytest.raises(AtomtuneError, match="the encoder eye gives no direction"):
+        unit_rows("eye", encode, ["a", "b"], 2, 2)
+    with pytest.raises(ValueError, match="at least one"):
+        unit_rows("eye", encode, ["a", "b"], 0, 2)
+
+
+def test_paths_are_read(tmp_path: Path) -> None:
+    odd = tmp_path / "a=b"
+    odd.mkdir()
+    assert parse_encoder_paths([f"dinov2={tmp_path}", f"clip={odd}"]) == {"dinov2": str(tmp_path), "clip": str(odd)}
+    assert parse_encoder_paths([]) == {}
+
+
+def test_paths_may_start_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "dino").mkdir()
+    assert parse_encoder_paths(["dino=~/dino"]) == {"dino": str(tmp_path / "dino")}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (["."], "not '.'"),
+        (["sam=."], "not 'sam=.'"),
+        (["DINO=."], "takes dinov2=DIR"),
+        (["=."], "takes dinov2=DIR"),
+        (["dino=.", "dino=."], "given twice"),
+        (["dino="], "there is no folder ''"),
+        (["dino=nowhere/at/all"], "there is no folder 'nowhere/at/all'"),
+        (["clip=" + "x" * 5000], "there is no folder"),
+        (["clip=a\0b"], "there is no folder"),
+    ],
+)
+def test_wrong_paths_are_refused(values: list[str], said: str) -> None:
+    with pytest.raises(UsageError) as problem:
+        parse_encoder_paths(values)
+    assert said in problem.value.message
+    assert "as in --encoder-path" in (problem.value.hint or "")
+
+
+@pytest.mark.slow
+def test_full_size_models_run_through(tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        Dinov2Model(Dinov2Config(image_size=518)).save_pretrained(tmp_path / "dinov2")
+        clip = open_clip.create_model("ViT-L-14-quickgelu")
+    write_clip(
+        tmp_path / "clip",
+        {name: tensor.half() for name, tensor in clip.state_dict().items()},
+        {"model_cfg": open_clip.get_model_config("ViT-L-14-quickgelu"), "preprocess_cfg": clip.visual.preprocess_cfg},
+    )
+    del clip
+    paths = parse_encoder_paths([f"dinov2={tmp_path / 'dinov2'}", f"clip={tmp_path / 'clip'}"])
+    encoders = encoders_for(DEFAULT_MODEL, paths=paths, device="cpu")
+    pictures, texts = odd_pictures()[:3], TEXTS[:3]
+    seen, shown = encoders.fidelity.encode_images(pictures), encoders.alignment.encode_images(pictures, batch=2)
+    assert are_unit_rows(seen, 3, 768)
+    assert are_unit_rows(shown, 3, 768)
+    assert 1 < scores.vendi(seen) <= 3
+    assert -1 <= scores.alignment(shown, encoders.alignment.encode_texts(texts)) <= 1
+    assert torch.allclose(encoders.fidelity.encode_images(pictures, batch=1), seen, atol=1e-5)
+    assert torch.allclose(encoders.alignment.encode_images(pictures, batch=1), shown, atol=1e-5)

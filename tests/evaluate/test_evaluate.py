@@ -1,0 +1,240 @@
+"""A concept scored from end to end on `pocket`, its report, and pictures from anywhere."""
+
+import csv
+import json
+import math
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from atomtune.core.fingerprint import fingerprint
+from atomtune.diffusion.conditioning import embed
+from atomtune.diffusion.events import Events
+from atomtune.diffusion.models import load_pipeline, resolve
+from atomtune.diffusion.sampling.combine import merge_atoms, read_atoms, wearing
+from atomtune.evaluate.folder import prompt_of
+from atomtune.evaluate.pictures import PictureSet
+from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style, render
+from made import made_atoms
+
+SCENES = ("", "in the snow", "on the beach", "in the jungle")
+
+
+@pytest.fixture(scope="session")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A short run on pocket and its evaluation with checkpoints, by the command line in a process of its own."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    style = Style(FIRST_HELD_OUT_SEED + 3)
+    (folder / "concepts" / "castle").mkdir(parents=True)
+    for number, scene in enumerate(SCENES):
+        picture = render("castle", style, scene, FIRST_HELD_OUT_SEED + number)
+        picture.save(folder / "concepts" / "castle" / f"{number}.png")
+    (folder / "prompts.txt").write_text("a {} in the snow\na {} on the beach\n")
+    program = [
+        shutil.which("python") or "python",
+        "-c",
+        "from atomtune.commands.app import main; raise SystemExit(main())",
+    ]
+    train = [
+        "train",
+        "--concept",
+        "castle",
+        "--model",
+        "pocket",
+        "--steps",
+        "4",
+        "--checkpoint-every",
+        "2",
+        "--lr",
+        "5e-3",
+    ]
+    subprocess.run([*program, *train, "--device", "cpu"], cwd=folder, check=True, capture_output=True)
+    score = [
+        "evaluate",
+        "--concept",
+        "castle",
+        "--prompts",
+        "prompts.txt",
+        "--per-prompt",
+        "2",
+        "--steps",
+        "2",
+        "--json",
+    ]
+    done = subprocess.run(
+        [*program, *score, "--checkpoints", "--device", "cpu"], cwd=folder, check=True, capture_output=True, text=True
+    )
+    return {"folder": folder, "scores": json.loads(done.stdout), "program": program, "score": score}
+
+
+def test_every_measure_is_told(evaluated: dict[str, Any]) -> None:
+    scores = evaluated["scores"]
+    assert (scores["n"], scores["references"], scores["step"]) == (4, 4, 4)
+    for name in ("fidelity", "diversity", "diversity_per_prompt", "alignment", "drift"):
+        assert math.isfinite(scores[name]), name
+    assert 1.0 <= scores["diversity"] <= 4.0
+    assert scores["base"]["drift"] == pytest.approx(0.0, abs=1e-6)
+    assert scores["drift"] > 1e-6, "the tuned model draws as the base model does, so drift says nothing"
+    assert scores["dino"] is None
+    assert scores["kid"] is None
+    assert [entry["step"] for entry in scores["checkpoints"]] == [2, 4]
+    assert scores["pick"]["step"] in (2, 4)
+    stored = json.loads((evaluated["folder"] / scores["report"]).with_name("scores.json").read_text())
+    assert stored.items() <= scores.items()
+
+
+def test_the_table_has_a_row_for_each_picture(evaluated: dict[str, Any]) -> None:
+    path = evaluated["folder"] / "runs" / "castle" / "evaluation" / "pictures.csv"
+    rows = list(csv.DictReader(path.open()))
+    assert len(rows) == 2 * 4
+    final = [float(row["fidelity"]) for row in rows if row["step"] == "4"]
+    assert sum(final) / len(final) == pytest.approx(evaluated["scores"]["fidelity"], abs=1e-5)
+    assert all((evaluated["folder"] / row["file"]).is_file() for row in rows)
+
+
+def test_nothing_is_drawn_twice(evaluated: dict[str, Any]) -> None:
+    """One picture is lost and one is cut short: those two are drawn again, as they were."""
+    folder = evaluated["folder"]
+    pictures = {path: path.stat().st_mtime_ns for path in (folder / "runs/castle/evaluation/pictures").rglob("*.png")}
+    drawn = sorted(path for path in pictures if path.name != "strip.png")
+    before = [path.read_bytes() for path in drawn[:2]]
+    drawn[0].unlink()
+    drawn[1].write_bytes(before[1][:100])
+    command = [*evaluated["program"], *evaluated["score"], "--checkpoints", "--device", "cpu"]
+    again = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    assert [path.read_bytes() for path in drawn[:2]] == before
+    assert all(path.stat().st_mtime_ns == when for path, when in pictures.items() if path not in drawn[:2])
+    scores = json.loads(again.stdout)
+    assert scores["fidelity"] == pytest.approx(evaluated["scores"]["fidelity"], abs=1e-6)
+
+
+def test_the_page_holds_everything_and_asks_for_nothing(evaluated: dict[str, Any]) -> None:
+    page = (evaluated["folder"] / evaluated["scores"]["report"]).read_text()
+    addresses = re.findall(r"""(?:src|href)=["']([^"']*)""", page) + re.findall(r"url\(([^)]*)", page)
+    assert len(addresses) > 20
+    assert all(address.startswith("data:image/png;base64,") for address in addresses)
+    assert "<script" not in page
+    assert page.count("<svg") >= 7, "loss, four scores over the steps, two scatters"
+    for words in ("sks castle", "Which checkpoint to keep", "best fidelity", "worst alignment", "in the snow"):
+        assert words in page
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_page_is_shown_by_a_browser(evaluated: dict[str, Any], width: int, tmp_path: Path) -> None:
+    """As wide as a telephone and as a desk; its colours show that pictures and curves are there."""
+    shot = tmp_path / "page.png"
+    subprocess.run(
+        [
+            *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"),
+            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            *(f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},3000", f"--screenshot={shot}"),
+            (evaluated["folder"] / evaluated["scores"]["report"]).resolve().as_uri(),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    with Image.open(shot) as opened:
+        colors = opened.convert("RGB").getcolors(maxcolors=2**24)
+    assert colors is not None
+    assert len(colors) > 5000, "no pictures"
+    assert any(color == (0x3B, 0x78, 0xE7) for _, color in colors), "no curve"
+
+
+def test_a_worn_concept_is_a_merged_one_and_leaves_no_trace(tiny_model: Path, tmp_path: Path) -> None:
+    atoms = read_atoms([(made_atoms(tmp_path / "atoms.safetensors", tiny_model), 0.7)])
+    worn, merged = (load_pipeline(resolve(str(tiny_model))) for _ in range(2))
+    merge_atoms(merged, atoms, Events())
+    before, modules = fingerprint(worn.unet), [type(module) for module in worn.unet.modules()]
+    told = embed(worn, ["a castle"]).for_unet(32)
+    latents = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    with wearing(worn, atoms, Events()), torch.no_grad():
+        ours = worn.unet(latents, 10, **told).sample
+    with torch.no_grad():
+        theirs, plain = merged.unet(latents, 10, **told).sample, worn.unet(latents, 10, **told).sample
+    assert torch.allclose(ours, theirs, atol=1e-6)
+    assert not torch.allclose(ours, plain, atol=1e-4)
+    assert fingerprint(worn.unet) == before
+    assert [type(module) for module in worn.unet.modules()] == modules
+
+
+def test_pictures_say_what_they_were_drawn_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    text = PngInfo()
+    text.add_text("parameters", "a castle,\nin the snow\nNegative prompt: rain\nSteps: 20, Seed: 1")
+    Image.new("RGB", (8, 8)).save(path, pnginfo=text)
+    assert prompt_of(path) == "a castle, in the snow"
+    path.with_suffix(".txt").write_text(" a caption beside it\n")
+    assert prompt_of(path) == "a caption beside it"
+    Image.new("RGB", (8, 8)).save(tmp_path / "b.png")
+    assert prompt_of(tmp_path / "b.png") is None
+
+
+def test_folders_of_pictures(cli: Callable[..., Any], tmp_path: Path) -> None:
+    style = Style(FIRST_HELD_OUT_SEED + 3)
+    for name, first in (("ours", 10), ("theirs", 20)):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            render("castle", style, "in the snow", first + number).save(tmp_path / name / f"{number}.png")
+    (tmp_path / "ours" / "0.txt").write_text("a castle in the snow")
+    answer = cli(
+        "evaluate", "--images", tmp_path / "ours", "--references", tmp_path / "theirs", "--model", "pocket", "--json"
+    )
+    assert answer.code == 0, answer.err
+    scores = json.loads(answer.out)
+    assert scores["n"] == scores["references"] == 3
+    assert [picture["alignment"] is None for picture in scores["pictures"]] == [False, True, True]
+    assert scores["alignment"] == pytest.approx(scores["pictures"][0]["alignment"])
+    (tmp_path / "ours" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "ours" / "notes.md").write_text("hello")
+    broken = cli("evaluate", "--images", tmp_path / "ours", "--references", tmp_path / "theirs", "--model", "pocket")
+    assert broken.code == 1
+    assert "broken.jpg" in broken.err
+    assert "notes.md" in broken.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "say what to score"),
+        (("--concept", "a", "--images", "b"), "say what to score"),
+        (("--images", "b"), "--images needs --references"),
+        (("--concept", "nobody"), "there is no"),
+        (("--concept", "nobody", "--encoder-path", "nonsense"), "encoder"),
+    ],
+)
+def test_wrong_wishes(arguments: tuple[str, ...], says: str, cli: Callable[..., Any]) -> None:
+    answer = cli("evaluate", "--model", "pocket", *arguments)
+    assert answer.code in (1, 2)
+    assert says in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_a_step_that_was_not_kept(cli: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "work" / "runs" / "castle").mkdir(parents=True)
+    answer = cli("sample", "--concept", "castle", "--step", 7, "--prompt", "a <castle>")
+    assert answer.code == 2
+    assert "keeps no atoms of step 7" in answer.err
+
+
+def test_settings_decide_the_folder(tmp_path: Path) -> None:
+    one = PictureSet.under(tmp_path, {"steps": 2}, ["a"], [0, 1])
+    assert PictureSet.under(tmp_path, {"steps": 2}, ["a"], [0, 1]).folder == one.folder
+    assert PictureSet.under(tmp_path, {"steps": 3}, ["a"], [0]).folder != one.folder
+    assert PictureSet.under(tmp_path, {"steps": 2}, ["b"], [0]).folder != one.folder
+    assert [picture.path.name for picture in one.pictures] == ["000-0.png", "000-1.png"]
+    assert PictureSet.under(tmp_path, {"steps": 2}, ["a"], [0, 1, 2]).folder == one.folder, (
+        "more seeds are more pictures"
+    )
