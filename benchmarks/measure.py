@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,18 +38,18 @@ class Measured:
 
 def measured(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Measured:
     """Run a command in `folder` and wait for it."""
-    streams = folder / ".out", folder / ".err"
-    with streams[0].open("wb") as out, streams[1].open("wb") as err, GpuWatch() as gpu:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, GpuWatch() as gpu:
         began = time.perf_counter()
         process = subprocess.Popen(command, cwd=folder, env={**os.environ, **environment}, stdout=out, stderr=err)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
-    written, said = (path.read_text(encoding="utf-8", errors="replace") for path in streams)
-    for path in streams:
-        path.unlink()
+        texts = []
+        for stream in (out, err):
+            stream.seek(0)
+            texts.append(stream.read().decode("utf-8", "replace"))
     unit = 1 if sys.platform == "darwin" else 1024
-    return Measured(process.returncode, written, said, seconds, usage.ru_maxrss * unit, gpu.peak)
+    return Measured(process.returncode, texts[0], texts[1], seconds, usage.ru_maxrss * unit, gpu.peak)
 
 
 class GpuWatch:

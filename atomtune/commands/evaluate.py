@@ -62,7 +62,7 @@ def evaluate(
     encoder_path: Annotated[
         list[str] | None,
         typer.Option(
-            help="Where an encoder lies, as dinov2=DIR, clip=DIR or dino=DIR; the hub otherwise.",
+            help="Where an encoder lies, as dinov2=DIR, clip=DIR or dino=DIR. Without any, all come from the hub.",
             metavar="NAME=DIR",
             rich_help_panel=SCORING,
         ),

@@ -35,11 +35,15 @@ class ClipEncoder:
         self.width = width
         self.device = device
 
+    def pixels(self, images: Sequence[Image.Image]) -> Tensor:
+        """Pictures as the model sees them, (n, 3, side, side), on its device."""
+        return self._preprocess(images).to(self.device)
+
     def encode_images(self, images: Sequence[Image.Image], batch: int = 32) -> Tensor:
         """Embeddings of pictures of any size: (n, width), float32, on the CPU, of unit norm."""
 
         def encode(part: Sequence[Image.Image]) -> Tensor:
-            return self.model.encode_image(self._preprocess(part).to(self.device))
+            return self.model.encode_image(self.pixels(part))
 
         return unit_rows(self.name, encode, images, batch, self.width)
 

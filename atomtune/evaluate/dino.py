@@ -1,6 +1,7 @@
 """DINOv2 and DINO: pictures by the class token of a vision transformer that was trained without labels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def _load(folder: Path, name: str, kinds: tuple[str, ...], **options: Any) -> An
     from transformers import AutoConfig, AutoModel
 
     places: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    with loading(name):
+    with loading(name), _quietly():
         config = AutoConfig.from_pretrained(folder, **places)
         if config.model_type not in kinds:
             raise AtomtuneError(
@@ -89,3 +90,19 @@ def _load(folder: Path, name: str, kinds: tuple[str, ...], **options: Any) -> An
     if lost := sorted(key for key in report["missing_keys"] if not key.endswith("mask_token")):
         raise AtomtuneError(f"{name} lacks weights: {lost[0]}", "fetch its files again")
     return model.float().eval().requires_grad_(False)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without transformers' bar, and without its table of weights nobody reads, such as those of a pooling layer."""
+    from transformers.utils import logging
+
+    verbosity, shows_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if shows_bars:
+            logging.enable_progress_bar()

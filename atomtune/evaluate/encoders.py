@@ -84,9 +84,10 @@ def encoders_for(
 ) -> Encoders:
     """Load the encoders that pictures of a base model are scored with, on one device.
 
-    DINOv2-base for fidelity, CLIP ViT-L/14 for alignment, and DINO ViT-S/16; for `pocket` its own grader, which knows
-    its small drawings, for both, and no DINO. A name in `paths` is loaded from there in any case. Where `paths` names
-    some but not "dino", DINO is left out rather than downloaded: it is one more figure, nothing rests on it.
+    DINOv2-base for fidelity, CLIP ViT-L/14 for alignment, and DINO ViT-S/16; for `pocket` its own grader and the
+    grader's eye for things, which know its small drawings, and no DINO. A name in `paths` is loaded from there in any
+    case. Where `paths` names some but not "dino", DINO is left out rather than downloaded: it is one more figure,
+    nothing rests on it.
 
     Args:
         model_name: as in `resolve(model).name`.
@@ -99,16 +100,16 @@ def encoders_for(
     from ..diffusion.models import POCKET, pick_device
     from .clip import load_clip
     from .dino import load_dino, load_dinov2
-    from .grader import load_grader
+    from .grader import load_identity
 
     paths = paths or {}
     if unknown := set(paths) - set(NAMES):
         raise ValueError(f"there is no encoder called {sorted(unknown)[0]!r}")
     place = pick_device(None if device is None else str(device))
-    grader = load_grader(device=place) if model_name == POCKET else None
-    fidelity: ImageEncoder = grader if grader and "dinov2" not in paths else load_dinov2(paths.get("dinov2"), place)
-    alignment: TextImageEncoder = grader if grader and "clip" not in paths else load_clip(paths.get("clip"), place)
-    wants_dino = "dino" in paths or (not paths and grader is None)
+    own = load_identity(device=place) if model_name == POCKET else None
+    fidelity: ImageEncoder = own if own and "dinov2" not in paths else load_dinov2(paths.get("dinov2"), place)
+    alignment: TextImageEncoder = own.grader if own and "clip" not in paths else load_clip(paths.get("clip"), place)
+    wants_dino = "dino" in paths or (not paths and own is None)
     return Encoders(fidelity, alignment, load_dino(paths.get("dino"), place) if wants_dino else None)
 
 

@@ -89,7 +89,7 @@ def measure(
         moved = scores.drift(*(encoders.fidelity.encode_images(group) for group in drift))
     kid = fid = None
     if min(len(pictures), len(references)) >= FEWEST_FOR_KID:
-        kid, fid = scores.kid(embeddings, known)[0], scores.fid(embeddings, known)
+        kid, fid = scores.kid(embeddings, known, gamma=1.0)[0], scores.fid(embeddings, known)
     dino = None
     if encoders.dino is not None:
         dino = scores.fidelity(encoders.dino.encode_images(pictures), encoders.dino.encode_images(references))

@@ -44,9 +44,10 @@ def _constant(name: str) -> float:
 def _check_depth(value: Any) -> None:
     level = [value]
     for _ in range(DEEPEST + 1):
-        level = [item for part in level if isinstance(part, dict | list) for item in _items(part)]
+        level = [part for part in level if isinstance(part, dict | list)]
         if not level:
             return
+        level = [item for part in level for item in _items(part)]
     raise ValueError("it is nested too deep")
 
 

@@ -32,6 +32,7 @@ from .world import FIRST_HELD_OUT_SEED, SCENES, THINGS, Style, render
 
 PRESET = "c2"
 PICTURES_OF_EACH = 2  # of each prompt; the first is shown
+GUIDANCE = 5.0  # what the figures of `pocket` were taken at; more makes colours too strong
 TRAINING_SCENES = (
     "",
     "on a cobblestone street",
@@ -118,7 +119,9 @@ def run_demo(
 
     prompts = output / "prompts.txt"
     write_text(prompts, "".join(f"a {{}} {scene}\n" for scene in PROMPT_SCENES))
-    scoring = EvaluateOptions(output / "run", prompts, PICTURES_OF_EACH, seed, Settings(steps=25))
+    scoring = EvaluateOptions(
+        output / "run", prompts, PICTURES_OF_EACH, seed, Settings(steps=25, guidance_scale=GUIDANCE)
+    )
     evaluation = evaluate_concept(scoring, lambda name: encoders_for(name, device="cpu"), output, events)
     truth = [render(thing, style, scene, FIRST_HELD_OUT_SEED + 100 + i) for i, scene in enumerate(PROMPT_SCENES)]
     real = measure(evaluation.encoders, truth, [None] * len(truth), pictures).measures

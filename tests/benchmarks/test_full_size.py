@@ -63,9 +63,7 @@ def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> f
     return here
 
 
-def test_the_commands_run_on_a_tiny_model(
-    tiny_model: Path, tmp_path: Path, run: full_size.Runner, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_commands_run_on_a_tiny_model(tiny_model: Path, tmp_path: Path, run: full_size.Runner) -> None:
     pictures = tmp_path / "pictures"
     pipeline.draw(pictures, side=48)
     work = tmp_path / "work"
@@ -86,7 +84,7 @@ def test_the_commands_run_on_a_tiny_model(
 
 
 def test_it_cleans_up_after_itself_and_says_what_failed(
-    tiny_model: Path, tmp_path: Path, run: full_size.Runner, capsys: pytest.CaptureFixture[str]
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def failing(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Measured:
         (folder / "half").touch()

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,10 +32,23 @@ from atomtune.diffusion.training.train import train
 from atomtune.errors import AtomtuneError, Terminated, UsageError
 from atomtune.files.atoms_file import load_atoms
 from atomtune.files.checkpoint import load_checkpoint
+from atomtune.files.decomposition_file import load_decomposition
 from photo_files import Heard
 
 Options = Callable[..., TrainOptions]
 CHECKPOINT = "checkpoint.safetensors"
+
+
+class WhenItTrains(Heard):
+    """Does something right before the first step."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        super().__init__()
+        self.act = act
+
+    def begin(self, what: str, total: int, done: int = 0) -> None:
+        if what == "train":
+            self.act()
 
 
 def never(*_arguments: Any, **_options: Any) -> NoReturn:
@@ -96,12 +110,14 @@ def test_what_a_run_needs_is_what_it_writes(options: Options, tmp_path: Path, mo
     # AdamW counts its steps in a tensor too, of one number
     kept += [value for moments in state.optimizer["state"].values() for value in moments.values() if value.numel() > 1]
     tensors, _, _ = load_atoms(result.atoms_file)
-    written = 2 * sum(4 * value.numel() for value in kept) + sum(2 * value.numel() for value in tensors.values())
-    assert run_bytes(result.trainable_parameters, "adamw", ema=True) == written
+    of_atoms = sum(2 * value.numel() for value in tensors.values())
+    checkpoints = len(list((tmp_path / "run" / "steps").iterdir()))
+    written = 2 * sum(4 * value.numel() for value in kept) + (1 + checkpoints) * of_atoms
+    assert run_bytes(result.trainable_parameters, checkpoints, "adamw", ema=True) == written
     assert asked[0] == (tmp_path / "run", written)
-    (decomposition,) = (cache / "decompositions").iterdir()
-    assert asked[1][0] == cache
-    assert 0.5 * decomposition.stat().st_size < asked[1][1] < decomposition.stat().st_size
+    (path,) = (cache / "decompositions").iterdir()
+    parts = load_decomposition(path)[0].values()
+    assert asked[1] == (cache, sum(2 * (part.coefficients.numel() + part.atoms.numel()) for part in parts))
     asked.clear()
     train(options(ema=True), tmp_path / "run", overwrite=True)
     ((_, still_needed),) = asked  # the decomposition is there, so nobody asks for the cache
@@ -114,11 +130,12 @@ def test_a_disk_that_fills_up_costs_no_state(options: Options, tmp_path: Path) -
     train(options(steps=2), run)
     before = (run / CHECKPOINT).read_bytes()
     more = {"resume": True, "explicit": frozenset({"steps"})}
+    limit = limits.largest_file(len(before) // 2)
     with (
-        limits.largest_file(len(before) // 2),
+        ExitStack() as stack,
         pytest.raises(AtomtuneError, match=rf"cannot write .*{CHECKPOINT}: .*[Ff]ile too large") as refused,
     ):
-        train(options(), run, **more)
+        train(options(), run, events=WhenItTrains(lambda: stack.enter_context(limit)), **more)
     assert "free space" in (refused.value.hint or "")
     assert (run / CHECKPOINT).read_bytes() == before
     assert not temporary(run)
@@ -130,13 +147,11 @@ def test_a_log_that_cannot_grow_costs_no_state(options: Options, tmp_path: Path)
     run, whole = tmp_path / "run", train(options(steps=12), tmp_path / "whole")
     train(options(steps=8), run)
     before = (run / CHECKPOINT).read_bytes()
-    longest = (run / "log.jsonl").stat().st_size + 100  # the next line, and half of the one after that
+    # the next line fits, and half of the one after that
+    limit = limits.largest_file((run / "log.jsonl").stat().st_size + 100)
     more = {"resume": True, "explicit": frozenset({"steps"})}
-    with (
-        limits.largest_file(longest),
-        pytest.raises(AtomtuneError, match=r"cannot write .*log\.jsonl: File too large"),
-    ):
-        train(options(steps=12), run, **more)
+    with ExitStack() as stack, pytest.raises(AtomtuneError, match=r"cannot write .*log\.jsonl: File too large"):
+        train(options(steps=12), run, events=WhenItTrains(lambda: stack.enter_context(limit)), **more)
     assert (run / CHECKPOINT).read_bytes() == before
     assert train(options(steps=12), run, **more).sha256 == whole.sha256
     assert steps_of(run) == list(range(1, 13))
@@ -146,8 +161,8 @@ def test_what_a_killed_process_half_wrote_is_swept_away(options: Options, tmp_pa
     run = tmp_path / "run"
     train(options(steps=2), run)
     (run / "strip").mkdir()
-    ours = [run / f".{CHECKPOINT}.ab12.tmp", run / ".run.json.x.tmp", run / "strip" / ".step-000002-0.png.y.tmp"]
-    for path in ours:
+    in_folders = [run / "strip" / ".step-000002-0.png.y.tmp", run / "steps" / ".step-000002.safetensors.z.tmp"]
+    for path in (run / f".{CHECKPOINT}.ab12.tmp", run / ".run.json.x.tmp", *in_folders):
         path.write_bytes(b"half")
     (run / ".mine.tmp").write_bytes(b"somebody's")
     train(options(), run, resume=True, explicit=frozenset({"steps"}))

@@ -53,8 +53,8 @@ def test_a_damaged_folder_names_the_trouble(tiny_model: Path, tmp_path: Path) ->
 def test_other_pipelines_are_refused(tiny_model: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
     index = json.loads((folder / "model_index.json").read_text())
-    (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": "StableDiffusionXLPipeline"}))
-    with pytest.raises(AtomtuneError, match="StableDiffusionXLPipeline, which is not supported"):
+    (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": "FluxPipeline"}))
+    with pytest.raises(AtomtuneError, match="FluxPipeline, which is not supported"):
         load_pipeline(resolve(str(folder)))
 
 

@@ -165,13 +165,13 @@ def test_only_the_deltas_train(options: Options, tmp_path: Path, monkeypatch: py
     run = Loop.run
 
     def keep(self: Loop, *arguments: object) -> None:
-        self.before = {k: v.clone() for k, v in self.unet.state_dict().items() if ".deltas." not in k}
+        self.before = {k: v.clone() for k, v in self.tuned.unet.state_dict().items() if ".deltas." not in k}
         run(self, *arguments)
         seen.append(self)
 
     monkeypatch.setattr(Loop, "run", keep)
     train(options(), tmp_path / "run")
-    after = seen[0].unet.state_dict()
+    after = seen[0].tuned.unet.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in seen[0].before.items())
 
 

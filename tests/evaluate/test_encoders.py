@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModel, BitImageProcessor, Dinov2Config, Dinov2Model
+from transformers.utils import logging
 
 from atomtune.diffusion.models import DEFAULT_MODEL
 from atomtune.errors import AtomtuneError, UsageError
@@ -21,8 +22,9 @@ from atomtune.evaluate.clip import CLIP, load_clip
 from atomtune.evaluate.dino import DINO, DINO_REVISION, DINOV2, DINOV2_PREPROCESSING, load_dino, load_dinov2
 from atomtune.evaluate.embedding import unit_rows
 from atomtune.evaluate.encoders import ImageEncoder, TextImageEncoder, encoders_for, parse_encoder_paths
-from atomtune.evaluate.grader import load_grader
+from atomtune.evaluate.grader import IDENTITY_WIDTH, load_grader, load_identity
 from atomtune.evaluate.preprocessing import IMAGENET_DEVIATION, IMAGENET_MEAN, Preprocessing
+from atomtune.pocket.pretrain.evaluate import same_thing
 from small_encoders import CLIP_SIDE, WIDTHS, odd_pictures, small_clip, small_dino, small_dinov2, write_clip
 
 TEXTS = ["a photo of a castle", "a photo of a castle in the snow", "", "a very long story " * 30]
@@ -74,9 +76,10 @@ def test_rows_are_of_norm_one_and_differ(kind: str, folders: dict[str, Path]) ->
     assert closest < 0.9999
 
 
-@pytest.mark.parametrize("kind", [*LOADERS, "grader"])
+@pytest.mark.parametrize("kind", [*LOADERS, "grader", "identity"])
 def test_batches_and_neighbours_do_not_matter(kind: str, folders: dict[str, Path]) -> None:
-    encoder = load_grader() if kind == "grader" else LOADERS[kind](str(folders[kind]))
+    own = {"grader": load_grader, "identity": load_identity}
+    encoder = own[kind]() if kind in own else LOADERS[kind](str(folders[kind]))
     pictures = odd_pictures()
     embeddings = encoder.encode_images(pictures)
     for batch in (1, 2, 5):
@@ -86,6 +89,14 @@ def test_batches_and_neighbours_do_not_matter(kind: str, folders: dict[str, Path
     in_ones, at_once = (encoder.encode_images(pictures, batch=batch) for batch in (1, 100))
     assert scores.vendi(in_ones) == pytest.approx(scores.vendi(at_once), abs=1e-5)
     assert scores.fidelity(in_ones, embeddings) == pytest.approx(scores.fidelity(at_once, embeddings), abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_loading_is_quiet(kind: str, folders: dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    LOADERS[kind](str(folders[kind]))
+    assert capfd.readouterr() == ("", "")
+    assert (logging.is_progress_bar_enabled(), logging.get_verbosity()) == (bars, verbosity)
 
 
 @pytest.mark.parametrize("kind", ["clip", "grader"])
@@ -205,14 +216,22 @@ def test_weights_in_float16_are_read_as_float32(folders: dict[str, Path], tmp_pa
 
 def test_pocket_is_scored_by_its_grader() -> None:
     encoders = encoders_for("pocket", device="cpu")
-    assert encoders.fidelity is encoders.alignment
     assert encoders.dino is None
-    assert encoders.fidelity.name == "pocket's grader"
+    assert encoders.alignment.name == "pocket's grader"
+    assert encoders.fidelity.name == "pocket's eye for things"
+    assert encoders.fidelity.width == IDENTITY_WIDTH
+
+
+def test_the_eye_for_things_knows_one_again_in_another_scene() -> None:
+    """Things that no training saw; others of the class are told from it by far more than a scene makes out."""
+    figures = same_thing(load_identity())
+    assert figures["same_thing"] - figures["other_thing"] > 0.2
+    assert figures["same_thing"] > 0.6
 
 
 def test_named_folders_come_first(folders: dict[str, Path]) -> None:
     clip = encoders_for("pocket", paths={"clip": str(folders["clip"])}, device="cpu")
-    assert (clip.fidelity.name, clip.alignment.width) == ("pocket's grader", WIDTHS["clip"])
+    assert (clip.fidelity.name, clip.alignment.width) == ("pocket's eye for things", WIDTHS["clip"])
     both = {name: str(folders[name]) for name in ("dinov2", "clip")}
     encoders = encoders_for(DEFAULT_MODEL, paths=both, device="cpu")
     assert (encoders.fidelity.width, encoders.alignment.width) == (WIDTHS["dinov2"], WIDTHS["clip"])

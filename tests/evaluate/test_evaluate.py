@@ -3,9 +3,11 @@
 import csv
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,41 +40,23 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         picture = render("castle", style, scene, FIRST_HELD_OUT_SEED + number)
         picture.save(folder / "concepts" / "castle" / f"{number}.png")
     (folder / "prompts.txt").write_text("a {} in the snow\na {} on the beach\n")
-    program = [
-        shutil.which("python") or "python",
-        "-c",
-        "from atomtune.commands.app import main; raise SystemExit(main())",
-    ]
-    train = [
-        "train",
-        "--concept",
-        "castle",
-        "--model",
-        "pocket",
-        "--steps",
-        "4",
-        "--checkpoint-every",
-        "2",
-        "--lr",
-        "5e-3",
-    ]
-    subprocess.run([*program, *train, "--device", "cpu"], cwd=folder, check=True, capture_output=True)
-    score = [
-        "evaluate",
-        "--concept",
-        "castle",
-        "--prompts",
-        "prompts.txt",
-        "--per-prompt",
-        "2",
-        "--steps",
-        "2",
-        "--json",
-    ]
-    done = subprocess.run(
-        [*program, *score, "--checkpoints", "--device", "cpu"], cwd=folder, check=True, capture_output=True, text=True
-    )
-    return {"folder": folder, "scores": json.loads(done.stdout), "program": program, "score": score}
+    program = [sys.executable, "-c", "from atomtune.commands.app import main; raise SystemExit(main())"]
+
+    def run(*arguments: str) -> str:
+        environment = {**os.environ, "ATOMTUNE_CACHE": str(folder / "cache")}
+        done = subprocess.run(
+            [*program, *arguments, "--device", "cpu"], cwd=folder, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("train", "--concept", "castle", "--model", "pocket", "--steps", "4", "--checkpoint-every", "2", "--lr", "5e-3")
+    score = ("evaluate", "--concept", "castle", "--prompts", "prompts.txt", "--per-prompt", "2", "--steps", "2")
+
+    def evaluate() -> dict[str, Any]:
+        return dict(json.loads(run(*score, "--checkpoints", "--json")))
+
+    return {"folder": folder, "scores": evaluate(), "evaluate": evaluate}
 
 
 def test_every_measure_is_told(evaluated: dict[str, Any]) -> None:
@@ -108,11 +92,9 @@ def test_nothing_is_drawn_twice(evaluated: dict[str, Any]) -> None:
     before = [path.read_bytes() for path in drawn[:2]]
     drawn[0].unlink()
     drawn[1].write_bytes(before[1][:100])
-    command = [*evaluated["program"], *evaluated["score"], "--checkpoints", "--device", "cpu"]
-    again = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    scores = evaluated["evaluate"]()
     assert [path.read_bytes() for path in drawn[:2]] == before
     assert all(path.stat().st_mtime_ns == when for path, when in pictures.items() if path not in drawn[:2])
-    scores = json.loads(again.stdout)
     assert scores["fidelity"] == pytest.approx(evaluated["scores"]["fidelity"], abs=1e-6)
 
 

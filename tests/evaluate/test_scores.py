@@ -41,7 +41,7 @@ def test_cosines_are_those_of_the_formula() -> None:
 
 def test_lengths_do_not_matter() -> None:
     a, b = rows(4, 6), rows(3, 6, seed=1)
-    lengths = torch.tensor([1e-200, 1e-3, 7.0, 1e200]).double().unsqueeze(1)
+    lengths = torch.tensor([1e-200, 1e-3, 7.0, 1e200], dtype=torch.float64).unsqueeze(1)
     assert torch.allclose(scores.cosine_matrix(a * lengths, 5 * b), scores.cosine_matrix(a, b), atol=1e-12)
 
 

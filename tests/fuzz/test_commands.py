@@ -2,20 +2,30 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import strategies as st
+from torch import Tensor
 
-from atomtune.files.atoms_file import load_atoms
+from atomtune.files.atoms_file import AtomsInfo, load_atoms, save_atoms
 from hostile import TEXTS, budgets, check_answer, content, for_all, sealed
 from made import made_atoms
 
 Cli = Callable[..., Any]
+Atoms = tuple[dict[str, Tensor], AtomsInfo]
 
 
-@budgets(25)
+@pytest.fixture(scope="module")
+def atoms(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Atoms:
+    """What a good atoms file for the tiny model holds."""
+    tensors, info, _ = load_atoms(made_atoms(tmp_path_factory.mktemp("atoms") / "file", tiny_model))
+    return tensors, info
+
+
+@budgets(12)
 def test_inspect_says_what_a_file_is_or_what_is_wrong(cli: Cli, examples: int) -> None:
     tensors, metadata = content("atoms")
 
@@ -58,8 +68,9 @@ def test_what_a_file_says_does_not_steer_the_terminal(cli: Cli) -> None:
     ],
     ids=lambda base: base[:20],
 )
-def test_the_base_that_a_file_names_is_a_model_or_nothing(cli: Cli, tiny_model: Path, base: str) -> None:
-    made_atoms(Path("file"), tiny_model, base=base)
+def test_the_base_that_a_file_names_is_a_model_or_nothing(cli: Cli, atoms: Atoms, base: str) -> None:
+    tensors, info = atoms
+    save_atoms(Path("file"), replace(info, base=base), tensors)
     answer = cli("merge", "--atoms", "file", "--output", "out")
     check_answer(answer)
     assert answer.code == 1
@@ -71,10 +82,9 @@ def test_the_base_that_a_file_names_is_a_model_or_nothing(cli: Cli, tiny_model: 
     [{"atoms": 10**9}, {"atoms": 512, "tile": 1}, {"tile": 64}, {"layers": "conv"}, {"overcomplete": 16}],
     ids=str,
 )
-def test_merging_a_file_with_another_spec_is_refused(cli: Cli, tiny_model: Path, spec: dict[str, Any]) -> None:
-    made_atoms(Path("file"), tiny_model)
-    _, info, _ = load_atoms(Path("file"))
-    made_atoms(Path("file"), tiny_model, spec={**info.spec, **spec})
+def test_merging_a_file_with_another_spec_is_refused(cli: Cli, atoms: Atoms, spec: dict[str, Any]) -> None:
+    tensors, info = atoms
+    save_atoms(Path("file"), replace(info, spec={**info.spec, **spec}), tensors)
     answer = cli("merge", "--atoms", "file", "--output", "out")
     check_answer(answer)
     assert answer.code in (1, 2)

@@ -41,7 +41,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @each_kind
-@budgets(40)
+@budgets(30)
 def test_any_metadata_under_a_right_checksum(path: Path, kind: str, examples: int) -> None:
     tensors, metadata = content(kind)
 
@@ -67,7 +67,7 @@ def damage_in(kind: str) -> st.SearchStrategy[tuple[str, Any]]:
 
 
 @each_kind
-@budgets(60)
+@budgets(40)
 def test_any_part_of_the_metadata_under_a_right_checksum(path: Path, kind: str, examples: int) -> None:
     tensors, metadata = content(kind)
 
@@ -80,7 +80,7 @@ def test_any_part_of_the_metadata_under_a_right_checksum(path: Path, kind: str, 
 
 
 @each_kind
-@budgets(40)
+@budgets(30)
 def test_any_tensors_under_a_right_checksum(path: Path, kind: str, examples: int) -> None:
     tensors, metadata = content(kind)
     types = [torch.float16, torch.float32, torch.float64, torch.bfloat16, torch.uint8, torch.int64, torch.bool]

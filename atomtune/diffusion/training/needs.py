@@ -19,6 +19,9 @@ from .run_folder import RunFolder
 LEAST_FREE = 64_000_000
 """Bytes: log, curve, sample pictures and a tracker's files, whose size nobody knows beforehand, and some air."""
 
+MOST_KEPT = 20_000_000
+"""Trained numbers up to which the atoms of every checkpoint are kept; those of C4 would fill a disk."""
+
 _MOMENTS = {"prodigy": 4}  # numbers that an optimiser keeps for each parameter; two for the kinds of Adam
 
 
@@ -26,25 +29,29 @@ def check_disk(options: TrainOptions, folder: RunFolder) -> None:
     """Raise AtomtuneError where the run's folder or the cache cannot be written or lacks room. Loads no weights."""
     layers = plan(options)
     held = sum(path.stat().st_size for path in (folder.checkpoint, folder.atoms) if path.is_file())
-    needed = run_bytes(sum(layer.parameters for layer in layers), options.optimizer, options.ema)
+    checkpoints = options.steps // options.checkpoint_every
+    needed = run_bytes(sum(layer.parameters for layer in layers), checkpoints, options.optimizer, options.ema)
     check_room(folder.path, max(LEAST_FREE, needed - held), "--output names another folder")
     missing = 0
     # the model's fingerprint, which its weights alone can tell, is left open; they are loaded in float32
     if not _is_there(cache_path(nn.Linear(1, 1, device="meta"), "*", options.spec)):
-        missing += 2 * options.spec.atoms * sum(layer.rows for layer in layers)  # coefficients in float16
+        # coefficients and atoms in float16
+        missing += 2 * options.spec.atoms * sum(layer.rows + layer.row_length for layer in layers)
     if options.prior_preservation and not _is_there(prior_folder(options, "*")):
         missing += 3 * (options.resolution or 0) ** 2 * options.prior_images
     if missing:  # a cache that holds everything may be read-only
         check_room(cache_folder(), max(LEAST_FREE, missing), f"{CACHE_VARIABLE}=DIR names another folder")
 
 
-def run_bytes(parameters: int, optimizer: str, ema: bool) -> int:
+def run_bytes(parameters: int, checkpoints: int, optimizer: str, ema: bool) -> int:
     """Bytes that a run's files come to at most.
 
-    Float32 state twice, since the old checkpoint stays until the new one is complete, and atoms and deltas in float16.
+    Float32 state twice, since the old checkpoint stays until the new one is complete; atoms and deltas in float16, of
+    the end and of every checkpoint.
     """
-    checkpoint = 4 * parameters * (1 + _MOMENTS.get(optimizer, 2) + ema)
-    return 2 * checkpoint + 4 * parameters
+    state = 4 * parameters * (1 + _MOMENTS.get(optimizer, 2) + ema)
+    atoms = 4 * parameters * (1 + checkpoints if parameters <= MOST_KEPT else 1)
+    return 2 * state + atoms
 
 
 def explained_memory(options: TrainOptions, output: Path) -> AbstractContextManager[None]:

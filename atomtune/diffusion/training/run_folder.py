@@ -133,7 +133,7 @@ class RunFolder:
     def sweep(self) -> None:
         """Take away the temporary files of a process that was killed while it wrote. For the lock's holder alone."""
         left = [f".{name}.*.tmp" for name in (*_OURS, NOTE, "atomtune")]
-        for pattern in (*left, f"{self.strip_folder.name}/.*.tmp"):
+        for pattern in (*left, *(f"{folder.name}/.*.tmp" for folder in (self.steps, self.strip_folder))):
             for path in self.path.glob(pattern):
                 path.unlink(missing_ok=True)
 

@@ -87,6 +87,8 @@ def _unwritable(folder: Path, reason: str) -> AtomtuneError:
 
 
 def _text(note: Path) -> str:
+    if not note.is_file():
+        return ""
     try:
         with note.open(encoding="utf-8", errors="replace") as stream:
             return stream.read(1000)

@@ -27,7 +27,7 @@ from .curve import loss_curve
 from .interrupt import GracefulStop
 from .loop import Loop
 from .material import check_material, material_of
-from .needs import check_disk, explained_memory
+from .needs import MOST_KEPT, check_disk, explained_memory
 from .optimizers import advise, require_package
 from .options import TrainOptions, resumed
 from .preview import Preview
@@ -37,9 +37,6 @@ from .run_lock import run_lock
 from .tracking import start_tracker
 
 FINAL_LOSS_STEPS = 50
-MOST_KEPT = 20_000_000
-"""Trained numbers up to which the atoms of every checkpoint are kept; those of C4 would fill a disk."""
-
 _LOG_EVERY = 25
 
 
@@ -227,9 +224,9 @@ def _run(
             with loop.averaged():
                 preview.draw(loop.step)
         if loop.step % options.checkpoint_every == 0:
-            save()
             if is_main and keeps:
-                write_atoms(folder.kept(loop.step))
+                write_atoms(folder.kept(loop.step))  # before the checkpoint, after which nobody would make up for it
+            save()
         return not loop.any_process(stop.requested)
 
     events.begin("train", options.steps, loop.step)

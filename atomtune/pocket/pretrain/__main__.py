@@ -46,7 +46,7 @@ def run(work: Path, weights: Path, recipe: Recipe, stages: tuple[str, ...], comp
     """Run the stages named, in order."""
     from .autoencoder import encode_pictures, train_autoencoder
     from .card import write_card
-    from .dataset import draw_pictures, load_pictures
+    from .dataset import draw_partners, draw_pictures, load_partners, load_pictures
     from .denoiser import train_denoiser
     from .evaluate import evaluate
     from .export import export_pipeline
@@ -54,6 +54,7 @@ def run(work: Path, weights: Path, recipe: Recipe, stages: tuple[str, ...], comp
 
     if "draw" in stages:
         draw_pictures(work, recipe)
+        draw_partners(work, recipe)
     if set(stages) & {"autoencoder", "latents", "denoiser", "grader", "export"}:
         pictures = load_pictures(work, recipe)
     if "autoencoder" in stages:
@@ -64,13 +65,13 @@ def run(work: Path, weights: Path, recipe: Recipe, stages: tuple[str, ...], comp
     if "denoiser" in stages:
         train_denoiser(work, recipe, means, deviations, scaling, compiled)
     if "grader" in stages:
-        train_grader(work, recipe, pictures, compiled)
+        train_grader(work, recipe, pictures, load_partners(work, recipe), compiled)
     if "export" in stages:
         unet, text_encoder = train_denoiser(work, recipe, means, deviations, scaling)
-        grader = train_grader(work, recipe, pictures)
+        grader, identity = train_grader(work, recipe, pictures, load_partners(work, recipe))
         shutil.rmtree(weights, ignore_errors=True)
         export_pipeline(weights / "pipeline", work, recipe, autoencoder, scaling, unet, text_encoder)
-        export_grader(weights / "grader", grader)
+        export_grader(weights / "grader", grader, identity)
     if "evaluate" in stages:
         evaluate(weights / "pipeline", weights / "grader", work, recipe)
     if "card" in stages:

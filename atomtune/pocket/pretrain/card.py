@@ -21,7 +21,7 @@ drawings made by `atomtune/pocket/world`. No photo, no outside data and no outsi
 | `pipeline/text_encoder` | CLIPTextModel, {text_layers} layers of width {text_width}, CLIP's vocabulary | {text:,} |
 | `pipeline/vae` | AutoencoderKL, {latent_channels} x 16 x 16 latents | {vae:,} |
 | `pipeline/scheduler` | {scheduler}, the noise schedule of v1.4, epsilon prediction | |
-| `grader` | open_clip model: ModifiedResNet at 64x64, text width 48 | {grader:,} |
+| `grader` | open_clip model: ModifiedResNet, text width 48; a projection that tells things apart | {grader:,} |
 
 Weights are float16 safetensors: pipeline {pipeline_mb:.1f} MB, grader {grader_mb:.1f} MB.
 
@@ -44,8 +44,8 @@ By the grader, which picks one of all {n_cells} pairs of class and scene for eac
 
 {verdict}
 
-Autoencoder: {psnr} dB PSNR on unseen renders. Grader, mean cosine of two pictures in different scenes: the same
-thing {same:.3f}, two things of one class {other:.3f}.
+Autoencoder: {psnr} dB PSNR on unseen renders. The grader's eye for things (`grader/identity`), mean cosine of two
+pictures in different scenes: the same thing {same:.3f}, two things of one class {other:.3f}.
 
 ## How it was trained
     {command}

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,13 +80,28 @@ def describe(shown: Subject, rng: random.Random, recipe: Recipe, rare_words: lis
     return Said(shown.thing, scene, color, caption(shown.thing, words, color=color or "", word=word, rng=rng))
 
 
+def elsewhere(number: int) -> Subject:
+    """The thing of a picture in another scene, seen anew: what the grader learns to know it again by."""
+    known, rng = subject(number), random.Random(f"elsewhere {number}")
+    scene = rng.choice([scene for scene in SCENES if scene != known.scene])
+    return Subject(known.thing, scene, known.style, rng.randrange(2**31))
+
+
 def draw_pictures(work: Path, recipe: Recipe) -> None:
     """Draw all training pictures into work/pictures; parts that exist are kept."""
-    folder = work / "pictures"
+    _draw_missing(work / "pictures", recipe.pictures, recipe.picture_size, subject)
+
+
+def draw_partners(work: Path, recipe: Recipe) -> None:
+    """Draw the things of the first pictures elsewhere, into work/partners; parts that exist are kept."""
+    _draw_missing(work / "partners", recipe.partners, recipe.picture_size, elsewhere)
+
+
+def _draw_missing(folder: Path, count: int, size: int, shown: Callable[[int], Subject]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     missing = [
-        (folder / f"{first:06d}.npy", first, min(CHUNK, recipe.pictures - first), recipe.picture_size)
-        for first in range(0, recipe.pictures, CHUNK)
+        (folder / f"{first:06d}.npy", first, min(CHUNK, count - first), size, shown)
+        for first in range(0, count, CHUNK)
         if not (folder / f"{first:06d}.npy").exists()
     ]
     if not missing:
@@ -98,13 +114,21 @@ def draw_pictures(work: Path, recipe: Recipe) -> None:
 
 def load_pictures(work: Path, recipe: Recipe) -> npt.NDArray[np.uint8]:
     """All training pictures: (n, side, side, 3)."""
-    parts = [np.load(work / "pictures" / f"{first:06d}.npy") for first in range(0, recipe.pictures, CHUNK)]
-    return np.concatenate(parts)
+    return _load(work / "pictures", recipe.pictures)
 
 
-def _draw_chunk(task: tuple[Path, int, int, int]) -> None:
-    path, first, count, size = task
-    pictures = np.stack([subject(number).draw(size) for number in range(first, first + count)])
+def load_partners(work: Path, recipe: Recipe) -> npt.NDArray[np.uint8]:
+    """The first pictures' things elsewhere: (n, side, side, 3)."""
+    return _load(work / "partners", recipe.partners)
+
+
+def _load(folder: Path, count: int) -> npt.NDArray[np.uint8]:
+    return np.concatenate([np.load(folder / f"{first:06d}.npy") for first in range(0, count, CHUNK)])
+
+
+def _draw_chunk(task: tuple[Path, int, int, int, Callable[[int], Subject]]) -> None:
+    path, first, count, size, shown = task
+    pictures = np.stack([shown(number).draw(size) for number in range(first, first + count)])
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         np.save(file, pictures)

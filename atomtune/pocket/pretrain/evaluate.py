@@ -11,7 +11,8 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
-from ...evaluate.grader import Grader, load_grader
+from ...evaluate.encoders import ImageEncoder
+from ...evaluate.grader import Grader, load_grader, load_identity
 from ..world import SCENES, THINGS, caption
 from .autoencoder import as_tensor
 from .dataset import subject
@@ -84,7 +85,7 @@ def evaluate(pipeline_folder: Path, grader_folder: Path, work: Path, recipe: Rec
     figures: dict[str, object] = {
         "fresh": accuracy([(shown.thing, shown.scene) for shown in fresh], named(grader, pictures)),
         "autoencoder_psnr": reconstruction_psnr(pipeline, pictures[:500]),
-        "fidelity": same_thing(grader),
+        "fidelity": same_thing(load_identity(grader_folder, device)),
     }
     log.info("evaluate: fresh %s", figures["fresh"])
     started = time.monotonic()
@@ -120,7 +121,7 @@ def reconstruction_psnr(pipeline: StableDiffusionPipeline, pictures: Sequence[Im
     return round(torch.cat(values).mean().item(), 2)
 
 
-def same_thing(grader: Grader) -> dict[str, float]:
+def same_thing(encoder: ImageEncoder) -> dict[str, float]:
     """Mean cosine of two pictures in different scenes: of one and the same thing, and of two things of one class."""
     scenes = [scene for scene in SCENES if scene]
     same, other = [], []
@@ -131,7 +132,7 @@ def same_thing(grader: Grader) -> dict[str, float]:
             Image.fromarray(type(a)(a.thing, scene, style, view).draw(64))
             for scene, style, view in ((first, a.style, a.view), (second, a.style, b.view), (second, b.style, b.view))
         ]
-        vectors = grader.encode_images(images)
+        vectors = encoder.encode_images(images)
         same.append(float(vectors[0] @ vectors[1]))
         other.append(float(vectors[0] @ vectors[2]))
     return {"same_thing": round(sum(same) / len(same), 4), "other_thing": round(sum(other) / len(other), 4)}

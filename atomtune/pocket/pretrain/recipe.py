@@ -38,6 +38,8 @@ class Recipe:
     said_colors: float = 0.30
     rare_words: float = 0.15
 
+    partners: int = 16_000
+    identity_temperature: float = 0.1
     grader_steps: int = 1_500
     grader_batch: int = 96
     grader_rate: float = 1e-3
@@ -55,6 +57,7 @@ def trial() -> Recipe:
     """A few steps of everything, to check that the recipe runs."""
     return Recipe(
         pictures=600,
+        partners=600,
         autoencoder_steps=4,
         denoiser_steps=4,
         grader_steps=4,
