@@ -60,6 +60,15 @@ JSON_FIELDS = {
 }
 
 
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in JSON_FIELDS.items() for name in names])
+def test_no_field_can_be_nested_deep(path: Path, kind: str, name: str) -> None:
+    tensors, metadata = content(kind)
+    for text in ("[" * 100_000, "[" * 900 + "]" * 900, '{"a":' * 900 + "1" + "}" * 900):
+        sealed(path, kind, tensors, {**metadata, name: text})
+        for read in READERS[kind]:
+            refusal(read, path)
+
+
 def damage_in(kind: str) -> st.SearchStrategy[tuple[str, Any]]:
     """A field of a kind's metadata, and its value with a part of it damaged."""
     _, metadata = content(kind)
@@ -128,7 +137,9 @@ def test_specs_that_ask_for_the_impossible(path: Path, changes: dict[str, Any]) 
     refused(use_atoms, path)
 
 
-@pytest.mark.parametrize("shape", [["x", 10**10], [[0], 10**10], [10**4000] * 3, [8, 3, 3, True], [], [-8, -3, 3, 3]])
+@pytest.mark.parametrize(
+    "shape", [["x", 10**10, 3, 3], [[0], 10**10, 3, 3], [10**4000, 3, 3, 3], [8, 3.0, 3, 3], [], [-8, -3, 3, 3]]
+)
 def test_shapes_that_would_fill_the_memory(path: Path, shape: list[Any]) -> None:
     tensors, metadata = content("decomposition")
     layers = json.loads(metadata["layers"])
