@@ -1,4 +1,4 @@
-"""Train `pocket` from nothing: `python -m atomtune.pocket.pretrain --work DIR` (about 1.5 hours on two CPU cores).
+"""Train `pocket` from nothing: `python -m atomtune.pocket.pretrain --work DIR` (some 2.5 hours on two CPU cores).
 
 The work folder (about 1 GB) holds pictures, latents and checkpoints; the same command continues where it was stopped.
 The result goes to atomtune/pocket/weights, or to --weights.
