@@ -18,10 +18,11 @@ from atomtune.diffusion.models import POCKET
 from atomtune.diffusion.sampling.generate import Settings
 from atomtune.diffusion.training.options import TrainOptions
 from atomtune.diffusion.training.train import train
-from atomtune.evaluate.concept import EvaluateOptions, evaluate_concept
+from atomtune.evaluate.concept import evaluate_concept
 from atomtune.evaluate.encoders import encoders_for
 from atomtune.evaluate.report import write_report
-from atomtune.methods.atoms import PRESETS
+from atomtune.evaluate.subject import EvaluateOptions
+from atomtune.methods.atoms_spec import PRESETS
 from atomtune.pocket.demo import PROMPT_SCENES, draw_concept
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style
 

@@ -26,7 +26,8 @@ from atomtune.files.checkpoint import Checkpoint, load_checkpoint, parameters_of
 from atomtune.files.decomposition_file import load_decomposition, save_decomposition
 from atomtune.files.describe import describe
 from atomtune.methods import METHODS
-from atomtune.methods.atoms import Atoms, AtomsSpec, decompose_model
+from atomtune.methods.atoms import Atoms, decompose_model
+from atomtune.methods.atoms_spec import AtomsSpec
 
 SPEC = AtomsSpec(atoms=4, tile=4, overcomplete=2, train_coefficients=True)
 KINDS = ("atoms", "decomposition", "checkpoint")
@@ -66,7 +67,7 @@ def use_atoms(path: Path) -> None:
     """What `sample` and `merge` do with an atoms file, up to the model's weights."""
     (item,) = read_atoms([(path, 1.0)])
     method = METHODS[item.info.method]
-    method.restore(small_model(), method.spec_from(item.info.spec), item.tensors)
+    method.changes(small_model(), method.spec.from_dict(item.info.spec), item.tensors)
     assert item.concept.words
 
 

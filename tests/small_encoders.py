@@ -1,6 +1,7 @@
-"""Encoders in miniature, with random weights, as folders on the disk; and pictures of awkward sizes for them."""
+"""Encoders in miniature, with random weights, as folders on the disk; and awkward pictures and texts for them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,18 @@ import open_clip
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torch import Tensor
 from transformers import Dinov2Config, Dinov2Model, ViTConfig, ViTModel
 
+from atomtune.evaluate.clip import load_clip
+from atomtune.evaluate.dino import load_dino, load_dinov2
+from atomtune.evaluate.encoders import ImageEncoder
 from atomtune.evaluate.preprocessing import CLIP_DEVIATION, CLIP_MEAN
 
+LOADERS: dict[str, Callable[..., ImageEncoder]] = {"dinov2": load_dinov2, "dino": load_dino, "clip": load_clip}
 WIDTHS = {"dinov2": 24, "dino": 16, "clip": 20}
 CLIP_SIDE = 48
+TEXTS = ["a photo of a castle", "a photo of a castle in the snow", "", "a very long story " * 30]
 
 
 def small_dinov2(folder: Path, seed: int = 0, **changes: Any) -> Path:
@@ -65,7 +72,7 @@ def small_clip(folder: Path, seed: int = 0, **preprocessing: Any) -> Path:
     return write_clip(folder, weights, {"model_cfg": model, "preprocess_cfg": asked | preprocessing})
 
 
-def write_clip(folder: Path, weights: dict[str, torch.Tensor], config: dict[str, Any]) -> Path:
+def write_clip(folder: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> Path:
     """Write a CLIP the way open_clip puts it on the hub; returns `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / "open_clip_model.safetensors")
@@ -84,3 +91,11 @@ def _picture(seed: int, width: int, height: int) -> Image.Image:
     coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)).resize((width, height))
     noise = rng.integers(-20, 21, (height, width, 3))
     return Image.fromarray((np.asarray(coarse, dtype=np.int64) + noise).clip(0, 255).astype(np.uint8))
+
+
+def are_unit_rows(embeddings: Tensor, n: int, width: int) -> bool:
+    """Whether these are n embeddings as the contract of encoders has them."""
+    assert embeddings.shape == (n, width)
+    assert embeddings.dtype == torch.float32
+    assert embeddings.device.type == "cpu"
+    return torch.allclose(embeddings.norm(dim=1), torch.ones(n), atol=1e-6)

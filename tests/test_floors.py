@@ -10,9 +10,9 @@ import atomtune
 
 PACKAGE = Path(atomtune.__file__).parent
 FLOORS = [
-    {"errors", "core"},
+    {"errors", "units", "core"},
     {"adapt", "methods", "files"},
-    {"diffusion", "evaluate", "pocket"},
+    {"diffusion", "evaluate", "pocket", "compare"},
     {"commands"},
 ]
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem != "__init__")

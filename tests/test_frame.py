@@ -35,6 +35,12 @@ def test_the_two_dreambooth_sets_differ_in_the_middle_ten() -> None:
     assert not set(objects[10:20]) & set(live[10:20])
 
 
+def test_every_prompt_set_goes_into_the_wheel() -> None:
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    shipped = {path for pattern in tool["data-files"]["share/atomtune/prompts"] for path in ROOT.glob(pattern)}
+    assert shipped == set((ROOT / "prompts").iterdir())
+
+
 def test_version_is_a_version_and_the_changelog_is_kept() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+|rc\d+)?", atomtune.__version__)
     assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

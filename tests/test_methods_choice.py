@@ -10,7 +10,8 @@ from torch import nn
 
 from atomtune.errors import UsageError
 from atomtune.methods import METHODS
-from atomtune.methods.atoms import PRESETS, Atoms, AtomsSpec, preset_name
+from atomtune.methods.atoms import Atoms
+from atomtune.methods.atoms_spec import PRESETS, AtomsSpec, preset_name
 from atomtune.methods.base import group_of, select_layers
 
 
@@ -67,9 +68,9 @@ def test_groups(name: str, group: str) -> None:
 
 
 def test_presets_are_named_and_go_through_json() -> None:
-    assert list(PRESETS) == ["c1", "c2", "c3", "c4"]
+    assert list(PRESETS) == ["c1", "c2", "c3", "c4", "conv", "conv-overcomplete"]
     for name, spec in PRESETS.items():
-        assert Atoms().spec_from(json.loads(json.dumps(spec.to_dict()))) == spec
+        assert AtomsSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
         assert preset_name(spec) == name
     assert preset_name(AtomsSpec(atoms=5)) == "custom"
     assert isinstance(METHODS["atoms"], Atoms)
@@ -100,7 +101,7 @@ def test_presets_are_named_and_go_through_json() -> None:
 )
 def test_impossible_specs_are_usage_errors(fields: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as caught:
-        Atoms().spec_from(fields)
+        AtomsSpec.from_dict(fields)
     assert caught.value.hint
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import Console, size, table
+from ..units import size
+from .console import Console, table
 from .shared import OUTPUT
 
 if TYPE_CHECKING:

@@ -116,15 +116,6 @@ def fields(pairs: Mapping[str, str]) -> str:
     return "\n".join(f"{name.ljust(width)}  {value}" for name, value in pairs.items())
 
 
-def size(count: float) -> str:
-    """Format a number of bytes: 312 B, 24.9 kB, 1.1 MB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            break
-        count /= 1000
-    return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-
-
 def duration(seconds: float) -> str:
     """Format a time: 0.4 s, 28 s, 3 min 20 s, 2 h 05 min."""
     if seconds < 9.95:

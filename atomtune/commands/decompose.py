@@ -3,7 +3,8 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from .console import Console, duration, size, table
+from ..units import size
+from .console import Console, duration, table
 from .shared import Atoms, Layers, Model, Overwrite, Preset, Sparsity, Tile, spec_from
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 def decompose(
     console: Console,
     model: Model = None,
-    preset: Preset = "c2",
+    preset: Preset = None,
     atoms: Atoms = None,
     tile: Tile = None,
     sparsity: Sparsity = None,
@@ -28,7 +29,7 @@ def decompose(
     from ..diffusion.decomposition import obtain
     from ..diffusion.models import load_pipeline, resolve
 
-    spec = spec_from(preset, atoms=atoms, tile=tile, sparsity=sparsity, layers=layers)
+    spec = spec_from(preset or "c2", atoms=atoms, tile=tile, sparsity=sparsity, layers=layers)
     source = resolve(model)
     console.events.phase(f"loading {source.name}")
     unet = load_pipeline(source).unet
@@ -39,7 +40,7 @@ def decompose(
 
 
 def _data(report: "DecompositionReport") -> dict[str, Any]:
-    from ..methods.atoms import preset_name
+    from ..methods.atoms_spec import preset_name
 
     return {
         **_figures(report.total),

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import Console, duration, fields, size
+from ..units import size
+from .console import Console, duration, fields
 from .shared import OUTPUT, Overwrite
 
 if TYPE_CHECKING:

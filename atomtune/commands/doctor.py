@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import AtomtuneError
-from .console import Console, fields, size
+from ..units import size
+from .console import Console, fields
 
 if TYPE_CHECKING:
     from ..diffusion.doctor import Health

@@ -15,10 +15,22 @@ if TYPE_CHECKING:
 
 WHAT, SCORING = "What", "Scoring"
 DEFAULT_PROMPTS = "dreambooth_objects.txt"
+OF_FOLDER = frozenset({"images", "references", "model", "device", "encoder_path", "output"})
+"""Parameters that mean something for pictures that are there already."""
+
+EncoderPath = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Where an encoder lies, as dinov2=DIR, clip=DIR or dino=DIR. Without any, all come from the hub.",
+        metavar="NAME=DIR",
+        rich_help_panel=SCORING,
+    ),
+]
 
 
 def evaluate(
     console: Console,
+    explicit: frozenset[str],
     concept: Annotated[
         str | None,
         typer.Option(
@@ -59,14 +71,7 @@ def evaluate(
     model: TunedModel = None,
     device: Device = None,
     precision: Precision = "fp32",
-    encoder_path: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Where an encoder lies, as dinov2=DIR, clip=DIR or dino=DIR. Without any, all come from the hub.",
-            metavar="NAME=DIR",
-            rich_help_panel=SCORING,
-        ),
-    ] = None,
+    encoder_path: EncoderPath = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -80,18 +85,20 @@ def evaluate(
 
     Pictures that are there already are not drawn again, so an evaluation that was stopped goes on where it was.
     """
+    if (concept is None) == (images is None):
+        raise UsageError("say what to score", "--concept NAME, or --images DIR --references DIR")
+    _refuse_strangers(explicit, of_folder=images is not None)
     from ..evaluate.encoders import encoders_for, parse_encoder_paths
 
     paths = parse_encoder_paths(encoder_path or [])
-    if (concept is None) == (images is None):
-        raise UsageError("say what to score", "--concept NAME, or --images DIR --references DIR")
     if images is not None:
         _score_folder(console, images, references, model, paths, device, output)
         return
     from ..diffusion.sampling.generate import Settings
-    from ..evaluate.concept import EvaluateOptions, evaluate_concept
+    from ..evaluate.concept import evaluate_concept
     from ..evaluate.prompts import prompt_set
     from ..evaluate.report import REPORT, measures_text, write_report
+    from ..evaluate.subject import EvaluateOptions
 
     run = Path("runs") / str(concept)
     folder = output or run / "evaluation"
@@ -124,6 +131,19 @@ def evaluate(
     figures = write_report(result, folder, shown)
     text = {"report": str(folder / REPORT), **measures_text(result.final.scored.measures), **_choice(result)}
     console.result({"report": folder / REPORT, **figures}, fields(text))
+
+
+def _refuse_strangers(explicit: frozenset[str], of_folder: bool) -> None:
+    """Raise UsageError that names the options given which say nothing about what is to be scored."""
+    if of_folder:
+        what, hint = "--images", "--images scores pictures that are there already: nothing is drawn"
+        strangers = explicit - OF_FOLDER
+    else:
+        what, hint = "--concept", "a concept is scored against the pictures that it was trained on"
+        strangers = explicit & {"references"}
+    if strangers:
+        named = ", ".join("--" + name.replace("_", "-") for name in sorted(strangers))
+        raise UsageError(f"{named} {'does' if len(strangers) == 1 else 'do'} not go with {what}", hint)
 
 
 def _choice(result: "Evaluation") -> dict[str, str]:

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .console import Console, fields, size
+from ..units import size
+from .console import Console, fields
 
 
 def inspect(

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .console import Console, duration, fields, size
+from ..units import size
+from .console import Console, duration, fields
 from .drawing import AtomsFiles, Concepts, Scale, TunedModel, sources
 from .shared import OUTPUT, Overwrite
 

@@ -9,7 +9,7 @@ import typer
 from ..errors import UsageError
 
 if TYPE_CHECKING:
-    from ..methods.atoms import AtomsSpec
+    from ..methods.atoms_spec import AtomsSpec
 
 CONCEPT, PICTURES, MODEL, METHOD, OUTPUT = "Concept", "Pictures", "Model", "Method", "Output"
 
@@ -81,8 +81,11 @@ Precision = Annotated[
     Literal["fp32", "fp16", "bf16"], typer.Option(help="Type that the model computes in.", rich_help_panel=MODEL)
 ]
 Preset = Annotated[
-    Literal["c1", "c2", "c3", "c4"],
-    typer.Option(help="The paper's configurations; the options below change one thing each.", rich_help_panel=METHOD),
+    Literal["c1", "c2", "c3", "c4", "conv", "conv-overcomplete"] | None,
+    typer.Option(
+        help=r"Of atoms: the paper's configurations; the options below change one thing each. \[default: c2]",
+        rich_help_panel=METHOD,
+    ),
 ]
 Atoms = Annotated[
     int | None, typer.Option(min=1, help="m, the atoms of each layer.", metavar="M", rich_help_panel=METHOD)
@@ -105,7 +108,8 @@ Sparsity = Annotated[
 Layers = Annotated[
     str | None,
     typer.Option(
-        help="all, conv (k x k convolutions alone), attention, or patterns: 'up_blocks.*,*.attn2.to_k'.",
+        help=r"all, conv (k x k convolutions alone), attention, or patterns: 'up_blocks.*,*.attn2.to_k'. "
+        r"\[default: all; loldu: attention]",
         metavar="WHICH",
         rich_help_panel=METHOD,
     ),
@@ -115,7 +119,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 
 def spec_from(preset: str, **fields: Any) -> "AtomsSpec":
     """The preset's spec, with the fields that are not None in its place."""
-    from ..methods.atoms import PRESETS
+    from ..methods.atoms_spec import PRESETS
 
     return replace(PRESETS[preset], **{name: value for name, value in fields.items() if value is not None})
 

@@ -7,9 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import Console, duration, fields, size, table
+from ..units import size
+from .console import Console, duration, fields, table
+from .method import (
+    Alpha,
+    BlockSize,
+    Eps,
+    Method,
+    Overcomplete,
+    Rank,
+    Start,
+    TrainCoefficients,
+    TrainToken,
+    method_spec,
+)
 from .shared import (
-    METHOD,
     OUTPUT,
     Atoms,
     ClassName,
@@ -29,7 +41,6 @@ from .shared import (
     Sparsity,
     Tile,
     Token,
-    spec_from,
 )
 from .training import (
     BatchSize,
@@ -61,7 +72,12 @@ if TYPE_CHECKING:
     from ..diffusion.training.train import TrainResult
     from ..methods.base import LayerPlan
 
-SPEC = frozenset({"preset", "atoms", "tile", "overcomplete", "sparsity", "layers", "train_coefficients"})
+SPEC = frozenset(
+    {
+        *("preset", "atoms", "tile", "overcomplete", "sparsity", "layers", "train_coefficients"),
+        *("rank", "alpha", "block_size", "eps", "start"),
+    }
+)
 
 
 def train(
@@ -75,24 +91,20 @@ def train(
     model: Model = None,
     device: Device = None,
     precision: Precision = "fp32",
-    preset: Preset = "c2",
+    method: Method = "atoms",
+    layers: Layers = None,
+    train_token: TrainToken = False,
+    preset: Preset = None,
     atoms: Atoms = None,
     tile: Tile = None,
-    overcomplete: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="m1, the atoms that each filter atom is mixed from.",
-            metavar="M1",
-            rich_help_panel=METHOD,
-        ),
-    ] = None,
+    overcomplete: Overcomplete = None,
     sparsity: Sparsity = None,
-    layers: Layers = None,
-    train_coefficients: Annotated[
-        bool,
-        typer.Option("--train-coefficients", help="Train the coefficients too, as c4 does.", rich_help_panel=METHOD),
-    ] = False,
+    train_coefficients: TrainCoefficients = False,
+    rank: Rank = None,
+    alpha: Alpha = None,
+    block_size: BlockSize = None,
+    eps: Eps = None,
+    start: Start = None,
     steps: Steps = 1000,
     batch_size: BatchSize = 1,
     grad_accum: GradAccum = 1,
@@ -103,7 +115,7 @@ def train(
     train_text_encoder: TrainTextEncoder = False,
     ema: Ema = False,
     ema_decay: EmaDecay = 0.9999,
-    lr: Lr = 1e-3,
+    lr: Lr = None,
     lr_scheduler: LrScheduler = "constant",
     warmup: Warmup = 0,
     lr_cycles: LrCycles = 3,
@@ -154,12 +166,15 @@ def train(
     """
     from ..diffusion.concept import Concept
     from ..diffusion.training.options import TrainOptions
+    from ..methods import METHODS
 
     options = TrainOptions(
         concept=Concept(concept, class_name or concept, token),
         images=images or Path("concepts") / concept,
         model=model,
-        spec=spec_from(
+        method=method,
+        spec=method_spec(
+            method,
             preset,
             atoms=atoms,
             tile=tile,
@@ -167,11 +182,16 @@ def train(
             sparsity=sparsity,
             layers=layers,
             train_coefficients=train_coefficients or None,
+            rank=rank,
+            alpha=alpha,
+            block_size=block_size,
+            eps=eps,
+            start=start,
         ),
         prompt=prompt,
         steps=steps,
         batch_size=batch_size,
-        lr=lr,
+        lr=METHODS[method].learning_rate if lr is None else lr,
         weight_decay=weight_decay,
         seed=seed,
         resolution=resolution,
@@ -201,6 +221,7 @@ def train(
         ema_decay=ema_decay,
         tracker=tracker,
         train_text_encoder=train_text_encoder,
+        train_token=train_token,
     )
     if dry_run:
         _plan(console, options)
@@ -256,6 +277,7 @@ def _plan(console: Console, options: "TrainOptions") -> None:
         "trainable_parameters": total["parameters"],
         **total,
         "groups": [{"group": group, **_counts(part)} for group, part in groups],
+        "method": options.method,
         "preset": options.preset,
         "spec": asdict(options.spec),
         "base": base,

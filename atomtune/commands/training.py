@@ -37,7 +37,14 @@ EmaDecay = Annotated[
     typer.Option(min=0.0, metavar="X", help="The average's decay, which it grows to.", rich_help_panel=TRAINING),
 ]
 
-Lr = Annotated[float, typer.Option(metavar="X", help="Learning rate; 1 for prodigy.", rich_help_panel=RATE)]
+Lr = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help=r"Learning rate; 1 for prodigy. \[default: 1e-3; loldu 5e-4, full 5e-6, textual-inversion 5e-3]",
+        rich_help_panel=RATE,
+    ),
+]
 LrScheduler = Annotated[
     Literal["constant", "constant-with-warmup", "linear", "cosine", "cosine-restarts", "polynomial"],
     typer.Option(help="How the rate changes over the steps.", rich_help_panel=RATE),
@@ -83,7 +90,7 @@ PriorPrompt = Annotated[
 
 TrainTextEncoder = Annotated[
     bool,
-    typer.Option("--train-text-encoder", help="Learn atoms of the text encoders too.", rich_help_panel=TRAINING),
+    typer.Option("--train-text-encoder", help="Tune the text encoders too.", rich_help_panel=TRAINING),
 ]
 
 Tracker = Annotated[

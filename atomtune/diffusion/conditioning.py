@@ -86,6 +86,11 @@ def text_encoders(pipeline: Any) -> dict[str, nn.Module]:
     return {name: encoder for name in names if (encoder := getattr(pipeline, name, None)) is not None}
 
 
+def tokenizer_of(pipeline: Any, encoder: str) -> Any:
+    """The tokenizer of a text encoder, by the name of the encoder's component."""
+    return getattr(pipeline, encoder.replace("text_encoder", "tokenizer"))
+
+
 def tokenize(pipeline: Any, prompts: Sequence[str], device: torch.device) -> Tokens:
     """The prompts' tokens, padded and cut to the encoders' length."""
     tokenizers = [pipeline.tokenizer, *([pipeline.tokenizer_2] if hasattr(pipeline, "tokenizer_2") else [])]

@@ -16,7 +16,8 @@ from ..errors import AtomtuneError, excerpt
 from ..files.cache import cache_folder
 from ..files.decomposition_file import load_decomposition, save_decomposition
 from ..files.plain_json import parse_json
-from ..methods.atoms import AtomsSpec, chosen_layers, decompose_model
+from ..methods.atoms import chosen_layers, decompose_model
+from ..methods.atoms_spec import AtomsSpec
 from ..methods.base import group_of
 from .events import Events
 from .models import ModelSource

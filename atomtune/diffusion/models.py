@@ -82,7 +82,8 @@ def resolve(name: str | None = None) -> ModelSource:
         return ModelSource(name, str(path))
     looks_like_path = path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1 or path.exists()
     if looks_like_path or path.suffix == ".safetensors":
-        raise AtomtuneError(f"there is no model folder {name}", NO_DOWNLOAD)
+        kind = "file" if path.suffix == ".safetensors" else "folder"
+        raise AtomtuneError(f"there is no model {kind} {name}", NO_DOWNLOAD)
     return ModelSource(name, name)
 
 

@@ -53,13 +53,11 @@ class Measured:
 
     Attributes:
         fidelity, alignment: of each picture, (n,); alignment is NaN for a picture without a prompt.
-        embeddings: by the fidelity encoder, (n, d).
     """
 
     measures: Measures
     fidelity: Tensor
     alignment: Tensor
-    embeddings: Tensor
 
 
 def measure(
@@ -110,7 +108,6 @@ def measure(
         ),
         scores.fidelity_each(embeddings, known),
         aligned,
-        embeddings,
     )
 
 

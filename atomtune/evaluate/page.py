@@ -8,6 +8,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from PIL import Image
 
+from ..units import size
+
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -21,7 +23,7 @@ def render_page(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["data_uri"] = data_uri
-    environment.filters["bytes"] = human_bytes
+    environment.filters["bytes"] = size
     return environment.get_template(template).render(**values)
 
 
@@ -33,13 +35,3 @@ def data_uri(picture: Image.Image, least: int = 256) -> str:
     stream = io.BytesIO()
     picture.save(stream, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
-
-
-def human_bytes(size: int) -> str:
-    """1536 → "1.5 kB", in powers of 1000."""
-    value = float(size)
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.2f} GB"

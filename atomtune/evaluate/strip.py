@@ -1,14 +1,14 @@
 """One prompt over steps and strengths, on one sheet: how a concept arrives, and how far it can be turned up."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
 from ..diffusion.concept import expand
 from ..diffusion.events import Events
-from ..diffusion.sampling.combine import LoadedAtoms, wearing
+from ..diffusion.sampling.combine import LoadedAtoms, wearing_at
 from ..diffusion.sampling.generate import Settings
 from ..diffusion.sampling.sample import draw
 from ..diffusion.sheet import contact_sheet
@@ -32,7 +32,7 @@ def strip(
     """A sheet with a row for each step and a column for each strength, all from one loaded pipeline.
 
     Args:
-        steps: atoms by step, of one concept.
+        steps: atoms by step, of one concept; their own strengths do not count.
         prompt: `<name>` or `{}` stands for the concept.
     """
     events = events or Events()
@@ -42,9 +42,10 @@ def strip(
     rows = []
     for _, atoms in steps:
         row = []
-        for scale in scales:
-            with wearing(pipeline, [replace(atoms, scale=scale)], events):
-                row += draw(pipeline, [job], settings, 1, events.advance)
+        with wearing_at(pipeline, atoms, events) as at:
+            for scale in scales:
+                with at(scale):
+                    row += draw(pipeline, [job], settings, 1, events.advance)
         rows.append(row)
     events.end()
     return contact_sheet(rows, [f"step {step}" for step, _ in steps], [f"strength {scale:g}" for scale in scales])

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AtomtuneError, excerpt
-from ..methods.atoms import Atoms, preset_name
+from ..methods.atoms_spec import AtomsSpec, preset_name
 from . import atoms_file, decomposition_file, store
 
 
@@ -23,7 +23,7 @@ def describe(path: Path) -> dict[str, Any]:
         return {**common, **asdict(info), "trigger": info.trigger, "layers": len(layers)}
     if kind == decomposition_file.KIND:
         decomposition, header = decomposition_file.load_decomposition(path)
-        spec = Atoms().spec_from(decomposition_file.spec_of(path, header))
+        spec = AtomsSpec.from_dict(decomposition_file.spec_of(path, header))
         return {
             **common,
             "preset": preset_name(spec),

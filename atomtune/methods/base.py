@@ -1,17 +1,17 @@
-"""What every tuning method shares: how layers are chosen, grouped and counted."""
+"""What every tuning method shares: the contract, and how layers are chosen, grouped and counted."""
 
 import fnmatch
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol, Self
 
+import torch
 from torch import Tensor, nn
 
 from ..adapt import adaptable_layers
 from ..core.decompose import Decomposition
-from ..core.deltas import WeightDelta
-from ..errors import UsageError, excerpt
+from ..errors import AtomtuneError, UsageError, excerpt
 
 ATTENTION_PROJECTIONS = ("*.to_q", "*.to_k", "*.to_v", "*.to_out.0")
 
@@ -23,41 +23,156 @@ class LayerPlan:
     Attributes:
         name: dotted name in the UNet.
         group: the block it belongs to, as "down_blocks.1".
-        kind: "conv" (more than one tap), "conv 1x1" or "linear".
-        rows, row_length: how its weight is cut.
+        kind: "conv" (more than one tap), "conv 1x1", "linear", or "other" (norms, embeddings).
         parameters: trained parameters of this layer.
+        rows, row_length: how its weight is cut; 0 for methods that cut none.
     """
 
     name: str
     group: str
     kind: str
-    rows: int
-    row_length: int
     parameters: int
+    rows: int = 0
+    row_length: int = 0
+
+
+_LONGEST_CHOICE = 20_000
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a method trains, as JSON can hold it. Each method has its own.
+
+    Attributes:
+        layers: which layers, as for `select_layers`.
+    """
+
+    layers: str = "all"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.layers, str):
+            raise UsageError("layers must be text", "see atomtune train --help")
+        if len(self.layers) > _LONGEST_CHOICE:
+            raise UsageError(
+                f"layers has {len(self.layers):,} characters", "patterns such as 'up_blocks.*' are shorter"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; `from_dict` is the way back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The spec that JSON describes. Raises UsageError for unknown or impossible fields."""
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise UsageError(
+                f"unknown spec fields: {excerpt(', '.join(unknown))}", "a newer atomtune may have written the file"
+            )
+        return cls(**values)
+
+
+class Tuning(Protocol):
+    """A model that is being tuned: its trained parameters, and the way back."""
+
+    parameters: dict[str, nn.Parameter]
+    """What is trained, float32, by name. Nothing else of the model requires gradients."""
+
+    def export(self) -> dict[str, Tensor]:
+        """The tensors of the file, float16: all that is needed beside the base model.
+
+        Raises AtomtuneError where one is not finite.
+        """
+
+    def detach(self) -> None:
+        """Give the model its own modules and weights back, bit for bit."""
 
 
 class Method(Protocol):
-    """A way to tune a model's weights. One object a method, in `atomtune.methods.METHODS`."""
+    """A way to tune a model. One object a method, in `atomtune.methods.METHODS`.
 
-    name: str
+    Attributes:
+        name: on the command line and in files.
+        title: what it trains, in a few words.
+        learning_rate: the one its authors use with AdamW, or the paper where they tune no diffusion model.
+        spec: the class of its specs.
+    """
 
-    def spec_from(self, fields: Mapping[str, Any]) -> Any:
-        """The spec that an atoms file's JSON describes. Raises UsageError for unknown or impossible fields."""
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def learning_rate(self) -> float: ...
+
+    @property
+    def spec(self) -> type[Spec]: ...
 
     def plan(self, model: nn.Module, spec: Any) -> list[LayerPlan]:
         """What would be trained; shapes only, so a model on the meta device will do."""
 
-    def create(self, model: nn.Module, spec: Any, decomposition: Mapping[str, Decomposition]) -> dict[str, WeightDelta]:
-        """Fresh deltas, one a layer, whose change is zero."""
+    def attach(
+        self, model: nn.Module, spec: Any, *, seed: int = 0, decomposition: Mapping[str, Decomposition] | None = None
+    ) -> Tuning:
+        """Make a model that is frozen ready for training. Its output stays the same, bit for bit.
 
-    def export(self, deltas: Mapping[str, WeightDelta]) -> dict[str, Tensor]:
-        """The tensors of the atoms file: all that is needed beside the base model."""
+        Args:
+            seed: of random starts.
+            decomposition: of the model, for the methods that need one and else make it now.
+        """
 
-    def restore(self, model: nn.Module, spec: Any, tensors: Mapping[str, Tensor]) -> dict[str, WeightDelta]:
-        """Deltas from an atoms file's tensors and the base model's weights.
+    def changes(self, model: nn.Module, spec: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What a file's tensors add to the model's own: ΔW by parameter name, in float32. The model stays as it is.
 
         Raises AtomtuneError where they do not fit.
         """
+
+
+def whole_number(name: str, value: Any, low: int, high: int, hint: str = "see atomtune train --help") -> None:
+    """Raise UsageError unless a field of a spec is a whole number in a range."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise UsageError(f"{name} must be a whole number from {low} to {high}, got {excerpt(repr(value))}", hint)
+
+
+def number(name: str, value: Any, low: float, high: float, hint: str = "see atomtune train --help") -> None:
+    """Raise UsageError unless a field of a spec is a number in a range, the bounds included."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise UsageError(f"{name} must be between {low:g} and {high:g}, got {excerpt(repr(value))}", hint)
+
+
+@torch.no_grad()
+def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as files hold them: float16, on the CPU. Raises AtomtuneError where one is not finite."""
+    half = {key: tensor.detach().to("cpu", torch.float16).contiguous() for key, tensor in tensors.items()}
+    for key, tensor in half.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise AtomtuneError(f"{key} is not finite in float16", "training diverged: use a lower --lr")
+    return half
+
+
+def held(tensors: Mapping[str, Tensor], key: str, shape: tuple[int, ...]) -> Tensor:
+    """A file's tensor by its name. Raises AtomtuneError where it is missing, or of another shape or type."""
+    hint = "use the base model that atomtune inspect names, or one of the same architecture"
+    if key not in tensors:
+        raise AtomtuneError(f"the atoms file holds nothing for {key}, which the base model has", hint)
+    tensor = tensors[key]
+    if tuple(tensor.shape) != shape:
+        raise AtomtuneError(f"{key} has shape {tuple(tensor.shape)}, the base model needs {shape}", hint)
+    if tensor.dtype != torch.float16:  # wider types hold values that overflow in what is computed from them
+        raise AtomtuneError(f"{key} is not in float16", "fetch or train it again")
+    return tensor
+
+
+def check_all_used(tensors: Mapping[str, Tensor], used: set[str]) -> None:
+    """Raise AtomtuneError where a file holds tensors that the model has no place for."""
+    if foreign := sorted(set(tensors) - used):
+        raise AtomtuneError(
+            f"the atoms are of another architecture: the model has no place for {excerpt(foreign[0])}"
+            + (f" and {len(foreign) - 1} more tensors" if len(foreign) > 1 else ""),
+            "use the base model that atomtune inspect names, or one of the same architecture",
+        )
 
 
 def select_layers(model: nn.Module, layers: str) -> dict[str, nn.Module]:
@@ -85,10 +200,17 @@ def select_layers(model: nn.Module, layers: str) -> dict[str, nn.Module]:
 
 
 def kind_of(layer: nn.Module) -> str:
-    """ "conv", "conv 1x1" or "linear"."""
+    """ "conv", "conv 1x1", "linear" or "other"."""
     if isinstance(layer, nn.Conv2d):
         return "conv" if math.prod(layer.kernel_size) > 1 else "conv 1x1"
-    return "linear"
+    return "linear" if isinstance(layer, nn.Linear) else "other"
+
+
+def weight_of(layer: nn.Module) -> Tensor:
+    """A layer's weight."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    return weight
 
 
 def group_of(name: str) -> str:

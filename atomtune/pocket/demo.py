@@ -19,15 +19,16 @@ from ..diffusion.sampling.generate import Settings
 from ..diffusion.training.options import TrainOptions
 from ..diffusion.training.train import train
 from ..errors import UsageError
-from ..evaluate.concept import EvaluateOptions, evaluate_concept
+from ..evaluate.concept import Evaluation, evaluate_concept
 from ..evaluate.encoders import encoders_for
 from ..evaluate.grader import Grader, load_grader
 from ..evaluate.measure import Measures, measure
 from ..evaluate.page import render_page
 from ..evaluate.pictures import Picture
 from ..evaluate.report import page_values
+from ..evaluate.subject import EvaluateOptions
 from ..files.atomic import write_atomically, write_text
-from ..methods.atoms import PRESETS
+from ..methods.atoms_spec import PRESETS
 from .world import FIRST_HELD_OUT_SEED, SCENES, THINGS, Style, render
 
 PRESET = "c2"
@@ -100,11 +101,8 @@ def run_demo(
         raise UsageError(f"{index} is there already", "--overwrite replaces it, --output names another folder")
     style = Style(FIRST_HELD_OUT_SEED + instance)
     pictures = draw_concept(output / "concept", thing, style)
-    concept = Concept(thing, thing)
-
-    source = resolve(POCKET)
     options = TrainOptions(
-        concept=concept,
+        concept=Concept(thing, thing),
         images=output / "concept",
         model=POCKET,
         spec=PRESETS[PRESET],
@@ -113,31 +111,19 @@ def run_demo(
         lr=lr,
         seed=seed,
     )
+    source = resolve(POCKET)
     unet: Any = load_pipeline(source).unet
-    _, decomposition = obtain(unet, source, options.spec, base_fingerprint=fingerprint(unet), events=events)
+    _, decomposition = obtain(unet, source, PRESETS[PRESET], base_fingerprint=fingerprint(unet), events=events)
     result = train(options, output / "run", overwrite=True, events=events)
-
-    prompts = output / "prompts.txt"
-    write_text(prompts, "".join(f"a {{}} {scene}\n" for scene in PROMPT_SCENES))
-    scoring = EvaluateOptions(
-        output / "run", prompts, PICTURES_OF_EACH, seed, Settings(steps=25, guidance_scale=GUIDANCE)
-    )
-    evaluation = evaluate_concept(scoring, lambda name: encoders_for(name, device="cpu"), output, events)
-    truth = [render(thing, style, scene, FIRST_HELD_OUT_SEED + 100 + i) for i, scene in enumerate(PROMPT_SCENES)]
-    real = measure(evaluation.encoders, truth, [None] * len(truth), pictures).measures
-    shown = [_first_of_each(group) for group in (evaluation.final.pictures, evaluation.base_pictures)]
-    grader = load_grader()
-    right = [_scenes_right(grader, thing, group) for group in (*shown, truth)]
+    evaluation = _evaluate(output, seed, events)
+    comparison = _compare(evaluation, thing, style, pictures)
     seconds = time.perf_counter() - began
     values = page_values(evaluation, {}) | {
         "pictures": pictures,
-        "rows": [
-            {"prompt": f"a {concept.words} {scene}", "ours": ours, "base": base, "truth": drawn}
-            for scene, ours, base, drawn in zip(PROMPT_SCENES, *shown, truth, strict=True)
-        ],
+        "rows": comparison.rows,
         "train": result,
         "decomposition": decomposition,
-        "scenes_right": right,
+        "scenes_right": comparison.scenes_right,
         "unet_parameters": sum(parameter.numel() for parameter in unet.parameters()),
         "preset": PRESET.upper(),
         "batch_size": batch_size,
@@ -146,8 +132,8 @@ def run_demo(
         "seconds": seconds,
         "machine": f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}",
     }
-    page = render_page("demo.html", **values)
-    write_text(index, page)
+    write_text(index, render_page("demo.html", **values))
+    ours, base, truth = comparison.scenes_right
     return DemoResult(
         index=index,
         trainable_parameters=result.trainable_parameters,
@@ -156,8 +142,8 @@ def run_demo(
         decompose_seconds=decomposition.seconds,
         train_seconds=result.seconds,
         seconds=seconds,
-        likeness=(_told(evaluation.base.measures), _told(evaluation.final.scored.measures), _told(real)),
-        scenes_right=(right[1], right[0], right[2]),
+        likeness=comparison.likeness,
+        scenes_right=(base, ours, truth),
     )
 
 
@@ -167,6 +153,51 @@ def draw_concept(folder: Path, thing: str, style: Style) -> list[Image.Image]:
     for number, picture in enumerate(pictures, start=1):
         _save(folder / f"{number:02d}.png", picture)
     return pictures
+
+
+def _evaluate(output: Path, seed: int, events: Events) -> Evaluation:
+    """Draw the demo's prompts with the run in `output` and without it, and score both."""
+    prompts = output / "prompts.txt"
+    write_text(prompts, "".join(f"a {{}} {scene}\n" for scene in PROMPT_SCENES))
+    options = EvaluateOptions(
+        output / "run", prompts, PICTURES_OF_EACH, seed, Settings(steps=25, guidance_scale=GUIDANCE)
+    )
+    return evaluate_concept(options, lambda name: encoders_for(name, device="cpu"), output, events)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """The pictures beside fresh drawings of the same thing.
+
+    Attributes:
+        rows: for each prompt the pictures of it, for the page.
+        scenes_right: with the concept, base model, fresh drawings, as the page has them.
+        likeness: as in DemoResult.
+    """
+
+    rows: list[dict[str, Any]]
+    scenes_right: tuple[int, int, int]
+    likeness: tuple[float, float, float]
+
+
+def _compare(evaluation: Evaluation, thing: str, style: Style, pictures: list[Image.Image]) -> _Comparison:
+    truth = [render(thing, style, scene, FIRST_HELD_OUT_SEED + 100 + i) for i, scene in enumerate(PROMPT_SCENES)]
+    real = measure(evaluation.encoders, truth, [None] * len(truth), pictures).measures
+    ours, base = (_first_of_each(group) for group in (evaluation.final.pictures, evaluation.base_pictures))
+    grader = load_grader()
+    words = evaluation.concept.words
+    return _Comparison(
+        rows=[
+            {"prompt": f"a {words} {scene}", "ours": with_it, "base": without, "truth": drawn}
+            for scene, with_it, without, drawn in zip(PROMPT_SCENES, ours, base, truth, strict=True)
+        ],
+        scenes_right=(
+            _scenes_right(grader, thing, ours),
+            _scenes_right(grader, thing, base),
+            _scenes_right(grader, thing, truth),
+        ),
+        likeness=(_told(evaluation.base.measures), _told(evaluation.final.scored.measures), _told(real)),
+    )
 
 
 def _save(path: Path, picture: Image.Image) -> None:

@@ -17,7 +17,19 @@ from atomtune.commands.verb import verb
 from atomtune.errors import AtomtuneError, Interrupted, Terminated, UsageError
 
 ROOT = Path(atomtune.__file__).parents[1]
-VERBS = ["decompose", "prepare", "train", "sample", "merge", "concepts", "inspect", "doctor", "demo"]
+VERBS = [
+    "decompose",
+    "prepare",
+    "train",
+    "sample",
+    "evaluate",
+    "compare",
+    "merge",
+    "concepts",
+    "inspect",
+    "doctor",
+    "demo",
+]
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])

@@ -32,6 +32,8 @@ def test_every_key_is_documented() -> None:
     assert {"layers", "rows", "relative_error", "seconds", "path", "found"} <= documented("decompose")
     assert {"images", "seed", "grid", "output"} <= documented("sample")
     assert {field.name for kind in (Measures, Pick) for field in fields(kind)} <= documented("evaluate")
+    assert {"report", "concept", "base", "real_fidelity", "checkpoints", "pick"} <= documented("evaluate")
+    assert {"encoders", "preprocessing", "pictures", "file"} <= documented("evaluate")
     assert {field.name for kind in (MergeResult, MergedAtoms) for field in fields(kind)} <= documented("merge")
     assert {field.name for field in fields(Learned)} | {"concepts", "ready", "sheet"} <= documented("concepts")
     assert {field.name for field in fields(Health)} | {"well"} <= documented("doctor")

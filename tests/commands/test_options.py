@@ -110,7 +110,7 @@ def test_errors_of_a_config_all_show_on_the_command_line(cli: Callable[..., Any]
     assert answer.code == 2
     *errors, hint = answer.err.splitlines()
     assert [error.split(": ", 2)[2].split()[-1] for error in errors] == ["'steps'?)", '"fast"', "4"]
-    assert hint.startswith("Hint: the keys are atoms, batch_size")
+    assert hint.startswith("Hint: the keys are alpha, atoms, batch_size")
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_sizes_are_one_number_or_two() -> None:
 
 
 def test_fields_change_a_preset() -> None:
-    from atomtune.methods.atoms import PRESETS
+    from atomtune.methods.atoms_spec import PRESETS
 
     assert spec_from("c3") == PRESETS["c3"]
     changed = spec_from("c3", atoms=5, layers=None)

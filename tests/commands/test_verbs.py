@@ -76,7 +76,7 @@ def test_decompose_tells_specs_apart(cli: Cli, tiny_model: Path) -> None:
     specs = [(), ("--preset", "c1"), ("--atoms", "5"), ("--tile", "8"), ("--sparsity", "0.2"), ("--layers", "conv")]
     answers = [parsed(cli("decompose", "--model", tiny_model, "--json", *spec)) for spec in specs]
     assert len({answer["path"] for answer in answers}) == len(specs)
-    assert [answer["preset"] for answer in answers] == ["c2", "c1", "custom", "custom", "custom", "custom"]
+    assert [answer["preset"] for answer in answers] == ["c2", "c1", "custom", "custom", "custom", "conv"]
 
 
 def test_train_writes_the_run_and_says_so(cli: Cli, castle: Path, tiny_model: Path) -> None:
@@ -267,8 +267,14 @@ def test_the_defaults_of_the_options_are_those_of_the_floor_below() -> None:
         assert all(mine == theirs for mine, theirs in compared.values()), compared
         return set(compared)
 
+    from atomtune.commands.method import Method, Start
+    from atomtune.methods import METHODS
+    from atomtune.methods.loldu import STARTS
+
+    assert get_args(get_args(Method)[0]) == tuple(METHODS)
+    assert get_args(get_args(get_args(Start)[0])[0]) == STARTS
     of_train = same(train, TrainOptions)
-    assert of_train >= {"prompt", "steps", "batch_size", "lr", "weight_decay", "seed", "precision", "checkpoint_every"}
+    assert of_train >= {"prompt", "steps", "batch_size", "weight_decay", "seed", "precision", "checkpoint_every"}
     assert same(sample, SampleOptions, Settings) >= {
         "num",
         "seed",
@@ -292,3 +298,39 @@ def test_the_command_line_offers_every_scheduler() -> None:
 
     offered = get_args(get_args(get_type_hints(sample)["scheduler"])[0])
     assert set(offered) == set(SCHEDULERS)
+
+
+def test_each_method_has_its_own_learning_rate(cli: Cli, castle: Path, tiny_model: Path) -> None:
+    for method, rate in (("atoms", 1e-3), ("full", 5e-6), ("loldu", 5e-4)):
+        run = ("train", "--concept", "castle", "--model", tiny_model, "--steps", "1", "--method", method, "--overwrite")
+        assert cli(*run).code == 0
+        assert json.loads(Path("runs/castle/run.json").read_text())["options"]["lr"] == rate
+
+
+@pytest.mark.parametrize(
+    ("given", "foreign"),
+    [
+        (("--method", "lora", "--preset", "c3"), "--preset does not belong to --method lora"),
+        (("--method", "full", "--rank", "4", "--atoms", "3"), "--atoms, --rank does not belong to --method full"),
+        (("--block-size", "4"), "--block-size does not belong to --method atoms"),
+    ],
+)
+def test_options_of_another_method_are_refused(
+    cli: Cli, castle: Path, tiny_model: Path, given: tuple[str, ...], foreign: str
+) -> None:
+    answer = cli("train", "--concept", "castle", "--model", tiny_model, *given)
+    assert answer.code == 2
+    assert foreign in answer.err
+    assert not Path("runs").exists()
+
+
+def test_a_dry_run_counts_for_every_method(cli: Cli, castle: Path, tiny_model: Path) -> None:
+    from atomtune.methods import METHODS
+
+    for method in METHODS:
+        plan = parsed(
+            cli("train", "--concept", "castle", "--model", tiny_model, "--method", method, "--dry-run", "--json")
+        )
+        assert plan["method"] == method
+        assert plan["trainable_parameters"] == plan["parameters"] > 0
+        assert sum(group["parameters"] for group in plan["groups"]) == plan["parameters"]

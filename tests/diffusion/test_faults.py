@@ -33,6 +33,7 @@ from atomtune.errors import AtomtuneError, Terminated, UsageError
 from atomtune.files.atoms_file import load_atoms
 from atomtune.files.checkpoint import load_checkpoint
 from atomtune.files.decomposition_file import load_decomposition
+from atomtune.files.room import Need
 from photo_files import Heard
 
 Options = Callable[..., TrainOptions]
@@ -94,15 +95,17 @@ def test_a_disk_that_is_too_small_is_known_before_the_model_loads(
     options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(needs, "LEAST_FREE", 10**18)
-    with pytest.raises(AtomtuneError, match=r"run needs 1000000000\.0 GB, .* are free there"):
+    said = r"run and .*cache together need 1000000000\.0 GB, .* are free on their disk"
+    with pytest.raises(AtomtuneError, match=said) as refused:
         train(options(), tmp_path / "run")
+    assert "--output" in (refused.value.hint or "")
+    assert "ATOMTUNE_CACHE" in (refused.value.hint or "")
     assert not (tmp_path / "run").exists()
 
 
 def test_what_a_run_needs_is_what_it_writes(options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[Path, int]] = []
-    monkeypatch.setattr(needs, "LEAST_FREE", 0)
-    monkeypatch.setattr(needs, "check_room", lambda folder, needed, _hint: asked.append((folder, needed)))
+    asked: list[Need] = []
+    monkeypatch.setattr(needs, "check_room", lambda places, _least: asked.extend(places))
     cache = Path(os.environ["ATOMTUNE_CACHE"])
     result = train(options(ema=True), tmp_path / "run")
     state = load_checkpoint(tmp_path / "run" / CHECKPOINT)
@@ -114,14 +117,16 @@ def test_what_a_run_needs_is_what_it_writes(options: Options, tmp_path: Path, mo
     checkpoints = len(list((tmp_path / "run" / "steps").iterdir()))
     written = 2 * sum(4 * value.numel() for value in kept) + (1 + checkpoints) * of_atoms
     assert run_bytes(result.trainable_parameters, checkpoints, "adamw", ema=True) == written
-    assert asked[0] == (tmp_path / "run", written)
+    of_run, of_cache = asked
+    assert (of_run.folder, of_run.bytes) == (tmp_path / "run", written)
     (path,) = (cache / "decompositions").iterdir()
     parts = load_decomposition(path)[0].values()
-    assert asked[1] == (cache, sum(2 * (part.coefficients.numel() + part.atoms.numel()) for part in parts))
+    decomposed = sum(2 * (part.coefficients.numel() + part.atoms.numel()) for part in parts)
+    assert (of_cache.folder, of_cache.bytes) == (cache, decomposed)
     asked.clear()
     train(options(ema=True), tmp_path / "run", overwrite=True)
-    ((_, still_needed),) = asked  # the decomposition is there, so nobody asks for the cache
-    assert still_needed < written
+    (still,) = asked  # the decomposition is there, so nobody asks for the cache
+    assert still.bytes < written
 
 
 def test_a_disk_that_fills_up_costs_no_state(options: Options, tmp_path: Path) -> None:

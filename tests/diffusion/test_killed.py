@@ -21,7 +21,7 @@ from atomtune.diffusion.training.train import train
 from atomtune.errors import AtomtuneError
 from atomtune.files.atoms_file import load_atoms
 from atomtune.files.checkpoint import load_checkpoint
-from atomtune.methods.atoms import PRESETS
+from atomtune.methods.atoms_spec import PRESETS
 
 Options = Callable[..., TrainOptions]
 LAUNCHER = Path(atomtune.__file__).parents[1] / "cli.py"

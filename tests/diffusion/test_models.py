@@ -11,7 +11,7 @@ from atomtune.diffusion.decomposition import obtain
 from atomtune.diffusion.events import Events
 from atomtune.diffusion.models import DEFAULT_MODEL, load_pipeline, native_resolution, resolve, unet_on_meta
 from atomtune.errors import AtomtuneError
-from atomtune.methods.atoms import AtomsSpec
+from atomtune.methods.atoms_spec import AtomsSpec
 
 
 def test_names_resolve(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
@@ -22,9 +22,15 @@ def test_names_resolve(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> Non
     assert resolve("pocket").name == "pocket"
 
 
-@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/model", "nowhere", "a/b/c"])
-def test_missing_folders_are_said_to_be_missing(name: str) -> None:
-    with pytest.raises(AtomtuneError, match="there is no model folder") as problem:
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *((name, "folder") for name in ("./nowhere", "/nowhere/model", "nowhere", "a/b/c", "a/b.ckpt/c")),
+        *((name, "file") for name in ("./nowhere.safetensors", "nowhere.safetensors", "someone/model.safetensors")),
+    ],
+)
+def test_missing_folders_and_files_are_said_to_be_missing(name: str, kind: str) -> None:
+    with pytest.raises(AtomtuneError, match=f"there is no model {kind} {name}") as problem:
         resolve(name)
     assert "--model pocket" in (problem.value.hint or "")
 

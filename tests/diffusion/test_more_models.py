@@ -14,9 +14,9 @@ from atomtune.core.fingerprint import fingerprint
 from atomtune.diffusion.conditioning import embed, embed_negative, encode, text_encoders, tokenize
 from atomtune.diffusion.events import Events
 from atomtune.diffusion.models import load_pipeline, resolve
+from atomtune.diffusion.parts import split_parts
 from atomtune.diffusion.sampling.combine import merge_atoms, read_atoms
 from atomtune.diffusion.sampling.generate import Settings, generate
-from atomtune.diffusion.text_atoms import split_parts
 from atomtune.diffusion.training.loop import Loop
 from atomtune.diffusion.training.options import TrainOptions
 from atomtune.diffusion.training.train import train

@@ -23,7 +23,8 @@ from atomtune.diffusion.training.options import TrainOptions
 from atomtune.diffusion.training.train import train
 from atomtune.errors import AtomtuneError, UsageError
 from atomtune.files.cache import cache_folder
-from atomtune.methods.atoms import PRESETS, Atoms
+from atomtune.methods.atoms import Atoms
+from atomtune.methods.atoms_spec import PRESETS
 
 Options = Callable[..., TrainOptions]
 QUICK = Settings(steps=3)

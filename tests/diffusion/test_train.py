@@ -17,7 +17,7 @@ from atomtune.diffusion.training.train import train
 from atomtune.errors import AtomtuneError, Interrupted, UsageError
 from atomtune.files.atoms_file import load_atoms
 from atomtune.files.checkpoint import load_checkpoint
-from atomtune.methods.atoms import PRESETS, AtomsSpec
+from atomtune.methods.atoms_spec import PRESETS, AtomsSpec
 
 Options = Callable[..., TrainOptions]
 

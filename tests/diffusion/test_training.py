@@ -26,7 +26,7 @@ from atomtune.diffusion.training.train import train
 from atomtune.errors import AtomtuneError, Interrupted, UsageError
 from atomtune.files.atoms_file import load_atoms
 from atomtune.files.checkpoint import Checkpoint, load_checkpoint
-from atomtune.methods.atoms import PRESETS
+from atomtune.methods.atoms_spec import PRESETS
 
 Options = Callable[..., TrainOptions]
 C1 = PRESETS["c1"]

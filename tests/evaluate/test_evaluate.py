@@ -1,6 +1,7 @@
 """A concept scored from end to end on `pocket`, its report, and pictures from anywhere."""
 
 import csv
+import inspect
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +20,22 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from atomtune.commands.evaluate import OF_FOLDER, evaluate
 from atomtune.core.fingerprint import fingerprint
 from atomtune.diffusion.conditioning import embed
 from atomtune.diffusion.events import Events
 from atomtune.diffusion.models import load_pipeline, resolve
 from atomtune.diffusion.sampling.combine import merge_atoms, read_atoms, wearing
 from atomtune.evaluate.folder import prompt_of
+from atomtune.evaluate.measure import Measures
 from atomtune.evaluate.pictures import PictureSet
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style, render
 from made import made_atoms
 
 SCENES = ("", "in the snow", "on the beach", "in the jungle")
+MEASURES = {field.name for field in fields(Measures)}
+KEYS = MEASURES | {"report", "concept", "step", "base", "checkpoints", "pick"}
+KEYS |= {"real_fidelity", "encoders", "preprocessing"}  # what docs/json.md promises
 
 
 @pytest.fixture(scope="session")
@@ -54,14 +61,15 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     run("train", "--concept", "castle", "--model", "pocket", "--steps", "4", "--checkpoint-every", "2", "--lr", "5e-3")
     score = ("evaluate", "--concept", "castle", "--prompts", "prompts.txt", "--per-prompt", "2", "--steps", "2")
 
-    def evaluate() -> dict[str, Any]:
+    def again() -> dict[str, Any]:
         return dict(json.loads(run(*score, "--checkpoints", "--json")))
 
-    return {"folder": folder, "scores": evaluate(), "evaluate": evaluate}
+    return {"folder": folder, "scores": again(), "evaluate": again}
 
 
 def test_every_measure_is_told(evaluated: dict[str, Any]) -> None:
     scores = evaluated["scores"]
+    assert set(scores) == KEYS
     assert (scores["n"], scores["references"], scores["step"]) == (4, 4, 4)
     for name in ("fidelity", "diversity", "diversity_per_prompt", "alignment", "drift"):
         assert math.isfinite(scores[name]), name
@@ -180,10 +188,13 @@ def test_folders_of_pictures(cli: Callable[..., Any], tmp_path: Path) -> None:
             render("castle", style, "in the snow", first + number).save(tmp_path / name / f"{number}.png")
     (tmp_path / "ours" / "0.txt").write_text("a castle in the snow")
     answer = cli(
-        "evaluate", "--images", tmp_path / "ours", "--references", tmp_path / "theirs", "--model", "pocket", "--json"
+        *("evaluate", "--images", tmp_path / "ours", "--references", tmp_path / "theirs", "--model", "pocket"),
+        *("--device", "cpu", "--output", "out", "--json"),
     )
     assert answer.code == 0, answer.err
     scores = json.loads(answer.out)
+    assert set(scores) == MEASURES | {"real_fidelity", "encoders", "preprocessing", "pictures"}
+    assert json.loads(Path("out/scores.json").read_text()) == scores
     assert scores["n"] == scores["references"] == 3
     assert [picture["alignment"] is None for picture in scores["pictures"]] == [False, True, True]
     assert scores["alignment"] == pytest.approx(scores["pictures"][0]["alignment"])
@@ -201,6 +212,17 @@ def test_folders_of_pictures(cli: Callable[..., Any], tmp_path: Path) -> None:
         ((), "say what to score"),
         (("--concept", "a", "--images", "b"), "say what to score"),
         (("--images", "b"), "--images needs --references"),
+        (("--images", "b", "--references", "c", "--checkpoints"), "--checkpoints does not go with --images"),
+        (("--images", "b", "--per-prompt", "4", "--prompts", "c"), "--per-prompt, --prompts do not go with --images"),
+        (
+            ("--images", "b", "--steps", "5", "--scheduler", "ddim", "--guidance-scale", "1"),
+            "--guidance-scale, --scheduler, --steps do not go with --images",
+        ),
+        (
+            ("--images", "b", "--seed", "0", "--scale", "1", "--batch-size", "8", "--precision", "fp32"),
+            "--batch-size, --precision, --scale, --seed do not go with --images",
+        ),
+        (("--concept", "a", "--references", "b"), "--references does not go with --concept"),
         (("--concept", "nobody"), "there is no"),
         (("--concept", "nobody", "--encoder-path", "nonsense"), "encoder"),
     ],
@@ -210,6 +232,17 @@ def test_wrong_wishes(arguments: tuple[str, ...], says: str, cli: Callable[..., 
     assert answer.code in (1, 2)
     assert says in answer.err
     assert "Traceback" not in answer.err
+
+
+def test_options_out_of_a_file_are_refused_like_others(cli: Callable[..., Any]) -> None:
+    Path("run.toml").write_text("per_prompt = 2\n", encoding="utf-8")
+    answer = cli("evaluate", "--images", "a", "--references", "b", "--config", "run.toml")
+    assert answer.code == 2
+    assert "--per-prompt does not go with --images" in answer.err
+
+
+def test_what_goes_with_a_folder_are_options() -> None:
+    assert set(inspect.signature(evaluate).parameters) >= OF_FOLDER
 
 
 def test_a_step_that_was_not_kept(cli: Callable[..., Any], tmp_path: Path) -> None:

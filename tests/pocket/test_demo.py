@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from atomtune.errors import UsageError
-from atomtune.evaluate.concept import WITHOUT_CONCEPT
+from atomtune.evaluate.studio import WITHOUT_CONCEPT
 from atomtune.files.atoms_file import load_atoms
 from atomtune.pocket.demo import PROMPT_SCENES, TRAINING_SCENES, run_demo
 from atomtune.pocket.world import SCENES

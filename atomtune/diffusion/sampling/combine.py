@@ -1,23 +1,27 @@
-"""Atoms files laid onto a loaded pipeline: checked, encoded, attached, merged."""
+"""Atoms files laid onto a loaded pipeline: checked, turned into changes of its weights, merged or worn."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from ...adapt import attach, baked, detach, merge, set_scale
 from ...core.fingerprint import fingerprint
 from ...errors import AtomtuneError, excerpt
 from ...files.atoms_file import AtomsInfo, load_atoms
 from ...methods import METHODS
+from ...methods.textual_inversion import TOKEN_CHANGE
 from ..concept import Concept
-from ..conditioning import text_encoders
+from ..conditioning import text_encoders, tokenizer_of
 from ..events import Events
 from ..models import architecture_of
-from ..text_atoms import restore_encoder, split_parts
+from ..parts import encoder_changes, name_in_file, split_parts, token_id
+
+Changes: TypeAlias = Mapping[str, Mapping[str, Tensor]]
+"""ΔW in float32, by part of the pipeline and name of the parameter."""
 
 
 @dataclass(frozen=True)
@@ -48,69 +52,102 @@ def read_atoms(files: Sequence[tuple[Path, float]]) -> list[LoadedAtoms]:
 
 
 def merge_atoms(pipeline: Any, atoms: Sequence[LoadedAtoms], events: Events) -> None:
-    """Merge atoms into the UNet of a pipeline, and its text encoders where they were tuned; changes add up.
+    """Write atoms into the UNet of a pipeline, and its text encoders where they were tuned; changes add up.
 
     Another base of the same architecture is a warning. Raises AtomtuneError for another architecture, or where the
     merged weights are not finite; the pipeline is then as it was.
     """
-    if not atoms:
-        return
-    modules = _attach(pipeline, atoms, events)
-    try:
-        merge(modules)  # all parts at once: either everything is merged or nothing
-    except ValueError as problem:
-        detach(modules)
-        raise AtomtuneError(str(problem), "use a lower scale") from None
+    weights = _merged(pipeline, [(changes_of(pipeline, item, events), item.scale) for item in atoms])
+    with torch.no_grad():
+        for parameter, weight in weights:
+            parameter.copy_(weight)
 
 
 @contextmanager
 def wearing(pipeline: Any, atoms: Sequence[LoadedAtoms], events: Events) -> Iterator[Any]:
     """Within the context a loaded pipeline draws with these atoms; then it is the base model again, bit for bit.
 
-    Raises as `merge_atoms`.
+    It takes the memory of another copy of the weights that change. Raises as `merge_atoms`.
     """
-    if not atoms:
+    with _wearing(pipeline, [(changes_of(pipeline, item, events), item.scale) for item in atoms]):
         yield pipeline
-        return
-    modules = _attach(pipeline, atoms, events)
-    try:
-        with baked(modules):
-            yield pipeline
-    finally:
-        detach(modules)
 
 
-def _attach(pipeline: Any, atoms: Sequence[LoadedAtoms], events: Events) -> nn.ModuleDict:
-    """Attach atoms, each under a name of its own; returns the parts of the pipeline that can carry some."""
+@contextmanager
+def wearing_at(
+    pipeline: Any, atoms: LoadedAtoms, events: Events
+) -> Iterator[Callable[[float], AbstractContextManager[Any]]]:
+    """Within the context a loaded pipeline can draw with these atoms at one strength after the other.
+
+    Gives `at`: within `at(strength)` the pipeline draws as `wearing` has it at this strength. The changes, which take
+    longest, are computed once for all of them. Raises as `merge_atoms`.
+    """
+    changes = changes_of(pipeline, atoms, events)
+    yield lambda scale: _wearing(pipeline, [(changes, scale)])
+
+
+def changes_of(pipeline: Any, item: LoadedAtoms, events: Events) -> Changes:
+    """What an atoms file adds to the base model at strength 1. Raises AtomtuneError where they do not fit."""
     unet = pipeline.unet
-    base = fingerprint(unet)
     architecture = architecture_of(unet)
+    # the shapes of atoms alone do not tell: tiles of wider layers can have the same size
+    if item.info.architecture != architecture:
+        raise AtomtuneError(
+            f"{item.path.name} is for the architecture {excerpt(item.info.architecture)}, the base model is "
+            f"{architecture}",
+            f"use {excerpt(item.info.base)}, or a base model of its architecture",
+        )
+    if item.info.base_fingerprint != fingerprint(unet):
+        events.warn(f"{item.path.name} was trained on {excerpt(item.info.base)}; this base has other weights")
     encoders = text_encoders(pipeline)
-    modules = {"unet": unet, **encoders}
-    prepared: list[dict[str, Any]] = []
-    for item in atoms:
-        # the shapes of atoms alone do not tell: tiles of wider layers can have the same size
-        if item.info.architecture != architecture:
-            raise AtomtuneError(
-                f"{item.path.name} is for the architecture {excerpt(item.info.architecture)}, the base model is "
-                f"{architecture}",
-                f"use {excerpt(item.info.base)}, or a base model of its architecture",
-            )
-        if item.info.base_fingerprint != base:
-            events.warn(f"{item.path.name} was trained on {excerpt(item.info.base)}; this base has other weights")
-        method = METHODS[item.info.method]
-        # every file is restored against the untouched base, before any is attached
-        spec, by_part = method.spec_from(item.info.spec), split_parts(item.tensors)
-        if lacking := sorted(set(by_part) - set(modules)):
-            raise AtomtuneError(
-                f"{item.path.name} tunes a {lacking[0]}, which the base model lacks", "use its own base model"
-            )
-        restored = {"unet": method.restore(unet, spec, by_part.pop("unet"))}
-        for part, tensors in by_part.items():
-            restored[part] = restore_encoder(method, spec, encoders, part, tensors)
-        prepared.append(restored)
-    for i, (item, restored) in enumerate(zip(atoms, prepared, strict=True)):
-        for part, deltas in restored.items():
-            attach(modules[part], deltas, name=f"atoms-{i}")
-            set_scale(modules[part], item.scale, name=f"atoms-{i}")
-    return nn.ModuleDict(modules)
+    method = METHODS[item.info.method]
+    spec, by_part = method.spec.from_dict(item.info.spec), split_parts(item.tensors)
+    if lacking := sorted(set(by_part) - {"unet", *encoders}):
+        raise AtomtuneError(
+            f"{item.path.name} tunes a {lacking[0]}, which the base model lacks", "use its own base model"
+        )
+    changes = {"unet": method.changes(unet, spec, by_part.pop("unet"))}
+    for part, tensors in by_part.items():
+        token = None
+        if name_in_file(part, TOKEN_CHANGE) in tensors:
+            token = token_id(tokenizer_of(pipeline, part), item.info.token)
+        changes[part] = encoder_changes(method, spec, encoders, part, tensors, token)
+    return changes
+
+
+@contextmanager
+def _wearing(pipeline: Any, worn: Sequence[tuple[Changes, float]]) -> Iterator[Any]:
+    weights = _merged(pipeline, worn)
+    own = [parameter.data for parameter, _ in weights]
+    try:
+        for parameter, weight in weights:
+            parameter.data = weight
+        yield pipeline
+    finally:
+        for (parameter, _), weight in zip(weights, own, strict=True):
+            parameter.data = weight
+
+
+@torch.no_grad()
+def _merged(pipeline: Any, worn: Sequence[tuple[Changes, float]]) -> list[tuple[nn.Parameter, Tensor]]:
+    """The parameters that change, each with W + Σ scale·ΔW, added in float32 and cast to the dtype of W.
+
+    Raises AtomtuneError where one is not finite.
+    """
+    weights = []
+    for part in dict.fromkeys(part for changes, _ in worn for part in changes):
+        parameters = dict(getattr(pipeline, part).named_parameters())
+        mine = [(changes[part], scale) for changes, scale in worn if part in changes and scale != 0.0]
+        for name in dict.fromkeys(name for changes, _ in mine for name in changes):
+            parameter = parameters[name]
+            weight = parameter.float()
+            for changes, scale in mine:
+                if name in changes:
+                    weight = torch.add(weight, changes[name].to(weight.device), alpha=scale)
+            weight = weight.to(parameter.dtype)
+            if not bool(torch.isfinite(weight).all()):
+                raise AtomtuneError(
+                    f"the adapted weight of {name} is not finite in {parameter.dtype}", "use a lower scale"
+                )
+            weights.append((parameter, weight))
+    return weights

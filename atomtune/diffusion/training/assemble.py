@@ -1,22 +1,25 @@
-"""The parts of a training run, made from its options: accelerator, deltas, loop."""
+"""The parts of a training run, made from its options: accelerator, tunings, loop."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
 from PIL import Image
+from torch import Tensor, nn
 
-from ...adapt import attach, trainable_parameters
-from ...core.deltas import WeightDelta
 from ...errors import UsageError
-from ...methods.atoms import Atoms
-from ..conditioning import embed, text_encoders, tokenize
+from ...methods import METHODS
+from ...methods.atoms_spec import AtomsSpec
+from ...methods.base import Tuning
+from ...methods.textual_inversion import TokenTuning
+from ..conditioning import embed, text_encoders, tokenize, tokenizer_of
 from ..decomposition import obtain
 from ..events import Events
 from ..models import ModelSource, pick_device
+from ..parts import encoder_spec, name_in_file, token_id
 from ..seeds import derived_seed
-from ..text_atoms import encoder_spec, name_in_file
 from .batches import Batches
 from .ema import Average
 from .latents import encode_latents
@@ -53,28 +56,58 @@ def make_accelerator(options: TrainOptions, folder: RunFolder) -> Any:
     )
 
 
-def make_deltas(
+@dataclass(frozen=True)
+class Tunings:
+    """All that is trained of a pipeline.
+
+    Attributes:
+        named: each tuning with the function that gives its tensors' names in the file.
+    """
+
+    named: list[tuple[Tuning, Callable[[str], str]]]
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The trained parameters, by their names in the file."""
+        return {name(key): value for tuning, name in self.named for key, value in tuning.parameters.items()}
+
+    def export(self) -> dict[str, Tensor]:
+        """The tensors of the atoms file. Raises AtomtuneError where one is not finite."""
+        return {name(key): value for tuning, name in self.named for key, value in tuning.export().items()}
+
+
+def make_tunings(
     pipeline: Any, source: ModelSource, options: TrainOptions, base: str, accelerator: Any, events: Events
-) -> dict[str, WeightDelta]:
-    """The deltas of a run, by their names in the atoms file, attached to the UNet and, as asked, the text encoders."""
-    # the first process fills the cache, the others read it
-    with accelerator.main_process_first():
-        decomposition, _ = obtain(pipeline.unet, source, options.spec, base_fingerprint=base, events=events)
-    deltas = Atoms().create(pipeline.unet, options.spec, decomposition)
-    attach(pipeline.unet, deltas)
-    encoders = text_encoders(pipeline) if options.train_text_encoder else {}
+) -> Tunings:
+    """Make the UNet of a pipeline, and as asked its text encoders, ready for training."""
+    method = METHODS[options.method]
+
+    def tuned(part: nn.Module, spec: Any, place: str, base_fingerprint: str | None = None) -> Tuning:
+        decomposition = None
+        if isinstance(spec, AtomsSpec):
+            # the first process fills the cache, the others read it
+            with accelerator.main_process_first():
+                decomposition, _ = obtain(part, source, spec, base_fingerprint=base_fingerprint, events=events)
+        return method.attach(part, spec, seed=derived_seed(options.seed, place), decomposition=decomposition)
+
+    # atoms stand alone; the names of the others begin as diffusers' begin
+    in_unet = str if isinstance(options.spec, AtomsSpec) else partial(name_in_file, "unet")
+    named: list[tuple[Tuning, Callable[[str], str]]] = [(tuned(pipeline.unet, options.spec, "unet", base), in_unet)]
+    encoders = text_encoders(pipeline)
     for part, encoder in encoders.items():
-        spec = encoder_spec(options.spec, encoders, part)
-        with accelerator.main_process_first():
-            decomposition, _ = obtain(encoder, source, spec, events=events)
-        own = Atoms().create(encoder, spec, decomposition)
-        attach(encoder, own)
-        deltas |= {name_in_file(part, name): delta for name, delta in own.items()}
-    return deltas
+        if options.train_text_encoder:
+            named.append(
+                (tuned(encoder, encoder_spec(options.spec, encoders, part), part), partial(name_in_file, part))
+            )
+        if options.trains_token:
+            token = token_id(tokenizer_of(pipeline, part), options.concept.token)
+            named.append((TokenTuning(encoder, token), partial(name_in_file, part)))
+    return Tunings(named)
 
 
 def make_loop(
     pipeline: Any,
+    parameters: dict[str, nn.Parameter],
     images: Sequence[Image.Image],
     captions: Sequence[str],
     class_images: list[Image.Image],
@@ -82,9 +115,10 @@ def make_loop(
     accelerator: Any,
     events: Events,
 ) -> Loop:
-    """The loop over a pipeline that has its deltas.
+    """The loop over a pipeline that is ready for training.
 
     Args:
+        parameters: what is trained.
         images: of the concept, each with its caption in `captions`.
         class_images: for prior preservation; none without it.
     """
@@ -97,7 +131,7 @@ def make_loop(
     for encoder in encoders.values():
         encoder.to(device)
     distinct = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
-    learning: list[Any] = list(encoders.values()) if options.train_text_encoder else []
+    learning: list[Any] = list(encoders.values()) if options.encoders_learn else []
     condition, class_condition = (
         tokenize(pipeline, prompts, device) if learning else embed(pipeline, prompts)
         for prompts in (list(distinct), [options.class_prompt])
@@ -119,9 +153,6 @@ def make_loop(
         for encoder in learning:
             encoder.gradient_checkpointing_enable()
     pipeline.unet.to(device)
-    parameters = trainable_parameters(pipeline.unet)
-    for name, encoder in encoders.items():
-        parameters |= {name_in_file(name, key): value for key, value in trainable_parameters(encoder).items()}
     optimizer = make_optimizer(options.optimizer, parameters.values(), options.lr, options.weight_decay, device)
     return Loop(
         accelerator=accelerator,

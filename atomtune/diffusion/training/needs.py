@@ -8,7 +8,8 @@ from torch import nn
 from ...errors import AtomtuneError
 from ...files import store
 from ...files.cache import CACHE_VARIABLE, cache_folder
-from ...files.room import check_room
+from ...files.room import Need, check_room
+from ...methods.atoms_spec import AtomsSpec
 from ..decomposition import cache_path
 from ..memory import explained_shortage, in_order, training_remedies
 from .options import TrainOptions
@@ -31,16 +32,18 @@ def check_disk(options: TrainOptions, folder: RunFolder) -> None:
     held = sum(path.stat().st_size for path in (folder.checkpoint, folder.atoms) if path.is_file())
     checkpoints = options.steps // options.checkpoint_every
     needed = run_bytes(sum(layer.parameters for layer in layers), checkpoints, options.optimizer, options.ema)
-    check_room(folder.path, max(LEAST_FREE, needed - held), "--output names another folder")
+    places = [Need(folder.path, max(0, needed - held), "--output names another folder")]
     missing = 0
+    spec = options.spec
     # the model's fingerprint, which its weights alone can tell, is left open; they are loaded in float32
-    if not _is_there(cache_path(nn.Linear(1, 1, device="meta"), "*", options.spec)):
+    if isinstance(spec, AtomsSpec) and not _is_there(cache_path(nn.Linear(1, 1, device="meta"), "*", spec)):
         # coefficients and atoms in float16
-        missing += 2 * options.spec.atoms * sum(layer.rows + layer.row_length for layer in layers)
+        missing += 2 * spec.atoms * sum(layer.rows + layer.row_length for layer in layers)
     if options.prior_preservation and not _is_there(prior_folder(options, "*")):
         missing += 3 * (options.resolution or 0) ** 2 * options.prior_images
     if missing:  # a cache that holds everything may be read-only
-        check_room(cache_folder(), max(LEAST_FREE, missing), f"{CACHE_VARIABLE}=DIR names another folder")
+        places.append(Need(cache_folder(), missing, f"{CACHE_VARIABLE}=DIR names another folder"))
+    check_room(places, LEAST_FREE)
 
 
 def run_bytes(parameters: int, checkpoints: int, optimizer: str, ema: bool) -> int:

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from ...errors import AtomtuneError, UsageError, excerpt
-from ...methods.atoms import AtomsSpec, preset_name
+from ...methods import METHODS
+from ...methods.atoms_spec import AtomsSpec, preset_name
+from ...methods.base import Spec
+from ...methods.textual_inversion import TextualInversion
 from ..concept import Concept
 from ..photos.crop import CROPS
 from .optimizers import ENDLESS, OPTIMIZERS, SCHEDULES
@@ -24,7 +27,7 @@ class TrainOptions:
         concept: what is taught.
         images: folder of its pictures.
         model: base model, as for `models.resolve`; None for the default.
-        spec: what is trained.
+        method: by its name in `METHODS`; spec: the method's own, what is trained.
         prompt: the caption of every picture without a text file of its own; `<name>` or `{}` stands for the concept.
         steps: optimiser steps; batch_size: pictures that each process takes at a time.
         lr, weight_decay: of the optimiser.
@@ -37,7 +40,7 @@ class TrainOptions:
             class noun, for which `{}` stands in a prompt.
         ema, ema_decay: average the parameters over the steps; the average is drawn and written.
         tracker: "tensorboard" or "wandb".
-        train_text_encoder: learn atoms of the text encoders too, see `text_atoms`.
+        train_text_encoder: tune the text encoders too, see `parts`; train_token: learn the token's embedding too.
         resolution: side of the training pictures in pixels; None for the model's own.
         crop: where the square is cut out, see `crop.square`; flip: show each picture mirrored half of the time.
         precision: compute type; weights added and trained in float32 all the same.
@@ -49,7 +52,8 @@ class TrainOptions:
     concept: Concept
     images: Path
     model: str | None = None
-    spec: AtomsSpec = field(default_factory=AtomsSpec)
+    method: str = "atoms"
+    spec: Spec = field(default_factory=AtomsSpec)
     prompt: str = "a photo of a {}"
     steps: int = 1000
     batch_size: int = 1
@@ -83,6 +87,7 @@ class TrainOptions:
     ema_decay: float = 0.9999
     tracker: str | None = None
     train_text_encoder: bool = False
+    train_token: bool = False
 
     def __post_init__(self) -> None:
         low: dict[str, float] = {
@@ -116,6 +121,7 @@ class TrainOptions:
 
     def _problems_of_training(self) -> list[str]:
         choices: dict[str, Collection[str | None]] = {
+            "method": METHODS,
             "crop": CROPS,
             "precision": PRECISIONS,
             "optimizer": OPTIMIZERS,
@@ -127,6 +133,10 @@ class TrainOptions:
             for name, allowed in choices.items()
             if getattr(self, name) not in allowed
         ]
+        if self.method in METHODS and not isinstance(self.spec, METHODS[self.method].spec):
+            problems.append(f"the spec is not one of the method {self.method}")
+        if self.method == TextualInversion.name and self.train_text_encoder:
+            problems.append("textual-inversion trains an embedding alone; train_text_encoder is for other methods")
         if self.warmup and self.lr_scheduler == "constant":
             problems.append("warmup needs an lr_scheduler that knows it: constant-with-warmup, linear, cosine, …")
         if self.warmup >= self.steps > 0:
@@ -148,8 +158,18 @@ class TrainOptions:
 
     @property
     def preset(self) -> str:
-        """The preset of the spec, or "custom"."""
-        return preset_name(self.spec)
+        """The preset of the spec, or "custom"; the method's name for methods other than atoms."""
+        return preset_name(self.spec) if isinstance(self.spec, AtomsSpec) else self.method
+
+    @property
+    def trains_token(self) -> bool:
+        """Whether the embedding of the concept's token is learned."""
+        return self.train_token or self.method == TextualInversion.name
+
+    @property
+    def encoders_learn(self) -> bool:
+        """Whether captions have to be encoded anew at every step."""
+        return self.train_text_encoder or self.trains_token
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; paths as text."""
@@ -167,7 +187,7 @@ class TrainOptions:
         try:
             changed = dict(values)
             changed["concept"] = Concept(**values["concept"])
-            changed["spec"] = AtomsSpec(**values["spec"])
+            changed["spec"] = METHODS[values.get("method", "atoms")].spec.from_dict(values["spec"])
             changed["images"] = Path(values["images"])
             if isinstance(values["sample_prompts"], list):
                 changed["sample_prompts"] = tuple(values["sample_prompts"])

@@ -16,13 +16,12 @@ from ...errors import AtomtuneError, Interrupted, UsageError, excerpt
 from ...files.atomic import write_text
 from ...files.atoms_file import AtomsInfo, save_atoms
 from ...files.checkpoint import load_checkpoint, save_checkpoint
-from ...methods.atoms import Atoms
 from ..concept import check_prompts
 from ..events import Events
 from ..models import ModelSource, architecture_of, load_pipeline, native_resolution, resolve
 from ..photos.captions import captions_of
 from ..photos.reading import load_images
-from .assemble import make_accelerator, make_deltas, make_loop
+from .assemble import make_accelerator, make_loop, make_tunings
 from .curve import loss_curve
 from .interrupt import GracefulStop
 from .loop import Loop
@@ -142,11 +141,12 @@ def _train(
             folder.write_record(record)
 
     prior = class_pictures(pipeline, options, base, accelerator, events) if options.prior_preservation else []
-    deltas = make_deltas(pipeline, source, options, base, accelerator, events)
-    loop = make_loop(pipeline, [image.image for image in images], captions, prior, options, accelerator, events)
+    tunings = make_tunings(pipeline, source, options, base, accelerator, events)
+    pictures = [image.image for image in images]
+    loop = make_loop(pipeline, tunings.parameters, pictures, captions, prior, options, accelerator, events)
     preview = None
     if options.sample_every:
-        preview = Preview(pipeline, options, folder, accelerator.device, options.train_text_encoder)
+        preview = Preview(pipeline, options, folder, accelerator.device, options.encoders_learn)
     if resume and folder.checkpoint.is_file():
         loop.restore(load_checkpoint(folder.checkpoint))
     started_at = loop.step
@@ -161,7 +161,7 @@ def _train(
     def write_atoms(path: Path) -> str:
         info = _describe(options, source, base, architecture_of(pipeline.unet), captions, loop)
         with loop.averaged():
-            return save_atoms(path, info, Atoms().export(deltas))
+            return save_atoms(path, info, tunings.export())
 
     _run(loop, options, folder, preview, write_atoms, events)
 
@@ -262,10 +262,11 @@ def _describe(
             "flip",
             "precision",
             "train_text_encoder",
+            "train_token",
         ),
     )
     return AtomsInfo(
-        method=Atoms.name,
+        method=options.method,
         preset=options.preset,
         spec=options.spec.to_dict(),
         base=source.name,

@@ -1,0 +1,97 @@
+"""The parts of a pipeline that a file can tune: the UNet, text encoders, the embedding of the concept's token."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..adapt import adaptable_layers
+from ..errors import UsageError, excerpt
+from ..methods.base import Method, Spec
+from ..methods.textual_inversion import TOKEN_CHANGE, token_changes
+
+PARTS = ("text_encoder", "text_encoder_2")
+
+
+def encoder_spec(spec: Spec, encoders: Mapping[str, nn.Module], part: str) -> Any:
+    """What of a text encoder is tuned along with a UNet under `spec`.
+
+    Every layer of its blocks (of their attention alone where `spec.layers` is "attention"), and the projection of the
+    last encoder. Of two encoders the first is read before its last block, which therefore stays out.
+    """
+    encoder: Any = encoders[part]
+    blocks = int(encoder.config.num_hidden_layers)
+    is_last = part == list(encoders)[-1]
+    kind = "self_attn.*" if spec.layers == "attention" else "*"
+    patterns = [f"*layers.{i}.{kind}" for i in range(blocks if is_last else blocks - 1)]
+    if is_last and any(name.endswith("text_projection") for name in adaptable_layers(encoder)):
+        patterns.append("*text_projection")
+    return replace(spec, layers=",".join(patterns))
+
+
+def name_in_file(part: str, name: str) -> str:
+    """The name of a part's tensor in a file, the same for all versions of transformers."""
+    return f"{part}.{name.removeprefix('text_model.')}"
+
+
+def split_parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """A file's tensors by the part of the pipeline they are for, "unet" among them.
+
+    Names stay as they are, but for the UNet's: those of atoms stand alone, those of other methods begin with "unet.".
+    """
+    parts: dict[str, dict[str, Tensor]] = {"unet": {}}
+    for key, tensor in tensors.items():
+        part = key.partition(".")[0]
+        if part in PARTS:
+            parts.setdefault(part, {})[key] = tensor
+        else:
+            parts["unet"][key.removeprefix("unet.")] = tensor
+    return parts
+
+
+def encoder_changes(
+    method: Method,
+    spec: Any,
+    encoders: Mapping[str, nn.Module],
+    part: str,
+    tensors: Mapping[str, Tensor],
+    token: int | None,
+) -> dict[str, Tensor]:
+    """What a file's tensors for a text encoder add to its parameters. Raises as `Method.changes`.
+
+    Args:
+        token: number of the concept's token, where the file has an embedding of it.
+    """
+    encoder = encoders[part]
+    found: dict[str, Tensor] = {}
+    own = {name_in_file(part, name): name for name, _ in encoder.named_modules() if name}
+    renamed = {_own_name(key, own): tensor for key, tensor in tensors.items()}
+    embedding = renamed.pop(name_in_file(part, TOKEN_CHANGE), None)
+    if embedding is not None and token is not None:
+        found |= token_changes(encoder, token, {TOKEN_CHANGE: embedding})
+    if renamed:
+        found |= method.changes(encoder, encoder_spec(spec, encoders, part), renamed)
+    return found
+
+
+def token_id(tokenizer: Any, token: str) -> int:
+    """The number of a token. Raises UsageError where the tokenizer reads the word as several, or does not know it."""
+    ids = tokenizer(token, add_special_tokens=False).input_ids
+    if len(ids) != 1 or ids[0] in tokenizer.all_special_ids:
+        raise UsageError(
+            f"{excerpt(repr(token))} is {len(ids)} tokens to the model, one is needed to train its embedding",
+            "--token sks is one; so are most short words",
+        )
+    return int(ids[0])
+
+
+def _own_name(key: str, own: Mapping[str, str]) -> str:
+    """The encoder's own name for a tensor of a file: that of the longest module it begins with."""
+    head, tail = key, ""
+    while head:
+        if head in own:
+            return own[head] + tail
+        head, dot, last = head.rpartition(".")
+        tail = dot + last + tail
+    return key

@@ -1,0 +1,38 @@
+"""Tuning by weight deltas that stand beside the weights of a model."""
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor, nn
+
+from ..adapt import attach, detach, trainable_parameters
+from ..core.deltas import WeightDelta
+
+
+class AttachedDeltas:
+    """A `Tuning` whose parameters are those of attached deltas.
+
+    Args:
+        model: frozen; the deltas are attached to it.
+        deltas: one a layer.
+        export: their tensors for a file.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        deltas: Mapping[str, WeightDelta],
+        export: Callable[[Mapping[str, WeightDelta]], dict[str, Tensor]],
+    ) -> None:
+        attach(model, deltas)
+        self._model = model
+        self._deltas = deltas
+        self._export = export
+        self.parameters = trainable_parameters(model)
+
+    def export(self) -> dict[str, Tensor]:
+        """See `Tuning.export`."""
+        return self._export(self._deltas)
+
+    def detach(self) -> None:
+        """See `Tuning.detach`."""
+        detach(self._model)

@@ -1,0 +1,173 @@
+"""LoLDU: train the diagonal of a triangular decomposition of the weights (Shi et al. 2024, arXiv 2410.13618).
+
+W = P·L·D·U by LU decomposition with row exchanges, L and U of unit diagonal, D diagonal. Of the first r columns of P·L
+and rows of U, W' = W + (alpha/r)·P·L_r·(σ·diag(z) − diag(z₀))·U_r: what z₀ leaves of W stays as a residual, whatever
+z₀ is, so that W' = W at the start. Trained are z (r numbers) and σ (one), here as δz = z − z₀ and δσ = σ − 1.
+"""
+
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from ..core.decompose import Decomposition
+from ..core.deltas import WeightDelta
+from ..errors import AtomtuneError, UsageError, excerpt
+from .attached import AttachedDeltas
+from .base import (
+    LayerPlan,
+    Spec,
+    check_all_used,
+    group_of,
+    halved,
+    held,
+    kind_of,
+    select_layers,
+    weight_of,
+    whole_number,
+)
+
+Start = Literal["decomposed", "constant", "uniform", "normal", "zeros", "ones"]
+STARTS = get_args(Start)
+"""What z₀ is: the decomposition's own diagonal, its mean everywhere, noise of its spread, zeros or ones."""
+
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class LoLDUSpec(Spec):
+    """What is trained.
+
+    Attributes:
+        rank: r, the length of z; less where a weight has fewer rows or columns.
+        alpha: the change is scaled by alpha/rank.
+        start: z₀, one of `STARTS`.
+    """
+
+    layers: str = "attention"
+    rank: int = 32
+    alpha: int = 32
+    start: str = "decomposed"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole_number("rank", self.rank, 1, 4096)
+        whole_number("alpha", self.alpha, 1, 65536)
+        if self.start not in STARTS:
+            raise UsageError(f"start must be one of {', '.join(STARTS)}, not {excerpt(repr(self.start))}", "--start")
+
+
+class LDUDelta(WeightDelta):
+    """ΔW = scale·P·L_r·diag((1 + δσ)(z₀ + δz) − z₀)·U_r.
+
+    Parameters: `delta_diagonal` (r), `delta_scale` (1).
+
+    Args:
+        weight: W; its sides after the first are taken together.
+        rank, start: see `LoLDUSpec`; seed: of the random starts.
+        scale: alpha/rank.
+    """
+
+    def __init__(self, weight: Tensor, rank: int, start: str, seed: int, scale: float) -> None:
+        super().__init__()
+        lower, diagonal, upper = triangular(weight, rank)
+        self.scale = scale
+        self.shape = tuple(weight.shape)
+        for name, tensor in (("lower", lower), ("upper", upper), ("start", starting(diagonal, start, seed))):
+            self.register_buffer(name, tensor, persistent=False)
+        self.delta_diagonal = nn.Parameter(torch.zeros_like(diagonal))
+        self.delta_scale = nn.Parameter(torch.zeros(1, device=weight.device))
+
+    lower: Tensor
+    upper: Tensor
+    start: Tensor
+
+    def update(self, weight: Tensor) -> Tensor:
+        """ΔW in float32, (weight shape)."""
+        moved = self.delta_diagonal + self.delta_scale * (self.start + self.delta_diagonal)
+        return ((self.lower * (self.scale * moved)) @ self.upper).view(self.shape)
+
+
+def triangular(weight: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
+    """P·L_r (rows, r), the diagonal of D (r) and U_r (r, columns) of a weight, float32.
+
+    A pivot of zero leaves its row of U as it is.
+    """
+    permutation, lower, upper = torch.linalg.lu(weight.detach().float().flatten(1))
+    lower, upper = (permutation @ lower)[:, :rank], upper[:rank]
+    pivots = upper.diagonal().clone()
+    diagonal = torch.where(pivots.abs() > _TINY, pivots, torch.ones_like(pivots))
+    return lower.contiguous(), diagonal, (upper / diagonal.unsqueeze(1)).contiguous()
+
+
+def starting(diagonal: Tensor, start: str, seed: int) -> Tensor:
+    """z₀ for a diagonal of D. The noises have zero mean and the diagonal's root mean square."""
+    if start == "decomposed":
+        return diagonal
+    if start in ("zeros", "ones"):
+        return torch.full_like(diagonal, float(start == "ones"))
+    if start == "constant":
+        return diagonal.mean().expand_as(diagonal).clone()
+    generator, spread = torch.Generator().manual_seed(seed), diagonal.square().mean().sqrt()
+    if start == "normal":
+        noise = torch.randn(diagonal.shape, generator=generator)
+    else:
+        noise = (torch.rand(diagonal.shape, generator=generator) * 2.0 - 1.0) * math.sqrt(3.0)
+    return noise.to(diagonal.device) * spread
+
+
+class LoLDU:
+    """The registry's entry for the method."""
+
+    name = "loldu"
+    title = "the diagonal of an LDU decomposition"
+    learning_rate = 5e-4
+    spec: type[Spec] = LoLDUSpec
+
+    def plan(self, model: nn.Module, spec: LoLDUSpec) -> list[LayerPlan]:
+        """See `Method.plan`."""
+        return [
+            LayerPlan(name, group_of(name), kind_of(layer), _rank(weight_of(layer), spec) + 1)
+            for name, layer in select_layers(model, spec.layers).items()
+        ]
+
+    def attach(
+        self, model: nn.Module, spec: Any, *, seed: int = 0, decomposition: Mapping[str, Decomposition] | None = None
+    ) -> AttachedDeltas:
+        """See `Method.attach`. The random starts depend on the layers' names alone, so that a file needs no seed."""
+        deltas = {name: _delta(name, layer, spec) for name, layer in select_layers(model, spec.layers).items()}
+        return AttachedDeltas(model, deltas, _export)
+
+    @torch.no_grad()
+    def changes(self, model: nn.Module, spec: LoLDUSpec, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `Method.changes`: the decomposition is made again from the base weight."""
+        found: dict[str, Tensor] = {}
+        used: set[str] = set()
+        for name, layer in select_layers(model, spec.layers).items():
+            delta = _delta(name, layer, spec)
+            for key, parameter in delta.trainable().items():
+                parameter.copy_(held(tensors, f"{name}.{key}", tuple(parameter.shape)))
+                used.add(f"{name}.{key}")
+            found[f"{name}.weight"] = delta.update(weight_of(layer))
+        check_all_used(tensors, used)
+        return found
+
+
+def _rank(weight: Tensor, spec: LoLDUSpec) -> int:
+    return min(spec.rank, weight.shape[0], math.prod(weight.shape[1:]))
+
+
+def _delta(name: str, layer: nn.Module, spec: LoLDUSpec) -> LDUDelta:
+    weight = weight_of(layer)
+    if not bool(torch.isfinite(weight).all()):
+        raise AtomtuneError(f"{name} holds values that are not finite", "the base model's file may be damaged")
+    seed = zlib.crc32(name.removeprefix("text_model.").encode())  # a prefix that versions of transformers differ in
+    return LDUDelta(weight, _rank(weight, spec), spec.start, seed, spec.alpha / spec.rank)
+
+
+def _export(deltas: Mapping[str, WeightDelta]) -> dict[str, Tensor]:
+    return halved({f"{name}.{key}": p for name, delta in deltas.items() for key, p in delta.trainable().items()})

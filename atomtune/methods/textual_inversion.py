@@ -1,0 +1,104 @@
+"""Textual inversion: learn the embedding of the concept's token (Gal et al. 2022, arXiv 2208.01618).
+
+The token is the concept's own rare word and starts as what the model has for it, so that no tokenizer changes and the
+output is the base model's at the start.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.decompose import Decomposition
+from ..errors import AtomtuneError
+from .base import LayerPlan, Spec, halved, held
+
+TOKEN_CHANGE = "token_embedding.change"
+"""The tensor in the file, (width): what is added to the token's row."""
+
+_PARAMETER = "token_change"
+
+
+class TokenTuning:
+    """A `Tuning` of one row of a text encoder's token embedding.
+
+    Args:
+        encoder: a text encoder of transformers.
+        token: its number.
+    """
+
+    def __init__(self, encoder: nn.Module, token: int) -> None:
+        _, self._table = token_table(encoder)
+        change = nn.Parameter(torch.zeros(self._table.weight.shape[1], device=self._table.weight.device))
+        self._table.register_parameter(_PARAMETER, change)
+        self.parameters = {TOKEN_CHANGE: change}
+
+        def add(_table: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            return torch.where((inputs[0] == token).unsqueeze(-1), output + change.to(output.dtype), output)
+
+        self._hook = self._table.register_forward_hook(add)
+
+    def export(self) -> dict[str, Tensor]:
+        """See `Tuning.export`."""
+        return halved(self.parameters)
+
+    def detach(self) -> None:
+        """See `Tuning.detach`."""
+        self._hook.remove()
+        del self._table._parameters[_PARAMETER]
+
+
+@torch.no_grad()
+def token_changes(encoder: nn.Module, token: int, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a file adds to a text encoder's parameters: ΔW of its token embedding, by the parameter's name."""
+    path, table = token_table(encoder)
+    row = held(tensors, TOKEN_CHANGE, (table.weight.shape[1],)).float()
+    change = torch.zeros_like(table.weight, dtype=torch.float32)
+    change[token] = row.to(change.device)
+    return {f"{path}.weight": change}
+
+
+def token_table(encoder: Any) -> tuple[str, nn.Embedding]:
+    """The token embedding of a text encoder and its dotted name."""
+    table = encoder.get_input_embeddings()
+    if not isinstance(table, nn.Embedding):
+        raise AtomtuneError(f"the text encoder {type(encoder).__name__} has no table of tokens", "CLIP's have")
+    return next(name for name, module in encoder.named_modules() if module is table), table
+
+
+class TextualInversion:
+    """The registry's entry for the method. The UNet stays as it is; see `TokenTuning` for what is trained."""
+
+    name = "textual-inversion"
+    title = "the embedding of the concept's token"
+    learning_rate = 5e-3
+    spec: type[Spec] = Spec
+
+    def plan(self, model: nn.Module, spec: Any) -> list[LayerPlan]:
+        """See `Method.plan`: nothing of the UNet."""
+        return []
+
+    def attach(
+        self, model: nn.Module, spec: Any, *, seed: int = 0, decomposition: Mapping[str, Decomposition] | None = None
+    ) -> "Untouched":
+        """See `Method.attach`."""
+        return Untouched()
+
+    def changes(self, model: nn.Module, spec: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """See `Method.changes`."""
+        return {}
+
+
+class Untouched:
+    """The `Tuning` of a model of which nothing is trained."""
+
+    def __init__(self) -> None:
+        self.parameters: dict[str, nn.Parameter] = {}
+
+    def export(self) -> dict[str, Tensor]:
+        """See `Tuning.export`."""
+        return {}
+
+    def detach(self) -> None:
+        """See `Tuning.detach`."""

@@ -1,0 +1,317 @@
+"""What every method keeps to, whatever it trains: the contract of `methods.base`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+import atomtune
+from atomtune.errors import AtomtuneError, UsageError
+from atomtune.methods import METHODS
+from atomtune.methods.atoms_spec import PRESETS, AtomsSpec
+from atomtune.methods.base import Spec, Tuning
+from atomtune.methods.injected import RankSpec
+from atomtune.methods.loldu import STARTS, LoLDUSpec
+from atomtune.methods.oft import COFTSpec, OFTSpec
+
+CONFIG = Path(atomtune.__file__).parent / "diffusion/configs/sd-v1-4/unet/config.json"
+
+EVERY = "conv_in,down,resnets.*,skip,attn.*,net.*"  # all but the grouped convolution
+
+CASES: dict[str, tuple[str, Spec]] = {
+    "atoms": ("atoms", AtomsSpec(atoms=4, tile=4)),
+    "atoms, overcomplete": ("atoms", AtomsSpec(atoms=4, tile=4, overcomplete=2)),
+    "atoms, coefficients": ("atoms", AtomsSpec(atoms=4, tile=4, overcomplete=2, train_coefficients=True)),
+    "lora": ("lora", RankSpec(EVERY, rank=2, alpha=4)),
+    "lora, attention": ("lora", RankSpec("attention", rank=2)),
+    "loha": ("loha", RankSpec(rank=2)),
+    "lokr": ("lokr", RankSpec(rank=2)),
+    "oft": ("oft", OFTSpec(EVERY, block_size=4)),
+    "coft": ("coft", COFTSpec(EVERY, block_size=4, eps=0.5)),
+    "bitfit": ("bitfit", Spec()),
+    "difffit": ("difffit", Spec()),
+    "full": ("full", Spec()),
+    "full, a part": ("full", Spec("attn*,norm")),
+    **{f"loldu, {start}": ("loldu", LoLDUSpec("all", rank=3, alpha=6, start=start)) for start in STARTS},
+}
+each_case = pytest.mark.parametrize(("name", "spec"), CASES.values(), ids=CASES.keys())
+each_method = pytest.mark.parametrize("name", sorted({name for name, _ in CASES.values()}))
+
+
+class Net(nn.Module):
+    """Every kind of layer a UNet has, and a grouped convolution, under the names that a UNet gives them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.GroupNorm(2, 8)
+        self.resnets = nn.ModuleList([nn.ModuleDict({"conv2": nn.Conv2d(8, 8, 3, padding=1)})])
+        self.down = nn.Conv2d(8, 8, 3, stride=2, padding=1)
+        self.grouped = nn.Conv2d(8, 8, 3, padding=1, groups=2)
+        self.skip = nn.Conv2d(8, 12, 1)
+        names = ("to_q", "to_k", "to_v")
+        self.attn = nn.ModuleDict({name: nn.Linear(12, 12, bias=False) for name in names})
+        self.attn["to_out"] = nn.ModuleList([nn.Linear(12, 12)])
+        self.net = nn.ModuleList([nn.LayerNorm(12), nn.Linear(12, 6)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 3, 8, 8) → (n, 16, 6)."""
+        x = self.norm(self.conv_in(x))
+        x = x + self.resnets[0]["conv2"](x).tanh()  # type: ignore[index]
+        x = self.skip(self.grouped(self.down(x)).tanh()).flatten(2).transpose(1, 2)
+        q, k, v = (self.attn[name](x).unsqueeze(1) for name in ("to_q", "to_k", "to_v"))
+        x = x + self.attn["to_out"][0](F.scaled_dot_product_attention(q, k, v).squeeze(1))  # type: ignore[index]
+        for layer in self.net:
+            x = layer(x)
+        return x
+
+
+@pytest.fixture
+def net() -> Net:
+    torch.manual_seed(0)
+    built = Net()
+    for parameter in built.parameters():  # norms and biases that are not at rest either
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    built.requires_grad_(False)
+    return built
+
+
+@pytest.fixture
+def pictures() -> Tensor:
+    return torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def moved(tuning: Tuning, size: float = 0.05) -> Tuning:
+    """A tuning away from its start, at values that a file holds exactly."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in tuning.parameters.values():
+            parameter += size * torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(parameter.half())
+    return tuning
+
+
+def merged(net: Net, changes: dict[str, Tensor], scale: float = 1.0) -> None:
+    with torch.no_grad():
+        for name, change in changes.items():
+            assert change.dtype == torch.float32
+            net.get_parameter(name).add_(change, alpha=scale)
+
+
+def state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def same(model: nn.Module, before: dict[str, Tensor]) -> bool:
+    after = model.state_dict()
+    return list(after) == list(before) and all(torch.equal(after[name], before[name]) for name in before)
+
+
+@each_case
+def test_the_start_is_the_base_model(net: Net, pictures: Tensor, name: str, spec: Spec) -> None:
+    before = net(pictures)
+    METHODS[name].attach(net, spec)
+    assert torch.equal(net(pictures), before)
+
+
+@each_case
+def test_what_is_trained_and_nothing_else(net: Net, pictures: Tensor, name: str, spec: Spec) -> None:
+    tuning = moved(METHODS[name].attach(net, spec))
+    own = {id(parameter) for parameter in tuning.parameters.values()}
+    required = {id(parameter) for parameter in net.parameters() if parameter.requires_grad}
+    assert required == own
+    others = {key: p.clone() for key, p in net.named_parameters() if id(p) not in own}
+    optimizer = torch.optim.SGD(tuning.parameters.values(), lr=1e-3)
+    net(pictures).square().sum().backward()
+    for key, parameter in tuning.parameters.items():
+        assert parameter.dtype == torch.float32
+        assert parameter.grad is not None, key
+        assert bool(torch.isfinite(parameter.grad).all()), key
+        assert bool(parameter.grad.any()), key
+    was = {key: parameter.detach().clone() for key, parameter in tuning.parameters.items()}
+    optimizer.step()
+    assert all(not torch.equal(parameter, was[key]) for key, parameter in tuning.parameters.items())
+    assert all(torch.equal(p, others[key]) for key, p in net.named_parameters() if id(p) not in own)
+
+
+@each_case
+def test_merged_is_as_attached_after_a_file(net: Net, pictures: Tensor, name: str, spec: Spec) -> None:
+    method, before, weights = METHODS[name], net(pictures), state(net)
+    modules = dict(net.named_modules())
+    tuning = moved(method.attach(net, spec))
+    with torch.no_grad():
+        net(pictures)  # coft bounds its rotation as it computes
+        attached = net(pictures)
+    assert not torch.allclose(attached, before, atol=1e-3)
+    tensors = tuning.export()
+    assert all(tensor.dtype == torch.float16 and tensor.is_contiguous() for tensor in tensors.values())
+    tuning.detach()
+    assert same(net, weights)
+    assert dict(net.named_modules()) == modules
+    assert torch.equal(net(pictures), before)
+    assert not any(parameter.requires_grad for parameter in net.parameters())
+    changes = method.changes(net, type(spec).from_dict(json.loads(json.dumps(spec.to_dict()))), tensors)
+    assert same(net, weights)
+    assert dict(net.named_modules()) == modules
+    merged(net, changes)
+    # these two move what the file cannot hold exactly: bounded parameters, and changes of a whole model
+    tolerance = 1e-3 if name in ("coft", "full") else 1e-4
+    assert (net(pictures) - attached).abs().max() < tolerance * attached.abs().max()
+
+
+@each_case
+def test_the_plan_counts_what_is_trained(net: Net, name: str, spec: Spec) -> None:
+    plans = METHODS[name].plan(net, spec)
+    assert not any(parameter.requires_grad for parameter in net.parameters())
+    assert not hasattr(net, "peft_config")
+    tuning = METHODS[name].attach(net, spec)
+    assert sum(plan.parameters for plan in plans) == sum(p.numel() for p in tuning.parameters.values())
+    assert len({plan.name for plan in plans}) == len(plans)
+    assert all(plan.parameters > 0 for plan in plans)
+
+
+@each_case
+def test_tensors_that_do_not_fit_are_refused(net: Net, name: str, spec: Spec) -> None:
+    tuning = METHODS[name].attach(net, spec)
+    tensors = tuning.export()
+    tuning.detach()
+    key, first = next(iter(tensors.items()))
+    wrong: list[tuple[dict[str, Tensor], str]] = [
+        ({other: tensor for other, tensor in tensors.items() if other != key}, "nothing for|no place for"),
+        (tensors | {key: torch.zeros(3, 1, 2, dtype=torch.float16)}, "has shape"),
+        (tensors | {key: first.double()}, "not in float16"),
+        (tensors | {"nowhere.weight": first}, "no place for nowhere.weight"),
+    ]
+    weights = state(net)
+    for held, message in wrong:
+        with pytest.raises(AtomtuneError, match=message):
+            METHODS[name].changes(net, spec, held)
+        assert same(net, weights)
+
+
+@each_case
+def test_the_same_seed_gives_the_same_start(net: Net, name: str, spec: Spec) -> None:
+    def start(seed: int) -> dict[str, Tensor]:
+        tuning = METHODS[name].attach(net, spec, seed=seed)
+        values = {key: parameter.detach().clone() for key, parameter in tuning.parameters.items()}
+        tuning.detach()
+        return values
+
+    torch.manual_seed(5)
+    drawn = torch.rand(1)
+    torch.manual_seed(5)
+    first, again = start(1), start(1)
+    assert torch.equal(torch.rand(1), drawn)  # the global generator is left alone
+    assert all(torch.equal(first[key], again[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", ["lora", "loha", "lokr", "oft"])
+def test_the_change_is_that_of_peft(net: Net, name: str) -> None:
+    from peft import inject_adapter_in_model
+
+    method: Any = METHODS[name]
+    spec = CASES[name][1]
+    tuning = moved(method.attach(net, spec))
+    tensors = tuning.export()
+    tuning.detach()
+    ours = method.changes(net, spec, tensors)
+    config = method.config(method.read(spec))
+    config.target_modules = [key.removesuffix(".weight") for key in ours]
+    weights = state(net)
+    inject_adapter_in_model(config, net)
+    for path, layer in list(net.named_modules()):
+        if f"{path}.weight" not in ours:
+            continue
+        for inner, parameter in layer.named_parameters():
+            stored = ".".join(part for part in inner.split(".") if part != "default")
+            if not inner.startswith("base_layer"):
+                parameter.data.copy_(tensors[f"{path}.{stored}"])
+        layer.merge()
+        theirs = layer.get_base_layer().weight - weights[f"{path}.weight"]
+        torch.testing.assert_close(ours[f"{path}.weight"], theirs, atol=2e-6, rtol=1e-4)
+
+
+def test_a_base_in_half_precision(net: Net, pictures: Tensor) -> None:
+    net.half()
+    for name, spec in CASES.values():
+        tuning = moved(METHODS[name].attach(net, spec))
+        assert all(
+            parameter.dtype == torch.float32 or name in ("bitfit", "difffit", "full")
+            for parameter in tuning.parameters.values()
+        ), name
+        tensors = tuning.export()
+        tuning.detach()
+        assert all(change.dtype == torch.float32 for change in METHODS[name].changes(net, spec, tensors).values())
+
+
+@pytest.mark.parametrize("name", ["lora", "oft", "coft"])
+def test_no_grouped_convolutions_for_what_peft_cannot_merge(net: Net, name: str) -> None:
+    weights = state(net)
+    with pytest.raises(AtomtuneError, match="grouped convolutions"):
+        METHODS[name].attach(net, METHODS[name].spec())
+    assert same(net, weights)
+
+
+@each_method
+def test_layers_that_are_not_there(net: Net, name: str) -> None:
+    with pytest.raises(UsageError, match="no layer of the model matches 'elsewhere'"):
+        METHODS[name].plan(net, METHODS[name].spec(layers="elsewhere"))
+
+
+IMPOSSIBLE: list[tuple[str, dict[str, Any]]] = [
+    ("lora", {"rank": 0}),
+    ("lora", {"rank": 2.5}),
+    ("lora", {"rank": True}),
+    ("loha", {"alpha": 0}),
+    ("lokr", {"alpha": float("nan")}),
+    ("oft", {"block_size": 1}),
+    ("coft", {"eps": -1.0}),
+    ("loldu", {"start": "elsewhere"}),
+    ("loldu", {"rank": "3"}),
+    ("bitfit", {"rank": 3}),
+    ("full", {"layers": 3}),
+]
+
+
+@pytest.mark.parametrize(("name", "fields"), IMPOSSIBLE)
+def test_impossible_specs(name: str, fields: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        METHODS[name].spec.from_dict(fields)
+
+
+def test_nothing_to_train(net: Net) -> None:
+    with pytest.raises(UsageError, match=r"bitfit finds nothing to train in 'attn\.to_q'"):
+        METHODS["bitfit"].plan(net, Spec("attn.to_q"))
+
+
+COUNTS: list[tuple[str, Spec, int]] = [
+    ("atoms", PRESETS["conv"], 52 * 81),
+    ("lora", RankSpec(), 8_465_728),
+    ("lora", RankSpec("attention", rank=4), 797_184),  # what diffusers' script reports
+    ("loha", RankSpec(), 16_931_456),
+    ("lokr", RankSpec(), 485_616),
+    ("oft", OFTSpec(), 2_589_360),
+    ("coft", COFTSpec(), 2_589_360),
+    ("bitfit", Spec(), 343_684),
+    ("difffit", Spec(), 343_684 + 100_160 + 57_600),
+    ("loldu", LoLDUSpec(), 128 * 33),
+    ("full", Spec(), 859_520_964),
+    ("textual-inversion", Spec(), 0),  # all that it trains is in the text encoder
+]
+
+
+@pytest.fixture(scope="module")
+def unet() -> nn.Module:
+    """The UNet of SD v1.4 without its numbers."""
+    with torch.device("meta"):
+        return UNet2DConditionModel.from_config(json.loads(CONFIG.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize(("name", "spec", "expected"), COUNTS, ids=[f"{name}-{count}" for name, _, count in COUNTS])
+def test_counts_on_sd_v1_4(unet: nn.Module, name: str, spec: Spec, expected: int) -> None:
+    assert sum(plan.parameters for plan in METHODS[name].plan(unet, spec)) == expected
