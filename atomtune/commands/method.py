@@ -25,6 +25,12 @@ TrainCoefficients = Annotated[
     bool,
     typer.Option("--train-coefficients", help="Train the coefficients too, as c4 does.", rich_help_panel=METHOD),
 ]
+PaperScaling = Annotated[
+    bool,
+    typer.Option(
+        "--paper-scaling", help="One learning rate for all atoms, whatever their layer's scale.", rich_help_panel=METHOD
+    ),
+]
 Rank = Annotated[
     int | None,
     typer.Option(min=1, metavar="R", help="Of lora, loha, lokr (8) and loldu (32).", rich_help_panel=METHOD),

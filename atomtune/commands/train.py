@@ -15,6 +15,7 @@ from .method import (
     Eps,
     Method,
     Overcomplete,
+    PaperScaling,
     Rank,
     Start,
     TrainCoefficients,
@@ -74,7 +75,7 @@ if TYPE_CHECKING:
 
 SPEC = frozenset(
     {
-        *("preset", "atoms", "tile", "overcomplete", "sparsity", "layers", "train_coefficients"),
+        *("preset", "atoms", "tile", "overcomplete", "sparsity", "layers", "train_coefficients", "paper_scaling"),
         *("rank", "alpha", "block_size", "eps", "start"),
     }
 )
@@ -100,6 +101,7 @@ def train(
     overcomplete: Overcomplete = None,
     sparsity: Sparsity = None,
     train_coefficients: TrainCoefficients = False,
+    paper_scaling: PaperScaling = False,
     rank: Rank = None,
     alpha: Alpha = None,
     block_size: BlockSize = None,
@@ -182,6 +184,7 @@ def train(
             sparsity=sparsity,
             layers=layers,
             train_coefficients=train_coefficients or None,
+            paper_scaling=paper_scaling or None,
             rank=rank,
             alpha=alpha,
             block_size=block_size,

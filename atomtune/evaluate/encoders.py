@@ -50,13 +50,15 @@ class Encoders:
     """What a base model's pictures are scored with.
 
     Attributes:
-        fidelity: for fidelity, diversity, drift, KID and FID.
+        fidelity: for fidelity; sees the thing.
         alignment: for alignment and CLIP-I; the same object as `fidelity` where one model does both.
+        diversity: for diversity, drift, KID and FID; sees the whole picture. With Stable Diffusion it is that of fidelity.
         dino: for DreamBooth's DINO; None where that is not scored.
     """
 
     fidelity: ImageEncoder
     alignment: TextImageEncoder
+    diversity: ImageEncoder
     dino: ImageEncoder | None = None
 
 
@@ -84,8 +86,9 @@ def encoders_for(
 ) -> Encoders:
     """Load the encoders that pictures of a base model are scored with, on one device.
 
-    DINOv2-base for fidelity, CLIP ViT-L/14 for alignment, and DINO ViT-S/16; for `pocket` its own grader and the
-    grader's eye for things, which know its small drawings, and no DINO. A name in `paths` is loaded from there in any
+    DINOv2-base for fidelity and diversity, CLIP ViT-L/14 for alignment, and DINO ViT-S/16. For `pocket` its own grader,
+    which knows its small drawings, and for fidelity the grader's eye for things; no DINO. That eye was taught not to see
+    the scene, and of one thing everywhere it would say that all pictures are alike, so diversity is the grader's. A name in `paths` is loaded from there in any
     case. Where `paths` names some but not "dino", DINO is left out rather than downloaded: it is one more figure,
     nothing rests on it.
 
@@ -109,8 +112,9 @@ def encoders_for(
     own = load_identity(device=place) if model_name == POCKET else None
     fidelity: ImageEncoder = own if own and "dinov2" not in paths else load_dinov2(paths.get("dinov2"), place)
     alignment: TextImageEncoder = own.grader if own and "clip" not in paths else load_clip(paths.get("clip"), place)
+    diversity: ImageEncoder = own.grader if own and "dinov2" not in paths else fidelity
     wants_dino = "dino" in paths or (not paths and own is None)
-    return Encoders(fidelity, alignment, load_dino(paths.get("dino"), place) if wants_dino else None)
+    return Encoders(fidelity, alignment, diversity, load_dino(paths.get("dino"), place) if wants_dino else None)
 
 
 def _folder(path: str) -> str | None:

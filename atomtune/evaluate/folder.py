@@ -41,7 +41,11 @@ def score_folder(
     figures = {
         **scored.measures.as_dict(),
         "real_fidelity": likeness_among(encoders, pictures),
-        "encoders": {"fidelity": encoders.fidelity.name, "alignment": encoders.alignment.name},
+        "encoders": {
+            "fidelity": encoders.fidelity.name,
+            "diversity": encoders.diversity.name,
+            "alignment": encoders.alignment.name,
+        },
         "preprocessing": encoders.fidelity.preprocessing,
         "pictures": each,
     }

@@ -74,8 +74,11 @@ def measure(
         references: the concept's pictures.
         drift: pictures of prompts without the concept, by the tuned and by the base model, pair by pair.
     """
-    embeddings = encoders.fidelity.encode_images(pictures)
-    known = encoders.fidelity.encode_images(references)
+    embeddings, known = (encoders.fidelity.encode_images(group) for group in (pictures, references))
+    if encoders.diversity is encoders.fidelity:
+        whole, known_whole = embeddings, known
+    else:
+        whole, known_whole = (encoders.diversity.encode_images(group) for group in (pictures, references))
     by_prompt: dict[str, list[int]] = {}
     for i, text in enumerate(texts):
         if text is not None:
@@ -84,10 +87,10 @@ def measure(
     aligned, clip_i = _alignment(encoders, pictures, texts, references)
     moved = None
     if drift is not None:
-        moved = scores.drift(*(encoders.fidelity.encode_images(group) for group in drift))
+        moved = scores.drift(*(encoders.diversity.encode_images(group) for group in drift))
     kid = fid = None
     if min(len(pictures), len(references)) >= FEWEST_FOR_KID:
-        kid, fid = scores.kid(embeddings, known, gamma=1.0)[0], scores.fid(embeddings, known)
+        kid, fid = scores.kid(whole, known_whole, gamma=1.0)[0], scores.fid(whole, known_whole)
     dino = None
     if encoders.dino is not None:
         dino = scores.fidelity(encoders.dino.encode_images(pictures), encoders.dino.encode_images(references))
@@ -97,8 +100,8 @@ def measure(
             n=len(pictures),
             references=len(references),
             fidelity=scores.fidelity(embeddings, known),
-            diversity=scores.vendi(embeddings),
-            diversity_per_prompt=_mean([scores.vendi(embeddings[numbers]) for numbers in several]),
+            diversity=scores.vendi(whole),
+            diversity_per_prompt=_mean([scores.vendi(whole[numbers]) for numbers in several]),
             alignment=float(told.double().mean()) if len(told) else None,
             dino=dino,
             clip_i=clip_i,

@@ -60,6 +60,7 @@ def as_figures(evaluation: Evaluation) -> dict[str, Any]:
         "base": evaluation.base.measures.as_dict(),
         "encoders": {
             "fidelity": evaluation.encoders.fidelity.name,
+            "diversity": evaluation.encoders.diversity.name,
             "alignment": evaluation.encoders.alignment.name,
             "dino": evaluation.encoders.dino.name if evaluation.encoders.dino else None,
         },

@@ -18,6 +18,10 @@ MAX_SPREAD = 4
 SMALL = 2**26
 """Coefficients that are allowed in any case: 0.3 GB in float32."""
 
+STEP = 3.0
+"""What `step_gain` makes of a step, in standard deviations of the weight: what it is without it for 3×3 filters that 9
+atoms describe fully, as a row of 9 numbers has a norm of 3 standard deviations."""
+
 
 def chosen_layers(model: nn.Module, spec: AtomsSpec) -> dict[str, nn.Module]:
     """The layers a spec names, in the model's order.
@@ -109,7 +113,12 @@ class Atoms:
         self, model: nn.Module, spec: AtomsSpec, decomposition: Mapping[str, Decomposition]
     ) -> dict[str, WeightDelta]:
         """Fresh deltas, one a layer, whose change is zero; for `adapt.attach`."""
-        return {name: _delta(spec, decomposition[name]) for name in chosen_layers(model, spec)}
+        return {
+            name: _delta(
+                spec, decomposition[name], 1.0 if spec.paper_scaling else step_gain(layer, decomposition[name])
+            )
+            for name, layer in chosen_layers(model, spec).items()
+        }
 
     @torch.no_grad()
     def export(self, deltas: Mapping[str, WeightDelta]) -> dict[str, Tensor]:
@@ -153,9 +162,20 @@ def _restored(name: str, layer: nn.Module, spec: AtomsSpec, tensors: Mapping[str
     return delta
 
 
-def _delta(spec: AtomsSpec, decomposition: Decomposition) -> AtomDelta:
+def step_gain(layer: nn.Module, decomposition: Decomposition) -> float:
+    """The factor of ΔD by which a step of the optimiser means the same for every layer.
+
+    A step of size η of every number of ΔD changes a weight by about η·‖α_n‖, the norm of a row of coefficients, and
+    these differ by layer, tile and number of atoms. With this factor it is η·`STEP` standard deviations of the weight.
+    """
+    spread = float(weight_of(layer).detach().float().std(correction=0))
+    reach = float(decomposition.coefficients.float().square().sum(dim=1).mean().sqrt())
+    return STEP * spread / reach if reach > 0.0 and spread > 0.0 else 1.0
+
+
+def _delta(spec: AtomsSpec, decomposition: Decomposition, gain: float = 1.0) -> AtomDelta:
     if spec.overcomplete > 1 and decomposition.layout.is_filter:
         return OvercompleteDelta(
-            decomposition, overcomplete=spec.overcomplete, train_coefficients=spec.train_coefficients
+            decomposition, overcomplete=spec.overcomplete, train_coefficients=spec.train_coefficients, gain=gain
         )
-    return AtomDelta(decomposition, train_coefficients=spec.train_coefficients)
+    return AtomDelta(decomposition, train_coefficients=spec.train_coefficients, gain=gain)

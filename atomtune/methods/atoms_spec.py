@@ -22,6 +22,7 @@ class AtomsSpec(Spec):
         sparsity: λ relative to the standard deviation of the weight.
         layers: which layers, as for `select_layers`; "conv" is the paper's "ΔD alone".
         train_coefficients: train Δα too (the paper's C4).
+        paper_scaling: train ΔD itself, as the paper does, and not in units that suit the layer (`atoms.step_gain`).
     """
 
     atoms: int = 9
@@ -29,6 +30,7 @@ class AtomsSpec(Spec):
     overcomplete: int = 1
     sparsity: float = 0.05
     train_coefficients: bool = False
+    paper_scaling: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -36,8 +38,8 @@ class AtomsSpec(Spec):
         whole_number("tile", self.tile, 1, MAX_TILE, _START)
         whole_number("overcomplete", self.overcomplete, 1, 16, _START)
         number("sparsity", self.sparsity, 0, 10, "0.05 is the default")
-        if not isinstance(self.train_coefficients, bool):
-            raise UsageError("train_coefficients must be true or false", "see atomtune train --help")
+        if not isinstance(self.train_coefficients, bool) or not isinstance(self.paper_scaling, bool):
+            raise UsageError("train_coefficients and paper_scaling must be true or false", "see atomtune train --help")
 
     @property
     def decomposition_key(self) -> str:

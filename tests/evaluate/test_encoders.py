@@ -192,6 +192,7 @@ def test_pocket_is_scored_by_its_grader() -> None:
     assert encoders.alignment.name == "pocket's grader"
     assert encoders.fidelity.name == "pocket's eye for things"
     assert encoders.fidelity.width == IDENTITY_WIDTH
+    assert encoders.diversity is encoders.alignment
 
 
 def test_the_eye_for_things_knows_one_again_in_another_scene() -> None:
@@ -207,6 +208,7 @@ def test_named_folders_come_first(folders: dict[str, Path]) -> None:
     both = {name: str(folders[name]) for name in ("dinov2", "clip")}
     encoders = encoders_for(DEFAULT_MODEL, paths=both, device="cpu")
     assert (encoders.fidelity.width, encoders.alignment.width) == (WIDTHS["dinov2"], WIDTHS["clip"])
+    assert encoders.diversity is encoders.fidelity
     assert encoders.dino is None
     dino = encoders_for("pocket", paths={name: str(path) for name, path in folders.items()}, device="cpu").dino
     assert dino is not None
