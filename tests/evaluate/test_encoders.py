@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -229,7 +231,7 @@ def test_embeddings_without_a_direction_are_refused(broken: float) -> None:
 
 
 @pytest.mark.slow
-def test_full_size_models_run_through(tmp_path: Path) -> None:
+def test_full_size_models_run_through(tmp_path: Path, cli: Callable[..., Any]) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         Dinov2Model(Dinov2Config(image_size=518)).save_pretrained(tmp_path / "dinov2")
@@ -250,3 +252,12 @@ def test_full_size_models_run_through(tmp_path: Path) -> None:
     assert -1 <= scores.alignment(shown, encoders.alignment.encode_texts(texts)) <= 1
     assert torch.allclose(encoders.fidelity.encode_images(pictures, batch=1), seen, atol=1e-5)
     assert torch.allclose(encoders.alignment.encode_images(pictures, batch=1), shown, atol=1e-5)
+    for i, picture in enumerate(pictures):
+        for folder in ("drawn", "real"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            picture.convert("RGB").save(tmp_path / folder / f"{i}.png")
+    folders = (word for name, path in paths.items() for word in ("--encoder-path", f"{name}={path}"))
+    answer = cli(*("evaluate", "--images", tmp_path / "drawn", "--references", tmp_path / "real"), *folders, "--json")
+    assert answer.code == 0, answer.err
+    figures = json.loads(answer.out)
+    assert figures["fidelity"] == pytest.approx(scores.fidelity(seen, seen), abs=1e-3)
