@@ -12,6 +12,9 @@ from ..units import size
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
+QUALITY = 88
+"""Of WebP: the files beside the report are the pictures themselves."""
+
 
 def render_page(template: str, **values: Any) -> str:
     """Fill a template of `evaluate/templates`; values are escaped, a missing one is an error."""
@@ -27,11 +30,16 @@ def render_page(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def data_uri(picture: Image.Image, least: int = 256) -> str:
-    """A picture as a PNG in a data: address; small ones are enlarged to `least` pixels, as viewers would blur them."""
+def data_uri(picture: Image.Image, least: int = 256, most: int = 1024) -> str:
+    """A picture as WebP in a data: address, by which a report of hundreds of them can still be sent.
+
+    Small ones are enlarged to `least` pixels, as viewers would blur them; sheets may be wider than `most`.
+    """
     factor = max(1, -(-least // picture.width))
     if factor > 1:
         picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.LANCZOS)
+    elif picture.width == picture.height > most:
+        picture = picture.resize((most, most), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    picture.save(stream, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    picture.convert("RGB").save(stream, format="WEBP", quality=QUALITY)
+    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -118,7 +118,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(evaluated: dict[str, Any
     page = (evaluated["folder"] / evaluated["scores"]["report"]).read_text()
     addresses = re.findall(r"""(?:src|href)=["']([^"']*)""", page) + re.findall(r"url\(([^)]*)", page)
     assert len(addresses) > 20
-    assert all(address.startswith("data:image/png;base64,") for address in addresses)
+    assert all(address.startswith("data:image/webp;base64,") for address in addresses)
     assert "<script" not in page
     assert page.count("<svg") >= 7, "loss, four scores over the steps, two scatters"
     for words in ("sks castle", "Which checkpoint to keep", "best fidelity", "worst alignment", "in the snow"):

@@ -9,14 +9,16 @@ from PIL import Image
 from atomtune.errors import UsageError
 from atomtune.evaluate.studio import WITHOUT_CONCEPT
 from atomtune.files.atoms_file import load_atoms
+from atomtune.pocket.beside import RATES
 from atomtune.pocket.demo import PROMPT_SCENES, TRAINING_SCENES, run_demo
 from atomtune.pocket.world import SCENES
 
 
-def test_the_page_is_complete_and_needs_nothing_else(tmp_path: Path) -> None:
+def test_the_page_is_complete_and_needs_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atomtune.pocket.demo.SAMPLE_STEPS", 2)
     result = run_demo(tmp_path / "demo", steps=2, batch_size=1)
     page = result.index.read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == (
+    assert page.count("data:image/webp;base64,") == (
         len(TRAINING_SCENES) + 3 * len(PROMPT_SCENES) + 2 * len(WITHOUT_CONCEPT)
     )
     assert not re.findall(r"(?:src|href)=[\"'](?!data:)", page), "the page must not ask for anything"
@@ -28,6 +30,26 @@ def test_the_page_is_complete_and_needs_nothing_else(tmp_path: Path) -> None:
     assert len(list((tmp_path / "demo" / "concept").glob("*.png"))) == len(TRAINING_SCENES)
     with pytest.raises(UsageError, match="there already"):
         run_demo(tmp_path / "demo", steps=2)
+
+
+def test_other_methods_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atomtune.pocket.demo.SAMPLE_STEPS", 1)
+    monkeypatch.setattr("atomtune.pocket.demo.PICTURES_OF_EACH", 1)
+    result = run_demo(tmp_path / "demo", steps=1, batch_size=1, compare=True)
+    assert [other["method"] for other in result.beside] == list(RATES)
+    lora, full = result.beside
+    assert lora["trainable_parameters"] < full["trainable_parameters"]
+    page = result.index.read_text(encoding="utf-8")
+    assert page.count("data:image/webp;base64,") == (
+        len(TRAINING_SCENES) + (3 + len(RATES)) * len(PROMPT_SCENES) + 2 * len(WITHOUT_CONCEPT)
+    )
+    for other in result.beside:
+        run = tmp_path / "demo" / f"run-{other['method']}" / "atoms.safetensors"
+        assert (load_atoms(run)[1].method, run.stat().st_size) == (other["method"], other["atoms_bytes"])
+        assert f"{other['trainable_parameters']:,}" in page
+        assert f"{other['likeness']:.3f}" in page
+    sets = list((tmp_path / "demo" / "pictures").iterdir())
+    assert len(sets) == 2 * (2 + len(RATES)), "the base model draws once for all"
 
 
 def test_scenes_of_the_prompts_are_not_those_of_the_pictures() -> None:
