@@ -9,21 +9,29 @@ what trained ones do; the pictures show nothing. Needs about 8 GB of disk for as
 
 import argparse
 import json
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .measure import Measured, bytes_in, machine, measured, versions
+from .measure import bytes_in, measured
+from .processes import (
+    Failed,
+    Runner,
+    add_place,
+    checked,
+    environment,
+    lines,
+    module,
+    setting,
+    setting_line,
+    working,
+    write_figures,
+)
 
-ROOT = Path(__file__).parents[1]
 NEEDED = 8_000_000_000
 """Bytes of disk for the model, its decomposition and the merged model, with some air."""
-
-Runner = Callable[[Sequence[str], Path, Mapping[str, str]], Measured]
 
 
 @dataclass(frozen=True)
@@ -65,10 +73,6 @@ class Cost:
         return float(getattr(self, what) if hasattr(self, what) else self.printed[what])
 
 
-class Failed(Exception):
-    """A command did not end well."""
-
-
 def run_all(work: Path, images: Path | None = None, configs: Path | None = None, run: Runner = measured) -> list[Cost]:
     """Build the model in `work` and run every command on it.
 
@@ -81,12 +85,12 @@ def run_all(work: Path, images: Path | None = None, configs: Path | None = None,
     """
     options = [("--images", images), ("--configs", configs)]
     extra = [word for name, path in options if path is not None for word in (name, str(path.resolve()))]
-    environment = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "ATOMTUNE_CACHE": str(work / "cache")}
-    _checked("build", run(_module("benchmarks.pipeline", "model", "--pictures", "photos", *extra), work, environment))
+    around = environment(work)
+    checked("build", run(module("benchmarks.pipeline", "model", "--pictures", "photos", *extra), work, around))
     costs = []
     for name, words in _commands().items():
         before = bytes_in(work)
-        done = _checked(name, run(_module("cli", name, *words, "--json"), work, environment))
+        done = checked(name, run(module("cli", name, *words, "--json"), work, around))
         written, printed = bytes_in(work) - before, json.loads(done.out)
         costs.append(Cost(name, done.seconds, done.peak_bytes, done.gpu_bytes, written, printed))
     return costs
@@ -100,17 +104,6 @@ def _commands() -> dict[str, list[str]]:
         "sample": [*atoms, "--prompt", "a photo of a <castle> on the beach", "--steps", "2"],
         "merge": [*atoms, "--output", "merged", "--precision", "fp16"],
     }
-
-
-def _module(name: str, *words: str) -> list[str]:
-    return [sys.executable, "-m", name, *words]
-
-
-def _checked(name: str, done: Measured) -> Measured:
-    if done.code != 0:
-        last = "\n".join(done.err.splitlines()[-8:])
-        raise Failed(f"{name} ended with {done.code} after {done.seconds:.0f} s:\n{last}")
-    return done
 
 
 def verdicts(costs: Sequence[Cost], targets: Sequence[Target] = TARGETS) -> list[tuple[Target, float, bool]]:
@@ -138,7 +131,7 @@ def table(costs: Sequence[Cost], judged: Sequence[tuple[Target, float, bool]]) -
         [f"`{target.command}`: {_named(target.what, value)}", f"≤ {_value(target.what, target.limit)}", _word(holds)]
         for target, value, holds in judged
     ]
-    return f"{_lines(header, rows)}\n\n{_lines(['measured', 'target', ''], limits)}"
+    return f"{lines(header, rows)}\n\n{lines(['measured', 'target', ''], limits)}"
 
 
 def _named(what: str, value: float) -> str:
@@ -156,15 +149,10 @@ def _word(holds: bool) -> str:
     return "holds" if holds else "**misses**"
 
 
-def _lines(header: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows])
-
-
 def report(costs: Sequence[Cost], judged: Sequence[tuple[Target, float, bool]]) -> dict[str, Any]:
     """Everything measured, for JSON."""
     return {
-        "machine": machine(),
-        "versions": versions(),
+        **setting(),
         "commands": [asdict(cost) for cost in costs],
         "targets": [{**asdict(target), "value": value, "holds": holds} for target, value, holds in judged],
         "holds": all(holds for _, _, holds in judged),
@@ -179,34 +167,18 @@ def main(
         prog="benchmarks.full_size", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=Path, metavar="DIR", help="photos of one thing (default: drawn)")
-    parser.add_argument(
-        "--work", type=Path, metavar="DIR", help="where to work (default: the system's temporary files)"
-    )
-    parser.add_argument("--keep", action="store_true", help="leave what was made")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
+    add_place(parser)
     given = parser.parse_args(arguments)
-    if given.work is not None:
-        given.work.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix="full-size-", dir=given.work)).resolve()
     try:
-        free = shutil.disk_usage(work).free
-        if free < needed:
-            raise Failed(f"{work} needs {needed / 1e9:.0f} GB, {free / 1e9:.1f} GB are free there; see --work")
-        costs = run_all(work, given.images, configs, run)
+        with working("full-size-", given.work, needed, given.keep) as work:
+            costs = run_all(work, given.images, configs, run)
     except Failed as problem:
         print(problem, file=sys.stderr)
         return 2
-    finally:
-        if given.keep:
-            print(f"kept: {work}", file=sys.stderr)
-        else:
-            shutil.rmtree(work)
     judged = verdicts(costs)
     figures = report(costs, judged)
-    facts = [f"{name} {value}" for part in ("machine", "versions") for name, value in figures[part].items()]
-    print(f"{', '.join(facts)}\n\n{table(costs, judged)}")
-    if given.json is not None:
-        given.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    print(f"{setting_line(figures)}\n\n{table(costs, judged)}")
+    write_figures(given.json, figures)
     return 0 if figures["holds"] else 1
 
 

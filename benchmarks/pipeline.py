@@ -22,16 +22,17 @@ SCENES = ("on the beach", "in the snow", "on a cobblestone street", "on top of a
 SIDE = 512  # pixels of the pictures
 
 
-def build(folder: Path, configs: Path = SD_V1.folder, seed: int = 0) -> None:
+def build(folder: Path, configs: Path = SD_V1.folder, seed: int = 0, unet_type: torch.dtype = torch.float16) -> None:
     """Write a StableDiffusionPipeline with the parts that `configs` describes, in float16.
 
     Args:
         configs: a diffusers folder; its weights are not read. The default has the real sizes of SD v1.4.
         seed: of the weights, which are as diffusers and transformers begin a training with them.
+        unet_type: of the UNet's weights on disk; float32 is that of SD v1.4 on the hub.
     """
     torch.manual_seed(seed)
     index = json.loads((configs / "model_index.json").read_text(encoding="utf-8"))
-    unet = diffusers.UNet2DConditionModel.from_config(_config(configs, "unet")).half()
+    unet = diffusers.UNet2DConditionModel.from_config(_config(configs, "unet")).to(unet_type)
     vae = diffusers.AutoencoderKL.from_config(_config(configs, "vae")).half()
     text_encoder = CLIPTextModel(CLIPTextConfig.from_pretrained(str(configs), subfolder="text_encoder")).half()
     scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(configs, subfolder="scheduler")
@@ -67,10 +68,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.pipeline", description=__doc__)
     parser.add_argument("model", type=Path, help="folder for the model")
     parser.add_argument("--configs", type=Path, default=SD_V1.folder, help="a diffusers folder with the sizes")
-    parser.add_argument("--pictures", type=Path, required=True, help="folder for the pictures")
+    parser.add_argument("--float32", action="store_true", help="the UNet's weights in float32")
+    parser.add_argument("--pictures", type=Path, help="folder for the pictures (default: none)")
     parser.add_argument("--images", type=Path, help="pictures to use in place of drawn ones")
     given = parser.parse_args(arguments)
-    build(given.model, given.configs)
+    build(given.model, given.configs, unet_type=torch.float32 if given.float32 else torch.float16)
+    if given.pictures is None:
+        return 0
     if given.images is None:
         draw(given.pictures)
     else:

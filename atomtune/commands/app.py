@@ -10,6 +10,7 @@ import typer
 
 from .. import __version__
 from ..errors import AtomtuneError, Interrupted, Terminated, UsageError
+from .compare import compare
 from .concepts import concepts
 from .console import Console
 from .decompose import decompose
@@ -32,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (decompose, prepare, train, sample, evaluate, merge, concepts, inspect, doctor, demo):
+for command in (decompose, prepare, train, sample, evaluate, compare, merge, concepts, inspect, doctor, demo):
     app.command()(verb(command))
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..units import size
 from .console import Console, duration, table
-from .shared import Atoms, Layers, Model, Overwrite, Preset, Sparsity, Tile, spec_from
+from .shared import Atoms, Device, Layers, Model, Overwrite, Preset, Sparsity, Tile, spec_from
 
 if TYPE_CHECKING:
     from ..diffusion.decomposition import DecompositionReport, GroupReport
@@ -19,6 +19,7 @@ def decompose(
     tile: Tile = None,
     sparsity: Sparsity = None,
     layers: Layers = None,
+    device: Device = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Decompose a base model into filter atoms and coefficients.
@@ -27,13 +28,13 @@ def decompose(
     where it is missing; atoms files do not need it.
     """
     from ..diffusion.decomposition import obtain
-    from ..diffusion.models import load_pipeline, resolve
+    from ..diffusion.models import load_unet, pick_device, resolve
 
     spec = spec_from(preset or "c2", atoms=atoms, tile=tile, sparsity=sparsity, layers=layers)
-    source = resolve(model)
+    source, where = resolve(model), pick_device(device)
     console.events.phase(f"loading {source.name}")
-    unet = load_pipeline(source).unet
-    _, report = obtain(unet, source, spec, events=console.events, overwrite=overwrite)
+    unet = load_unet(source)
+    _, report = obtain(unet, source, spec, events=console.events, overwrite=overwrite, device=where)
     if report.found:
         console.info(f"Found in the cache, nothing to do (--overwrite makes it again): {report.path}")
     console.result(_data(report), _text(report))

@@ -28,6 +28,12 @@ def demo(
     seed: Annotated[
         int, typer.Option(min=0, help="Decides training and pictures.", metavar="N", rich_help_panel=THING)
     ] = 0,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare", help="Train LoRA and the whole model too, and show them beside it.", rich_help_panel=THING
+        ),
+    ] = False,
     output: Annotated[Path, typer.Option(help="Folder for the page.", metavar="DIR", rich_help_panel=OUTPUT)] = Path(
         "runs/demo"
     ),
@@ -36,7 +42,15 @@ def demo(
     """Teach the miniature model a new thing and see it: a few minutes, no download."""
     from ..pocket.demo import run_demo
 
-    result = run_demo(output, thing=thing, instance=instance, seed=seed, overwrite=overwrite, events=console.events)
+    result = run_demo(
+        output,
+        thing=thing,
+        instance=instance,
+        seed=seed,
+        compare=compare,
+        overwrite=overwrite,
+        events=console.events,
+    )
     console.result(asdict(result), _text(result))
 
 
@@ -50,5 +64,12 @@ def _text(result: "DemoResult") -> str:
             "likeness": f"{ours:.3f} (base model {base:.3f}, fresh drawings of the same thing {truth:.3f})",
             "times": f"decompose {duration(result.decompose_seconds)}, train {duration(result.train_seconds)}, "
             f"in all {duration(result.seconds)}",
+            **{
+                str(
+                    other["method"]
+                ): f"likeness {other['likeness']:.3f}, {other['trainable_parameters']:,} parameters, "
+                f"{size(other['atoms_bytes'])}, train {duration(other['train_seconds'])}"
+                for other in result.beside
+            },
         }
     )

@@ -1,9 +1,11 @@
 """Weights seen as rows: one row per k×k filter, or one row per p×q tile of a linear map (paper, section 3)."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
+import torch
 from torch import Tensor
 
 
@@ -69,3 +71,35 @@ class RowLayout:
         p, q = self.tile
         tiles = rows.reshape(self.shape[0] // p, self.shape[1] // q, p, q)
         return tiles.transpose(1, 2).reshape(self.shape)
+
+    def put(self, rows: Tensor, weight: Tensor) -> None:
+        """Write rows (N, r) into a contiguous weight."""
+        if self.tile is None:
+            weight.view(self.count, self.length).copy_(rows)
+            return
+        (p, q), across = self.tile, self.shape[1] // self.tile[1]
+        tiles = weight.view(-1, p, across, q).transpose(1, 2)
+        tiles.copy_(rows.view(-1, across, p, q))
+
+    def every(self, weight: Tensor, stride: int) -> Tensor:
+        """Every `stride`-th row, (⌈N / stride⌉, r), without cutting the whole weight up."""
+        if self.tile is None:
+            return self.to_rows(weight)[::stride]
+        p, q = self.tile
+        across = self.shape[1] // q
+        place = torch.arange(0, self.count, stride, device=weight.device)
+        tiles = weight.reshape(self.shape[0] // p, p, across, q)
+        return tiles[place // across, :, place % across].reshape(-1, self.length)
+
+    def pieces(self, numbers: int) -> Iterator[tuple[Self, slice, slice]]:
+        """Cut the weight across its first side into pieces of about `numbers` numbers, whole rows each.
+
+        Gives the layout of each piece, its slice of the weight and its slice of the rows.
+        """
+        height = 1 if self.tile is None else self.tile[0]
+        rows = self.count * height // self.shape[0]  # in a piece of this height
+        times = max(1, numbers // (rows * self.length))
+        for first in range(0, self.shape[0] // height, times):
+            last = min(first + times, self.shape[0] // height)
+            layout = replace(self, shape=((last - first) * height, *self.shape[1:]))
+            yield layout, slice(first * height, last * height), slice(first * rows, last * rows)

@@ -2,23 +2,24 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
-from ..core.decompose import Decomposition
+from ..core.decompose import Decomposition, Fit, UncodableError, decompose_all
 from ..core.fingerprint import fingerprint
 from ..core.rows import RowLayout
 from ..errors import AtomtuneError, excerpt
 from ..files.cache import cache_folder
 from ..files.decomposition_file import load_decomposition, save_decomposition
 from ..files.plain_json import parse_json
-from ..methods.atoms import chosen_layers, decompose_model
+from ..methods.atoms import chosen_layers
 from ..methods.atoms_spec import AtomsSpec
-from ..methods.base import group_of
+from ..methods.base import group_of, weight_of
 from .events import Events
 from .models import ModelSource
 
@@ -52,15 +53,14 @@ class GroupReport:
         """Share of the coefficients that are zero."""
         return self.zeros / max(1, self.coefficients)
 
-    def add(self, weight: Tensor, part: Decomposition) -> None:
+    def add(self, part: Decomposition, fit: Fit) -> None:
         """Count one layer."""
         self.layers += 1
         self.rows += part.layout.count
         self.coefficients += part.coefficients.numel()
-        self.zeros += round(part.zero_fraction() * part.coefficients.numel())
-        energy = float(weight.detach().double().square().sum())
-        self.energy += energy
-        self.residual += part.relative_error(weight) ** 2 * energy
+        self.zeros += fit.zeros
+        self.energy += fit.energy
+        self.residual += fit.residual
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,16 @@ def obtain(
     base_fingerprint: str | None = None,
     events: Events | None = None,
     overwrite: bool = False,
+    device: torch.device | None = None,
 ) -> tuple[dict[str, Decomposition], DecompositionReport]:
     """The decomposition of this UNet under this spec, from the cache or made now and put there.
 
     A cache file that is damaged, or of another model or spec, is reported through `events.warn` and made again.
+
+    Args:
+        device: where to make it, if it is a CUDA device; where the UNet is, otherwise.
+
+    Raises AtomtuneError where a weight cannot be decomposed.
     """
     events = events or Events()
     began = time.perf_counter()
@@ -117,16 +123,16 @@ def obtain(
         except AtomtuneError as problem:
             events.warn(f"{problem.message}; making it again")
     events.begin("decompose", len(layers))
-    by_group: dict[str, GroupReport] = {}
+    # in the order of the model, which is not that of the work
+    by_group = {group_of(name): GroupReport(group_of(name)) for name in layers}
     total = GroupReport("total")
 
-    def count(name: str, part: Decomposition) -> None:
-        weight: Any = layers[name].weight
-        for report in (by_group.setdefault(group_of(name), GroupReport(group_of(name))), total):
-            report.add(weight, part)
+    def count(name: str, part: Decomposition, fit: Fit) -> None:
+        for report in (by_group[group_of(name)], total):
+            report.add(part, fit)
         events.advance(name)
 
-    decomposition = decompose_model(unet, spec, count)
+    decomposition = _decompose(layers, spec, device, count)
     events.end()
     groups = list(by_group.values())
     stored = {"groups": [asdict(group) for group in groups], "total": asdict(total)}
@@ -135,6 +141,22 @@ def obtain(
     size = path.stat().st_size
     report = DecompositionReport(path, size, False, seconds, source.name, base_fingerprint, spec, groups, total)
     return decomposition, report
+
+
+def _decompose(
+    layers: Mapping[str, nn.Module],
+    spec: AtomsSpec,
+    device: torch.device | None,
+    on_layer: Callable[[str, Decomposition, Fit], None],
+) -> dict[str, Decomposition]:
+    weights = {name: weight_of(layer) for name, layer in layers.items()}
+    elsewhere = device if device is not None and device.type == "cuda" else None  # MPS lacks what it takes
+    try:
+        return decompose_all(weights, spec.atoms, spec.tile, spec.sparsity, device=elsewhere, on_layer=on_layer)
+    except UncodableError as problem:
+        raise AtomtuneError(
+            f"cannot decompose {problem.layer}: {problem.reason}", "the base model's file may be damaged"
+        ) from None
 
 
 def cache_path(unet: nn.Module, base_fingerprint: str, spec: AtomsSpec) -> Path:

@@ -110,15 +110,50 @@ def load_pipeline(source: ModelSource, dtype: torch.dtype = torch.float32) -> "P
             pipeline = _load_folder(source)
     pipeline.set_progress_bar_config(disable=True)
     for part in pipeline.components.values():
-        if not isinstance(part, nn.Module):
-            continue
-        # not by from_pretrained, whose argument for it has two names over the versions of diffusers
-        nn.Module.to(part, dtype)
-        part.requires_grad_(False).eval()
+        if isinstance(part, nn.Module):
+            _settle(part, dtype)
     return pipeline
 
 
+def load_unet(source: ModelSource) -> nn.Module:
+    """Load the UNet of a model alone, in float32, otherwise as `load_pipeline` does.
+
+    Raises AtomtuneError as that.
+    """
+    from diffusers import UNet2DConditionModel
+
+    unet: nn.Module
+    with explaining(source.name, source.is_local):
+        if source.is_file:
+            path = Path(source.location)
+            # the file holds all parts, and which keys are the UNet's is best known to the pipeline's loader
+            unet = load_single_file(path, inspect_file(path)).unet
+        else:
+            _, variant = _kind_and_variant(source)
+            unet = UNet2DConditionModel.from_pretrained(
+                source.location, subfolder="unet", use_safetensors=True, variant=variant
+            )
+    _settle(unet, torch.float32)
+    return unet
+
+
+def _settle(part: nn.Module, dtype: torch.dtype) -> None:
+    # not by from_pretrained, whose argument for it has two names over the versions of diffusers
+    nn.Module.to(part, dtype)
+    part.requires_grad_(False).eval()
+
+
 def _load_folder(source: ModelSource) -> Any:
+    import diffusers
+
+    kind, variant = _kind_and_variant(source)
+    return getattr(diffusers, kind).from_pretrained(
+        source.location, use_safetensors=True, variant=variant, **_PIPELINES[kind]
+    )
+
+
+def _kind_and_variant(source: ModelSource) -> tuple[str, str | None]:
+    """The class of a pipeline, and which variant of its files to load. Raises AtomtuneError where it is unsupported."""
     import diffusers
 
     kind = diffusers.DiffusionPipeline.load_config(source.location).get("_class_name")
@@ -131,9 +166,7 @@ def _load_folder(source: ModelSource) -> Any:
         halves = list((folder / "unet").glob("*.fp16.safetensors"))
         if halves and len(halves) == len(list((folder / "unet").glob("*.safetensors"))):
             variant = "fp16"  # all there is
-    return getattr(diffusers, kind).from_pretrained(
-        source.location, use_safetensors=True, variant=variant, **_PIPELINES[kind]
-    )
+    return kind, variant
 
 
 def load_single_file(path: Path, found: SingleFile) -> Any:

@@ -52,7 +52,7 @@ class Encoders:
     Attributes:
         fidelity: for fidelity; sees the thing.
         alignment: for alignment and CLIP-I; the same object as `fidelity` where one model does both.
-        diversity: for diversity, drift, KID and FID; sees the whole picture. With Stable Diffusion it is that of fidelity.
+        diversity: for diversity, drift, KID and FID; sees the whole picture. With Stable Diffusion, as fidelity.
         dino: for DreamBooth's DINO; None where that is not scored.
     """
 
@@ -87,10 +87,10 @@ def encoders_for(
     """Load the encoders that pictures of a base model are scored with, on one device.
 
     DINOv2-base for fidelity and diversity, CLIP ViT-L/14 for alignment, and DINO ViT-S/16. For `pocket` its own grader,
-    which knows its small drawings, and for fidelity the grader's eye for things; no DINO. That eye was taught not to see
-    the scene, and of one thing everywhere it would say that all pictures are alike, so diversity is the grader's. A name in `paths` is loaded from there in any
-    case. Where `paths` names some but not "dino", DINO is left out rather than downloaded: it is one more figure,
-    nothing rests on it.
+    which knows its small drawings, and for fidelity the grader's eye for things; no DINO. That eye was taught not to
+    see the scene, and of one thing everywhere it would say that all pictures are alike, so diversity is the grader's.
+    A name in `paths` is loaded from there in any case. Where `paths` names some but not "dino", DINO is left out rather
+    than downloaded: it is one more figure, nothing rests on it.
 
     Args:
         model_name: as in `resolve(model).name`.

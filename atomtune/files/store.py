@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..core.finite import all_finite
 from ..errors import AtomtuneError, excerpt
 from . import plain_json
 from .atomic import write_atomically
@@ -118,7 +119,7 @@ def load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     if checksum(tensors) != header.get("sha256") or _signature(header) != header.get("metadata_sha256"):
         raise AtomtuneError(f"{path} was altered or damaged: its checksum does not match", "fetch or train it again")
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if tensor.is_floating_point() and not all_finite(tensor):
             raise AtomtuneError(
                 f"{path} holds NaN or infinite values in {excerpt(name)}", "train it again with a lower --lr"
             )

@@ -29,10 +29,13 @@ from ..evaluate.report import page_values
 from ..evaluate.subject import EvaluateOptions
 from ..files.atomic import write_atomically, write_text
 from ..methods.atoms_spec import PRESETS
-from .world import FIRST_HELD_OUT_SEED, SCENES, THINGS, Style, render
+from .beside import Beside, learn_beside
+from .naming import scenes_named
+from .world import FIRST_HELD_OUT_SEED, THINGS, Style, render
 
 PRESET = "c2"
 PICTURES_OF_EACH = 2  # of each prompt; the first is shown
+SAMPLE_STEPS = 25
 GUIDANCE = 5.0  # what the figures of `pocket` were taken at; more makes colours too strong
 TRAINING_SCENES = (
     "",
@@ -59,6 +62,7 @@ class DemoResult:
         index: the page.
         likeness: mean cosine to the training pictures, by the grader: base model, atomtune, fresh drawings of it.
         scenes_right: how many of the prompts' scenes the grader names right in each of them.
+        beside: the other methods, an object each, with `compare`.
     """
 
     index: Path
@@ -70,6 +74,7 @@ class DemoResult:
     seconds: float
     likeness: tuple[float, float, float]
     scenes_right: tuple[int, int, int]
+    beside: tuple[dict[str, Any], ...] = ()
 
 
 def run_demo(
@@ -81,6 +86,7 @@ def run_demo(
     batch_size: int = 4,
     lr: float = 1e-3,
     seed: int = 0,
+    compare: bool = False,
     overwrite: bool = False,
     events: Events | None = None,
 ) -> DemoResult:
@@ -89,6 +95,7 @@ def run_demo(
     Args:
         thing: a class of things of the world.
         instance: which one of it; all of them are held out from the training of `pocket`.
+        compare: train and show other methods beside it, see `beside`.
 
     Raises UsageError for an unknown thing, or where the page is there and `overwrite` is not set.
     """
@@ -115,8 +122,11 @@ def run_demo(
     unet: Any = load_pipeline(source).unet
     _, decomposition = obtain(unet, source, PRESETS[PRESET], base_fingerprint=fingerprint(unet), events=events)
     result = train(options, output / "run", overwrite=True, events=events)
-    evaluation = _evaluate(output, seed, events)
-    comparison = _compare(evaluation, thing, style, pictures)
+    evaluation = _evaluate(output, output / "run", seed, events)
+    others: list[Beside] = []
+    if compare:
+        others += learn_beside(options, output, lambda run: _evaluate(output, run, seed, events), events)
+    comparison = _compare(evaluation, thing, style, pictures, others)
     seconds = time.perf_counter() - began
     values = page_values(evaluation, {}) | {
         "pictures": pictures,
@@ -129,6 +139,8 @@ def run_demo(
         "batch_size": batch_size,
         "lr": lr,
         "seed": seed,
+        "ours": evaluation.final.scored.measures,
+        "beside": [{**vars(other), **shown} for other, shown in zip(others, comparison.beside, strict=True)],
         "seconds": seconds,
         "machine": f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}",
     }
@@ -144,6 +156,7 @@ def run_demo(
         seconds=seconds,
         likeness=comparison.likeness,
         scenes_right=(base, ours, truth),
+        beside=tuple(comparison.beside),
     )
 
 
@@ -155,12 +168,12 @@ def draw_concept(folder: Path, thing: str, style: Style) -> list[Image.Image]:
     return pictures
 
 
-def _evaluate(output: Path, seed: int, events: Events) -> Evaluation:
-    """Draw the demo's prompts with the run in `output` and without it, and score both."""
+def _evaluate(output: Path, run: Path, seed: int, events: Events) -> Evaluation:
+    """Draw the demo's prompts with a run and without it, and score both."""
     prompts = output / "prompts.txt"
     write_text(prompts, "".join(f"a {{}} {scene}\n" for scene in PROMPT_SCENES))
     options = EvaluateOptions(
-        output / "run", prompts, PICTURES_OF_EACH, seed, Settings(steps=25, guidance_scale=GUIDANCE)
+        run, prompts, PICTURES_OF_EACH, seed, Settings(steps=SAMPLE_STEPS, guidance_scale=GUIDANCE)
     )
     return evaluate_concept(options, lambda name: encoders_for(name, device="cpu"), output, events)
 
@@ -172,24 +185,36 @@ class _Comparison:
     Attributes:
         rows: for each prompt the pictures of it, for the page.
         scenes_right: with the concept, base model, fresh drawings, as the page has them.
-        likeness: as in DemoResult.
+        likeness, beside: as in DemoResult.
     """
 
     rows: list[dict[str, Any]]
     scenes_right: tuple[int, int, int]
     likeness: tuple[float, float, float]
+    beside: list[dict[str, Any]]
 
 
-def _compare(evaluation: Evaluation, thing: str, style: Style, pictures: list[Image.Image]) -> _Comparison:
+def _compare(
+    evaluation: Evaluation, thing: str, style: Style, pictures: list[Image.Image], others: Sequence[Beside]
+) -> _Comparison:
     truth = [render(thing, style, scene, FIRST_HELD_OUT_SEED + 100 + i) for i, scene in enumerate(PROMPT_SCENES)]
     real = measure(evaluation.encoders, truth, [None] * len(truth), pictures).measures
     ours, base = (_first_of_each(group) for group in (evaluation.final.pictures, evaluation.base_pictures))
     grader = load_grader()
     words = evaluation.concept.words
+    theirs = [_first_of_each(other.evaluation.final.pictures) for other in others]
     return _Comparison(
         rows=[
-            {"prompt": f"a {words} {scene}", "ours": with_it, "base": without, "truth": drawn}
-            for scene, with_it, without, drawn in zip(PROMPT_SCENES, ours, base, truth, strict=True)
+            {
+                "prompt": f"a {words} {scene}",
+                "ours": ours[i],
+                "base": base[i],
+                "truth": truth[i],
+                "others": [
+                    {"name": other.name, "picture": group[i]} for other, group in zip(others, theirs, strict=True)
+                ],
+            }
+            for i, scene in enumerate(PROMPT_SCENES)
         ],
         scenes_right=(
             _scenes_right(grader, thing, ours),
@@ -197,6 +222,18 @@ def _compare(evaluation: Evaluation, thing: str, style: Style, pictures: list[Im
             _scenes_right(grader, thing, truth),
         ),
         likeness=(_told(evaluation.base.measures), _told(evaluation.final.scored.measures), _told(real)),
+        beside=[
+            {
+                "method": other.name,
+                "lr": other.lr,
+                "trainable_parameters": other.train.trainable_parameters,
+                "atoms_bytes": other.train.atoms_bytes,
+                "train_seconds": other.train.seconds,
+                "likeness": _told(other.evaluation.final.scored.measures),
+                "scenes_right": _scenes_right(grader, thing, group),
+            }
+            for other, group in zip(others, theirs, strict=True)
+        ],
     )
 
 
@@ -218,6 +255,4 @@ def _first_of_each(pictures: Sequence[Picture]) -> list[Image.Image]:
 
 def _scenes_right(grader: Grader, thing: str, group: list[Image.Image]) -> int:
     """In how many pictures the grader names the scene that was asked for, out of all scenes."""
-    scenes = [scene for scene in SCENES if scene]
-    named = grader.classify(group, [f"a {thing} {scene}" for scene in scenes]).tolist()
-    return sum(scenes[answer] == scene for answer, scene in zip(named, PROMPT_SCENES, strict=True))
+    return sum(scenes_named(grader, thing, PROMPT_SCENES, group))

@@ -3,14 +3,12 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from atomtune.commands.app import main as atomtune
-from benchmarks import full_size, pipeline
+from benchmarks import full_size, pipeline, processes
 from benchmarks.full_size import TARGETS, Cost, Target, table, verdicts
 from benchmarks.measure import Measured, bytes_in, measured
 
@@ -31,7 +29,7 @@ def test_the_peak_is_that_of_the_process_itself(tmp_path: Path, size: int) -> No
         "import pathlib, sys; from benchmarks.measure import measured;"
         f"print(measured([sys.executable, '-c', {child!r}], pathlib.Path('.'), {{}}).peak_bytes)"
     )
-    done = measured([sys.executable, "-c", program], tmp_path, {"PYTHONPATH": str(full_size.ROOT)})
+    done = measured([sys.executable, "-c", program], tmp_path, {"PYTHONPATH": str(processes.ROOT)})
     assert size <= int(done.out) < size + 100_000_000, done.err
 
 
@@ -46,24 +44,7 @@ def test_every_command_in_a_process_of_its_own(
     assert all(cost["peak_bytes"] > 100e6 for cost in figures["commands"])
 
 
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> full_size.Runner:
-    """The same commands in this process, which spares it four starts."""
-
-    def here(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Measured:
-        capfd.readouterr()
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        with chdir(folder):
-            module, words = command[2], list(command[3:])
-            code = pipeline.main(words) if module == "benchmarks.pipeline" else atomtune(words)
-        out, err = capfd.readouterr()
-        return Measured(code, out, err, 1.0, 10**9)
-
-    return here
-
-
-def test_the_commands_run_on_a_tiny_model(tiny_model: Path, tmp_path: Path, run: full_size.Runner) -> None:
+def test_the_commands_run_on_a_tiny_model(tiny_model: Path, tmp_path: Path, run: processes.Runner) -> None:
     pictures = tmp_path / "pictures"
     pipeline.draw(pictures, side=48)
     work = tmp_path / "work"

@@ -4,6 +4,8 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+from atomtune.compare.runs import Trained
+from atomtune.compare.table import Line
 from atomtune.diffusion.doctor import Health
 from atomtune.diffusion.learned import Learned
 from atomtune.diffusion.photos.prepare import Prepared, PreparedImage
@@ -34,6 +36,9 @@ def test_every_key_is_documented() -> None:
     assert {field.name for kind in (Measures, Pick) for field in fields(kind)} <= documented("evaluate")
     assert {"report", "concept", "base", "real_fidelity", "checkpoints", "pick"} <= documented("evaluate")
     assert {"encoders", "preprocessing", "pictures", "file"} <= documented("evaluate")
+    assert {field.name for field in fields(Line)} - {"figures"} <= documented("compare")
+    assert {field.name for field in fields(Trained)} <= documented("compare")
+    assert {"report", "output", "runs", "differences", "failures", "settings", "worth"} <= documented("compare")
     assert {field.name for kind in (MergeResult, MergedAtoms) for field in fields(kind)} <= documented("merge")
     assert {field.name for field in fields(Learned)} | {"concepts", "ready", "sheet"} <= documented("concepts")
     assert {field.name for field in fields(Health)} | {"well"} <= documented("doctor")

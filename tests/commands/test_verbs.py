@@ -72,6 +72,12 @@ def test_decompose_makes_once_and_finds_after_that(cli: Cli, tiny_model: Path) -
     assert again["relative_error"] == first["relative_error"]
 
 
+def test_decompose_takes_a_device(cli: Cli, tiny_model: Path) -> None:
+    assert parsed(cli("decompose", "--model", tiny_model, "--device", "cpu", "--json"))["found"] is False
+    answer = cli("decompose", "--model", tiny_model, "--device", "abacus")
+    assert (answer.code, answer.err.splitlines()[0]) == (1, "Error: there is no device 'abacus'")
+
+
 def test_decompose_tells_specs_apart(cli: Cli, tiny_model: Path) -> None:
     specs = [(), ("--preset", "c1"), ("--atoms", "5"), ("--tile", "8"), ("--sparsity", "0.2"), ("--layers", "conv")]
     answers = [parsed(cli("decompose", "--model", tiny_model, "--json", *spec)) for spec in specs]

@@ -78,10 +78,45 @@ def test_tiles_are_a_sum_of_kronecker_products(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(layout.to_weight(coefficients @ atoms), expected.view(shape), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+def test_rows_are_put_into_a_weight(shape: tuple[int, ...]) -> None:
+    layout, weight = RowLayout.of(shape, 4), numbered(shape)
+    for rows in (layout.to_rows(weight), layout.to_rows(weight).T.contiguous().T):
+        found = torch.empty(shape)
+        layout.put(rows, found)
+        assert torch.equal(found, weight)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+@pytest.mark.parametrize("stride", [1, 2, 5, 1000])
+def test_every_so_manyth_row(shape: tuple[int, ...], stride: int) -> None:
+    layout, weight = RowLayout.of(shape, 4), numbered(shape)
+    assert torch.equal(layout.every(weight, stride), layout.to_rows(weight)[::stride])
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+@pytest.mark.parametrize("numbers", [1, 40, 100, 10**9])
+def test_pieces_are_the_whole(shape: tuple[int, ...], numbers: int) -> None:
+    layout, weight = RowLayout.of(shape, 4), numbered(shape)
+    found = [(piece, rows, piece.to_rows(weight[cut])) for piece, cut, rows in layout.pieces(numbers)]
+    assert torch.equal(torch.cat([part for *_, part in found]), layout.to_rows(weight))
+    ends = [0, *(rows.stop for _, rows, _ in found)]
+    assert [(rows.start, rows.stop - rows.start) for _, rows, _ in found] == [
+        (begin, piece.count) for begin, (piece, _, _) in zip(ends, found, strict=False)
+    ]
+    smallest = layout.count * layout.length * (layout.tile[0] if layout.tile else 1) // shape[0]
+    assert all(len(part) * layout.length <= max(numbers, smallest) for *_, part in found)
+    assert len(found) == 1 or numbers < weight.numel()
+
+
 def test_memory_format_does_not_matter() -> None:
     weight = torch.randn(8, 6, 3, 3, generator=torch.Generator().manual_seed(0))
     layout = RowLayout.of(weight.shape, 4)
-    assert torch.equal(layout.to_rows(weight.to(memory_format=torch.channels_last)), layout.to_rows(weight))
+    other = weight.to(memory_format=torch.channels_last)
+    assert torch.equal(layout.to_rows(other), layout.to_rows(weight))
+    assert torch.equal(layout.every(other, 5), layout.every(weight, 5))
+    for piece, cut, rows in layout.pieces(100):
+        assert torch.equal(piece.to_rows(other[cut]), layout.to_rows(weight)[rows])
 
 
 def test_gradients_flow_through_both_ways() -> None:

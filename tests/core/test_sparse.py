@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from atomtune.core import sparse
-from atomtune.core.sparse import encode, leading_directions, learn_atoms, shrink
+from atomtune.core.sparse import (
+    ENCODE_ITERATIONS,
+    Coder,
+    encode,
+    leading_directions,
+    learn_atoms,
+    learn_together,
+    shrink,
+)
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -23,6 +31,12 @@ def correlated(count: int, length: int, seed: int = 0) -> Tensor:
     return (
         draw(count, length, seed=seed) @ torch.diag(0.8 ** torch.arange(length)) @ draw(length, length, seed=seed + 1)
     )
+
+
+def filters(count: int, length: int, seed: int = 0) -> Tensor:
+    """Rows whose spectrum falls off by 0.4, about as that of the filters of `pocket`."""
+    fall = 0.4 ** (torch.arange(length) / length)
+    return draw(count, length, seed=seed) * fall @ torch.linalg.qr(draw(length, length, seed=seed + 1))[0]
 
 
 def objective(rows: Tensor, atoms: Tensor, coefficients: Tensor, penalty: float) -> float:
@@ -69,6 +83,63 @@ def test_encode_over_learned_atoms_is_near_the_optimum_in_its_default_iterations
     atoms = learn_atoms(rows, m, penalty).half().float()
     best = objective(rows, atoms, encode(rows, atoms, penalty, 5000), penalty)
     assert objective(rows, atoms, encode(rows, atoms, penalty), penalty) < best * (1.001 if m <= 9 else 1.1)
+
+
+@pytest.mark.parametrize(("m", "r"), [(1, 9), (4, 9), (9, 9), (9, 64), (16, 256)])
+@pytest.mark.parametrize("sparsity", [0.0, 0.05, 0.3])
+def test_few_iterations_over_learned_atoms_are_the_minimiser_to_float32_rounding(
+    m: int, r: int, sparsity: float
+) -> None:
+    rows = filters(1000, r)
+    penalty = sparsity * float(rows.std())
+    atoms = learn_atoms(rows, m, penalty).half().float()
+    coder = Coder(atoms, penalty)
+    assert coder.contracts
+    assert coder.iterations <= 10
+    found, expected = encode(rows, atoms, penalty).double(), reference(rows, atoms, penalty, 400)
+    assert float((found - expected).norm() / expected.norm()) < 1e-6
+
+
+@given(st.floats(0.0, 0.5), st.integers(2, 9), st.integers(0, 1000))
+@settings(max_examples=25, deadline=None)
+def test_as_many_iterations_as_the_atoms_need(tilt: float, m: int, seed: int) -> None:
+    rows, atoms = draw(40, 9, seed=seed), unit(torch.eye(m, 9) + tilt * draw(m, 9, seed=seed + 1))
+    coder = Coder(atoms, 0.1)
+    assert coder.iterations <= ENCODE_ITERATIONS
+    if not coder.contracts:
+        assert coder.iterations == ENCODE_ITERATIONS
+        return
+    expected = reference(rows, atoms, 0.1)
+    found = encode(rows, atoms, 0.1).double()
+    assert float((found - expected).norm()) < 3e-6 * float(expected.norm())
+
+
+@pytest.mark.parametrize("case", ["more than r", "equal", "zero"])
+def test_atoms_that_are_dependent_get_all_iterations(case: str) -> None:
+    atoms = {"more than r": unit(draw(12, 9)), "equal": unit(draw(1, 9)).repeat(2, 1), "zero": torch.zeros(2, 9)}[case]
+    for iterations in (7, ENCODE_ITERATIONS):
+        coder = Coder(atoms, 0.1, iterations)
+        assert (coder.contracts, coder.iterations) == (False, iterations)
+
+
+@pytest.mark.parametrize(("m", "tolerance"), [(6, 1e-6), (9, 1e-6), (14, 2e-4)])
+def test_coefficients_mean_what_they_did_in_files_written_before(m: int, tolerance: float) -> None:
+    """At first they were 30 steps of FISTA from the ridge solution, whatever the atoms: the same to rounding."""
+    rows = correlated(2000, 9)
+    penalty = 0.05 * float(rows.std())
+    atoms = learn_atoms(rows, m, penalty).half().float()
+    gram = atoms @ atoms.T
+    step = 1.0 / float(torch.linalg.matrix_norm(gram, 2))
+    ridge = torch.linalg.inv((gram + 1e-3 * gram.diagonal().mean() * torch.eye(m)).double()).float()
+    current = rows @ (atoms.T @ ridge)
+    ahead, t = current, 1.0
+    for _ in range(30):
+        following = shrink(ahead - step * (ahead @ gram - rows @ atoms.T), step * penalty)
+        t, before = (1.0 + (1.0 + 4.0 * t * t) ** 0.5) / 2.0, t
+        ahead, current = torch.lerp(current, following, 1.0 + (before - 1.0) / t), following
+    found = encode(rows, atoms, penalty)
+    # half a unit of float16 is 2.4e-4 on average; more than r atoms make the float32 rounding of their Gram matrix show
+    assert float((found - current).norm() / current.norm()) < tolerance
 
 
 @given(st.integers(1, 9), st.integers(1, 30), st.floats(0.0, 2.0))
@@ -175,6 +246,44 @@ def test_learning_finds_a_planted_sparse_dictionary_better_than_principal_direct
     best = objective(rows, truth, encode(rows, truth, penalty, 500), penalty)
     found = objective(rows, learned, encode(rows, learned, penalty, 500), penalty)
     assert (gain - found) / (gain - best) > 0.2
+
+
+@pytest.mark.parametrize(("m", "r"), [(3, 9), (9, 9), (12, 9), (9, 64)])
+def test_learning_together_is_learning_apart(m: int, r: int) -> None:
+    matrices = [scale * correlated(count, r, seed=count) for count, scale in ((700, 1.0), (40, 0.01), (350, 30.0))]
+    penalties = torch.tensor([0.05 * float(rows.std()) for rows in matrices])
+    together = learn_together(matrices, m, penalties)
+    assert together.shape == (3, m, r)
+    for rows, penalty, atoms in zip(matrices, penalties.tolist(), together, strict=True):
+        torch.testing.assert_close(atoms, learn_atoms(rows, m, penalty), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e-6, 1e15])
+def test_learning_does_not_depend_on_the_scale(scale: float) -> None:
+    rows = correlated(300, 9)
+    expected = learn_atoms(rows, 6, 0.05)
+    torch.testing.assert_close(learn_atoms(scale * rows, 6, scale * 0.05), expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(("m", "r"), [(6, 9), (12, 9)])
+def test_directions_of_many_are_those_of_each(m: int, r: int) -> None:
+    matrices = torch.stack([correlated(200, r, seed=seed) for seed in (0, 5)])
+    each = torch.stack([leading_directions(rows, m) for rows in matrices])
+    torch.testing.assert_close(leading_directions(matrices, m), each, rtol=0, atol=1e-4)
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_not_waited_for_while_atoms_move() -> None:
+    rows = correlated(2000, 9).cuda()
+    penalty = torch.tensor([0.05 * float(rows.std())], device="cuda")
+    atoms = leading_directions(rows[None], 9)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        codes = sparse._approach(rows[None], atoms, penalty.view(1, 1, 1), None)
+        sparse._move_atoms(atoms, codes @ codes.mT, codes @ rows[None])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.isfinite(atoms).all()
 
 
 def test_learning_looks_at_a_sample_of_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:

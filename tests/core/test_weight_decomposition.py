@@ -4,7 +4,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from atomtune.core.decompose import absolute_penalty, decompose, encode_weight
+from atomtune.core import decompose as module
+from atomtune.core import sparse
+from atomtune.core.decompose import (
+    Decomposition,
+    Fit,
+    UncodableError,
+    absolute_penalty,
+    decompose,
+    decompose_all,
+    encode_weight,
+    encoded_change,
+)
 from atomtune.core.rows import RowLayout
 
 SHAPES = [(24, 16), (13, 7), (16, 8, 1, 1), (16, 8, 3, 3), (16, 2, 3, 3), (8, 6, 1, 3)]
@@ -114,3 +125,129 @@ def test_weights_that_cannot_be_coded_are_refused(value: float) -> None:
 def test_a_bias_is_no_weight() -> None:
     with pytest.raises(ValueError, match="no filters and no tiles"):
         decompose(torch.zeros(8), 6, 4, 0.05)
+
+
+def test_coefficients_are_those_of_the_rows() -> None:
+    """Piece by piece is what `encode` gives for all rows at once."""
+    for shape in SHAPES:
+        weight = weight_of(*shape)
+        part = decompose(weight, 4, 4, 0.05)
+        rows = part.layout.to_rows(weight)
+        plain = sparse.encode(rows, part.atoms, absolute_penalty(weight, 0.05))
+        torch.testing.assert_close(part.coefficients.float(), plain.half().float(), rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("numbers", [1, 100, 1 << 30])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_size_of_pieces_does_not_matter(
+    shape: tuple[int, ...], numbers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight = weight_of(*shape)
+    expected = decompose(weight, 6, 4, 0.05)
+    monkeypatch.setattr(sparse, "_CHUNK_NUMBERS", numbers)
+    found = encode_weight(weight, expected.layout, expected.atoms, 0.05)
+    torch.testing.assert_close(found, expected.coefficients, rtol=1e-3, atol=1e-6)
+
+
+def test_a_weight_in_another_memory_format() -> None:
+    weight = weight_of(16, 8, 3, 3)
+    part, other = decompose(weight, 6, 4, 0.05), decompose(weight.to(memory_format=torch.channels_last), 6, 4, 0.05)
+    assert torch.equal(part.atoms, other.atoms)
+    assert torch.equal(part.coefficients, other.coefficients)
+
+
+def model_weights() -> dict[str, Tensor]:
+    return {f"layer.{i}": weight_of(*shape, seed=i) for i, shape in enumerate([*SHAPES, (16, 8, 3, 3), (32, 8)])}
+
+
+@pytest.mark.parametrize("together", [1, 1 << 30])
+def test_all_layers_are_decomposed_as_each(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TOGETHER", together)
+    weights = model_weights()
+    heard: dict[str, tuple[Decomposition, Fit]] = {}
+    found = decompose_all(weights, 6, 4, 0.05, on_layer=lambda name, part, fit: heard.update({name: (part, fit)}))
+    assert list(found) == list(weights)
+    assert set(heard) == set(weights)
+    for name, part in found.items():
+        assert heard[name][0] is part
+        alone = decompose(weights[name], 6, 4, 0.05)
+        assert part.layout == alone.layout
+        torch.testing.assert_close(part.atoms, alone.atoms, rtol=0, atol=3e-3)
+        assert part.relative_error(weights[name]) == pytest.approx(alone.relative_error(weights[name]), rel=1e-3)
+        # whoever holds one layer holds no memory of the others
+        assert part.atoms.untyped_storage().nbytes() == 4 * part.atoms.numel()
+        assert torch.equal(encode_weight(weights[name], part.layout, part.atoms, 0.05), part.coefficients)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_the_fit_is_that_of_the_stored_coefficients(dtype: torch.dtype) -> None:
+    weights = {name: weight.to(dtype) for name, weight in model_weights().items()}
+
+    def hear(name: str, part: Decomposition, fit: Fit) -> None:
+        wide = weights[name].double()
+        product = part.layout.to_weight(part.coefficients.double() @ part.atoms.double())
+        assert fit.energy == pytest.approx(float(wide.square().sum()), rel=1e-5)
+        assert fit.residual == pytest.approx(float((wide - product).square().sum()), rel=1e-4)
+        assert fit.zeros == int((part.coefficients == 0).sum())
+
+    decompose_all(weights, 6, 4, 0.2, on_layer=hear)
+
+
+def test_a_fit_of_next_to_nothing_is_not_lost_in_rounding() -> None:
+    errors = []
+    weight = weight_of(16, 8, 3, 3)
+    part = decompose_all({"a": weight}, 9, 4, 0.0, on_layer=lambda _n, _p, fit: errors.append(fit))["a"]
+    assert (errors[0].residual / errors[0].energy) ** 0.5 == pytest.approx(part.relative_error(weight), rel=1e-2)
+
+
+def test_the_layer_that_cannot_be_coded_is_named() -> None:
+    weights = model_weights()
+    weights["layer.2"][0, 0] = float("nan")
+    with pytest.raises(UncodableError, match=r"layer\.2: the weight holds values that are not finite") as problem:
+        decompose_all(weights, 6, 4, 0.05)
+    assert problem.value.layer == "layer.2"
+    with pytest.raises(UncodableError, match="bias: a weight of shape"):
+        decompose_all({"bias": torch.zeros(4)}, 6, 4, 0.05)
+    assert decompose_all({}, 6, 4, 0.05) == {}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e9])
+def test_weights_that_cannot_be_coded_over_given_atoms_are_refused(value: float) -> None:
+    weight = weight_of(8, 6, 3, 3)
+    part = decompose(weight, 6, 4, 0.05)
+    weight[2, 1, 0, 0] = value
+    for change in (
+        lambda: encode_weight(weight, part.layout, part.atoms, 0.05),
+        lambda: encoded_change(weight, part.layout, part.atoms, 0.05, part.atoms),
+    ):
+        with pytest.raises(ValueError, match="not finite"):
+            change()
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_change_is_the_coefficients_times_that_of_the_atoms(
+    shape: tuple[int, ...], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sparse, "_CHUNK_NUMBERS", 200)
+    weight = weight_of(*shape).to(dtype)
+    part = decompose(weight, 6, 4, 0.05)
+    change = weight_of(*part.atoms.shape, seed=3)
+    found = encoded_change(weight, part.layout, part.atoms, 0.05, change)
+    expected = part.layout.to_weight(part.coefficients.double() @ change.double())
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_what_a_cpu_gives() -> None:
+    weights = model_weights()
+    expected = decompose_all(weights, 6, 4, 0.05)
+    for held in (weights, {name: weight.cuda() for name, weight in weights.items()}):
+        found = decompose_all(held, 6, 4, 0.05, device=torch.device("cuda"), on_layer=lambda *_: None)
+        for name, part in found.items():
+            assert part.coefficients.device == part.atoms.device == held[name].device
+            error = part.relative_error(held[name])
+            assert error == pytest.approx(expected[name].relative_error(weights[name]), rel=1e-2)
+            again = encode_weight(weights[name], part.layout, part.atoms.cpu(), 0.05).float()
+            torch.testing.assert_close(part.coefficients.cpu().float(), again, rtol=2e-3, atol=1e-6)

@@ -9,9 +9,18 @@ import torch
 
 from atomtune.diffusion.decomposition import obtain
 from atomtune.diffusion.events import Events
-from atomtune.diffusion.models import DEFAULT_MODEL, load_pipeline, native_resolution, resolve, unet_on_meta
+from atomtune.diffusion.models import (
+    DEFAULT_MODEL,
+    load_pipeline,
+    load_unet,
+    native_resolution,
+    resolve,
+    unet_on_meta,
+)
 from atomtune.errors import AtomtuneError
+from atomtune.methods.atoms import chosen_layers
 from atomtune.methods.atoms_spec import AtomsSpec
+from atomtune.methods.base import group_of
 
 
 def test_names_resolve(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
@@ -72,6 +81,51 @@ def test_weights_in_float16_load_as_float32(tiny_model: Path, tmp_path: Path) ->
         assert not any(parameter.requires_grad for parameter in part.parameters())
 
 
+@pytest.mark.parametrize("kind", ["folder", "half", "fp16"])
+def test_the_unet_alone_is_that_of_the_pipeline(kind: str, tiny_model: Path, tmp_path: Path) -> None:
+    source = resolve(str(tiny_model))
+    if kind != "folder":
+        variant = "fp16" if kind == "fp16" else None
+        pipeline = load_pipeline(source).to(dtype=torch.float16)
+        pipeline.save_pretrained(tmp_path / "other", variant=variant)
+        source = resolve(str(tmp_path / "other"))
+    unet, expected = load_unet(source), load_pipeline(source).unet.state_dict()
+    assert not unet.training
+    assert not any(parameter.requires_grad for parameter in unet.parameters())
+    assert list(unet.state_dict()) == list(expected)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in unet.state_dict().items())
+    assert {parameter.dtype for parameter in unet.parameters()} == {torch.float32}
+
+
+def test_the_unet_alone_needs_no_other_part(tiny_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    for part in ("vae", "text_encoder"):
+        shutil.rmtree(folder / part)
+    load_unet(resolve(str(folder)))
+
+
+@pytest.mark.parametrize("trouble", ["other pipeline", "damaged", "pickles", "hub"])
+def test_what_is_said_of_a_unet_alone_is_what_is_said_of_the_pipeline(
+    trouble: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    if trouble == "other pipeline":
+        index = json.loads((folder / "model_index.json").read_text())
+        (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": "FluxPipeline"}))
+    elif trouble == "damaged":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    elif trouble == "pickles":
+        weights.rename(weights.with_suffix(".bin"))
+    source = resolve("someone/model" if trouble == "hub" else str(folder))
+    said = []
+    for load in (load_pipeline, load_unet):
+        with pytest.raises(AtomtuneError) as problem:
+            load(source)
+        said.append((problem.value.message, problem.value.hint))
+    assert said[0] == said[1]
+
+
 def test_the_default_model_is_described_without_network() -> None:
     source = resolve()
     unet = unet_on_meta(source)
@@ -93,6 +147,8 @@ def test_a_decomposition_is_made_once(tiny_model: Path) -> None:
     assert first.path == second.path
     assert first.total == second.total
     assert sum(group.layers for group in first.groups) == first.total.layers == len(made)
+    assert list(made) == list(chosen_layers(unet, spec))
+    assert [group.group for group in first.groups] == list(dict.fromkeys(map(group_of, made)))
     for name, part in made.items():
         assert torch.equal(part.atoms, found[name].atoms)
         assert torch.equal(part.coefficients, found[name].coefficients)

@@ -1,0 +1,176 @@
+"""Compare tuning methods: every variant trained and scored on the same concepts, from the same seeds."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from ..diffusion.events import Events
+from ..diffusion.models import resolve
+from ..errors import AtomtuneError, Interrupted, UsageError, excerpt
+from ..evaluate.encoders import Encoders, encoders_for
+from .apart import Trainer, train_apart
+from .options import CompareOptions, Job, jobs_of
+from .runs import Trained, check, train_missing, trained
+from .scoring import Score, names_of, score_run, stored_score
+from .table import Run
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that could not be trained or scored, and why."""
+
+    concept: str
+    seed: int
+    variant: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison came to.
+
+    Attributes:
+        model: name of the base model; base_fingerprint: of its UNet.
+    """
+
+    options: CompareOptions
+    model: str
+    base_fingerprint: str
+    runs: list[Run]
+    failures: list[Failure]
+
+
+class NothingCompared(AtomtuneError):
+    """Every run failed."""
+
+    def __init__(self, failures: Sequence[Failure]) -> None:
+        listed = [
+            f"{failure.concept}, seed {failure.seed}, {failure.variant}: {failure.reason}" for failure in failures
+        ]
+        super().__init__("\n".join(["no run could be compared:", *listed]))
+
+
+def compare(
+    options: CompareOptions,
+    *,
+    overwrite: bool = False,
+    trainer: Trainer = train_apart,
+    events: Events | None = None,
+) -> Comparison:
+    """Train and score what is missing. What was interrupted goes on, what is complete is not done again.
+
+    A run that fails (its loss is not finite, memory runs out) is left out, and tried again the next time.
+
+    Args:
+        overwrite: train those runs again that were trained otherwise.
+
+    Raises:
+        UsageError: impossible options, or runs on disk were trained otherwise.
+        NothingCompared: all runs failed.
+        AtomtuneError: the model, an encoder or a concept's pictures cannot be read; runs are of other base weights.
+        Interrupted: stopped by the user; what was done is kept.
+    """
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UsageError(
+            "compare trains one run after the other, on one device",
+            "start it as atomtune compare, without accelerate launch",
+        )
+    events = events or Events()
+    told = _Once(events)
+    jobs = jobs_of(options)
+    replaced = {job.folder for job in check(jobs, told, overwrite)}
+    model = resolve(options.training.model).name
+    found = [] if replaced else _found(jobs, options)
+    names = found[0].encoders if found else None
+    if len(found) < len(jobs) or any(score.encoders != names for score in found):
+        # before anything is trained: what cannot be scored need not be
+        names = names_of(encoders_for(model, paths=options.encoder_paths, device=options.scoring.device))
+    runs: list[Run] = []
+    failures: list[Failure] = []
+    count = 0
+    for _, group in groupby(jobs, key=lambda job: (job.seed, job.taught.concept.name)):
+        ready: list[tuple[Job, Trained]] = []
+        for job in group:
+            count += 1
+            replacing = job.folder in replaced
+            if replacing or trained(job) is None:
+                events.phase(f"training {job.title} ({count} of {len(jobs)})")
+            try:
+                ready.append((job, train_missing(job, trainer, told, replacing)))
+            except AtomtuneError as problem:
+                failures.append(_failure(job, problem, events))
+        runs += _scored(ready, options, model, names, failures, events, told)
+        _check_base(runs)
+    if not runs:
+        raise NothingCompared(failures)
+    return Comparison(options, model, runs[0].trained.base_fingerprint, runs, failures)
+
+
+def _found(jobs: Sequence[Job], options: CompareOptions) -> list[Score]:
+    """The scores that are there."""
+    complete = [(job, done) for job in jobs if (done := trained(job)) is not None]
+    return [score for job, done in complete if (score := stored_score(job, done, options)) is not None]
+
+
+def _scored(
+    ready: Sequence[tuple[Job, Trained]],
+    options: CompareOptions,
+    model: str,
+    names: dict[str, str] | None,
+    failures: list[Failure],
+    events: Events,
+    told: Events,
+) -> Iterator[Run]:
+    encoders: Encoders | None = None
+    for job, done in ready:
+        score = stored_score(job, done, options, names)
+        if score is None:
+            events.phase(f"scoring {job.title}")
+            # for the runs of one concept and seed: the next ones' training wants the memory
+            encoders = encoders or encoders_for(model, paths=options.encoder_paths, device=options.scoring.device)
+            try:
+                score = score_run(job, done, options, encoders, told)
+            except AtomtuneError as problem:
+                failures.append(_failure(job, problem, events))
+                continue
+        yield Run(job.taught.concept.name, job.seed, job.variant, job.options.lr, done, score)
+
+
+def _failure(job: Job, problem: AtomtuneError, events: Events) -> Failure:
+    if isinstance(problem, Interrupted):
+        raise problem
+    reason = excerpt(problem.message, 300)
+    events.end()
+    events.warn(f"{job.title}: {reason}")
+    return Failure(job.taught.concept.name, job.seed, job.variant.name, reason)
+
+
+def _check_base(runs: Sequence[Run]) -> None:
+    if len(bases := {run.trained.base_fingerprint for run in runs}) > 1:
+        listed = ", ".join(sorted(base[:12] for base in bases))
+        raise AtomtuneError(
+            f"the runs are of base models with other weights ({listed})", "--output names another folder for this one"
+        )
+
+
+class _Once(Events):
+    """Passes on what is told of a run, but for its phases, and a warning once only: all runs say the same."""
+
+    def __init__(self, events: Events) -> None:
+        self.events = events
+        self.warned: set[str] = set()
+
+    def warn(self, text: str) -> None:
+        if text not in self.warned:
+            self.warned.add(text)
+            self.events.warn(text)
+
+    def begin(self, what: str, total: int, done: int = 0) -> None:
+        self.events.begin(what, total, done)
+
+    def advance(self, note: str = "") -> None:
+        self.events.advance(note)
+
+    def end(self) -> None:
+        self.events.end()

@@ -1,0 +1,141 @@
+"""What a comparison is asked to do, and the runs that this comes to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..diffusion.concept import Concept, read_prompts
+from ..diffusion.models import native_resolution, resolve
+from ..diffusion.training.options import TrainOptions
+from ..errors import UsageError, excerpt
+from ..evaluate.subject import EvaluateOptions
+from .variants import Variant, rate_of
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A concept that every variant is taught, and the prompts that show how well.
+
+    Attributes:
+        images: folder of its pictures.
+        prompts: file with one prompt a line, {} for the concept.
+    """
+
+    concept: Concept
+    images: Path
+    prompts: Path
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """A comparison: concepts × variants × seeds.
+
+    Attributes:
+        seeds: of the training runs. The pictures of all of them are drawn from the same seeds.
+        training: what the runs have in common; concept, images, method, spec, learning rate, seed of it count nothing.
+        scoring: how pictures are drawn; run and prompts of it count nothing.
+        output: folder of the runs, with a folder for each concept; pictures: of their pictures, `output` where None.
+        rates: learning rates by the variants' names, in place of the methods' own.
+        encoder_paths: see `encoders.encoders_for`.
+    """
+
+    taught: tuple[Taught, ...]
+    variants: tuple[Variant, ...]
+    training: TrainOptions
+    scoring: EvaluateOptions
+    output: Path
+    seeds: tuple[int, ...] = (0,)
+    rates: Mapping[str, float] = field(default_factory=dict)
+    encoder_paths: Mapping[str, str] = field(default_factory=dict)
+    pictures: Path | None = None
+
+    def __post_init__(self) -> None:
+        compared: dict[str, list[Any]] = {
+            "concept": [taught.concept.name for taught in self.taught],
+            "seed": list(self.seeds),
+            "variant": [variant.name for variant in self.variants],
+        }
+        for what, values in compared.items():
+            if not values:
+                raise UsageError(f"there is no {what} to compare on", "see atomtune compare --help")
+            if twice := [value for value in dict.fromkeys(values) if values.count(value) > 1]:
+                raise UsageError(f"the {what} {excerpt(twice[0])} is given twice", "each is trained once")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a concept, a seed, a variant.
+
+    Attributes:
+        options: of its training, base model and resolution resolved.
+        folder: of the run.
+        pictures: folder in which the pictures of all runs of the concept are kept by their settings.
+    """
+
+    taught: Taught
+    seed: int
+    variant: Variant
+    options: TrainOptions
+    folder: Path
+    pictures: Path
+
+    @property
+    def title(self) -> str:
+        """In words, for messages."""
+        return f"{self.taught.concept.name}, seed {self.seed}, {self.variant.name}"
+
+
+def jobs_of(options: CompareOptions) -> list[Job]:
+    """All runs, seed by seed and concept by concept, so that a first seed is whole before the next begins.
+
+    Raises AtomtuneError where the base model is not there, UsageError for impossible options or prompts that cannot be
+    read.
+    """
+    source = resolve(options.training.model)
+    resolution = options.training.resolution or native_resolution(source)
+    for taught in options.taught:
+        read_prompts(taught.prompts, [taught.concept])
+    return [
+        Job(
+            taught,
+            seed,
+            variant,
+            replace(
+                options.training,
+                concept=taught.concept,
+                images=taught.images,
+                model=source.name,
+                resolution=resolution,
+                method=variant.method,
+                spec=variant.spec,
+                train_token=variant.train_token,
+                lr=rate_of(variant, options.rates),
+                seed=seed,
+            ),
+            options.output / taught.concept.name / f"seed-{seed}" / variant.folder,
+            (options.pictures or options.output) / taught.concept.name,
+        )
+        for seed in options.seeds
+        for taught in options.taught
+        for variant in options.variants
+    ]
+
+
+def parse_concept(text: str, token: str) -> Concept:
+    """NAME or NAME=NOUN. Raises UsageError where a name or noun cannot be one."""
+    name, equals, noun = text.strip().partition("=")
+    return Concept(name, noun if equals else name, token)
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """ "0,1,2". Raises UsageError for anything but whole numbers from 0."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and len(part) < 19 for part in parts):
+        raise UsageError(f"--seeds takes whole numbers, not {excerpt(text)!r}", "as in --seeds 0,1")
+    return tuple(map(int, parts))
+
+
+def listed(text: str) -> Sequence[str]:
+    """The parts of a text between commas, empty ones left out."""
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -1,0 +1,153 @@
+"""The runs of a comparison on disk: which are there, which differ from what is asked for; the training of others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..diffusion.events import Events
+from ..diffusion.photos.captions import captions_of
+from ..diffusion.photos.reading import load_images
+from ..diffusion.training.material import check_material, material_of
+from ..diffusion.training.options import TrainOptions
+from ..diffusion.training.planning import plan
+from ..diffusion.training.run_folder import RunFolder
+from ..errors import AtomtuneError, UsageError
+from .apart import Order, Trainer, cost
+from .options import Job
+
+_SHOWN = 20  # differences listed
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run's training came to.
+
+    Attributes:
+        sha256: of the tensors in its atoms file.
+        seconds: of the steps alone.
+        peak_bytes, gpu_peak_bytes: the most memory of its process and of the GPU; None where that is not known.
+    """
+
+    base_fingerprint: str
+    sha256: str
+    parameters: int
+    atoms_bytes: int
+    steps: int
+    seconds: float
+    final_loss: float
+    peak_bytes: int | None
+    gpu_peak_bytes: int | None
+
+
+def trained(job: Job) -> Trained | None:
+    """What a complete run came to; None for one that is not, or not there yet. AtomtuneError if it is damaged."""
+    folder = RunFolder(job.folder)
+    if not folder.record.is_file() or not folder.atoms.is_file():
+        return None
+    record = folder.read_record()
+    if "result" not in record:
+        return None
+    try:
+        result = record["result"]
+        peak, gpu_peak = cost(job.folder)
+        return Trained(
+            base_fingerprint=record["base_fingerprint"],
+            sha256=result["sha256"],
+            parameters=result["trainable_parameters"],
+            atoms_bytes=result["atoms_bytes"],
+            steps=result["steps"],
+            seconds=result["seconds"],
+            final_loss=result["final_loss"],
+            peak_bytes=peak,
+            gpu_peak_bytes=gpu_peak,
+        )
+    except (LookupError, TypeError) as problem:
+        raise AtomtuneError(
+            f"{folder.record} is incomplete ({problem})", f"take {job.folder} away, it is trained again then"
+        ) from None
+
+
+def check(jobs: Sequence[Job], events: Events, overwrite: bool = False) -> list[Job]:
+    """Look at everything that can be wrong before the first hour of training. Returns the runs that are to be replaced.
+
+    Each variant is planned on the model, each concept's pictures are read, and what is on disk is held against what is
+    asked for: options, pictures and captions.
+
+    Raises:
+        UsageError: runs on disk were trained otherwise and `overwrite` is not set (every difference is listed), or a
+            variant finds nothing to train.
+        AtomtuneError: pictures, captions or a run's record cannot be read.
+    """
+    for job in {job.variant.name: job for job in jobs}.values():
+        try:
+            plan(job.options)
+        except UsageError as problem:
+            raise UsageError(f"{job.variant.name}: {problem.message}", problem.hint) from None
+    changed: dict[Path, list[str]] = {}
+    material: dict[tuple[str, int], list[dict[str, str]]] = {}
+    for job in jobs:
+        options, key = job.options, (job.taught.concept.name, job.seed if job.options.crop == "random" else 0)
+        if key not in material:
+            images = load_images(
+                options.images, options.resolution or 0, crop=options.crop, seed=options.seed, events=events
+            )
+            captions = captions_of([image.path for image in images], options.prompt, options.concept, events)
+            material[key] = material_of(images, captions)
+        try:
+            found = _differences(job, material[key])
+        except AtomtuneError as problem:
+            if not overwrite:
+                raise
+            found = [problem.message]
+        if found:
+            changed[job.folder] = found
+    if changed and not overwrite:
+        lines = [f"{folder}: {line}" for folder, found in changed.items() for line in found]
+        more = [f"and {len(lines) - _SHOWN} more differences"] if len(lines) > _SHOWN else []
+        raise UsageError(
+            "\n".join(["runs that are there were trained otherwise:", *lines[:_SHOWN], *more]),
+            "leave the changes out; --overwrite trains these runs again, --output names another folder",
+        )
+    return [job for job in jobs if job.folder in changed]
+
+
+def _differences(job: Job, material: list[dict[str, str]]) -> list[str]:
+    """What a run on disk was begun with and what is asked for now, a line for each difference; none without a run."""
+    folder = RunFolder(job.folder)
+    if not folder.record.is_file():
+        return []
+    record = folder.read_record()
+    was = TrainOptions.from_dict(record.get("options", {})).to_dict()
+    now = job.options.to_dict()
+    found = [f"{name} was {_shown(was[name])}, now {_shown(now[name])}" for name in now if was[name] != now[name]]
+    try:
+        check_material(record.get("pictures"), material)
+    except UsageError as problem:
+        found += problem.message.splitlines()[1:]
+    return found
+
+
+def _shown(value: Any) -> str:
+    return str(value) if isinstance(value, str) else repr(value)
+
+
+def train_missing(job: Job, trainer: Trainer, events: Events, replace: bool = False) -> Trained:
+    """Train a run, or go on with it; one that is complete is left as it is.
+
+    The state to resume from is taken away when a run is complete: there may be hundreds of runs.
+
+    Args:
+        replace: start again, whatever is there.
+
+    Raises as `Trainer`.
+    """
+    folder = RunFolder(job.folder)
+    done = None if replace else trained(job)
+    if done is None:
+        begun = not replace and folder.record.is_file()
+        trainer(Order(job.options, job.folder, resume=begun, overwrite=not begun), events)
+        done = trained(job)
+        assert done is not None
+    folder.checkpoint.unlink(missing_ok=True)
+    return done

@@ -1,0 +1,159 @@
+"""How long a comparison will take on this machine: a few steps of every variant and a few pictures, timed."""
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from atomtune.commands.console import duration
+from atomtune.compare.apart import Order, Trainer, train_apart
+from atomtune.compare.options import CompareOptions, Job, jobs_of
+from atomtune.compare.runs import trained
+from atomtune.compare.scoring import stored_score
+from atomtune.diffusion.concept import read_prompts
+from atomtune.diffusion.events import Events
+from atomtune.diffusion.models import resolve
+from atomtune.diffusion.sampling.sample import draw, load_sampler
+from atomtune.diffusion.training.run_folder import RunFolder
+from atomtune.evaluate.pictures import Picture
+from atomtune.evaluate.studio import WITHOUT_CONCEPT
+from atomtune.files.plain_json import parse_json, read_json
+
+STEPS = 4
+"""Steps that are timed; the first, which warms up, does not count."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Of a variant, in seconds: a step, and what a run takes besides its steps."""
+
+    step: float
+    besides: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds that are left, and what they rest on.
+
+    Attributes:
+        runs, done: of the comparison; done are trained and scored.
+        timings: by variant. picture: seconds of one.
+        left: seconds of training by variant. pictures: how many are to be drawn.
+    """
+
+    runs: int
+    done: int
+    timings: dict[str, Timing]
+    picture: float
+    left: dict[str, float]
+    pictures: int
+
+    @property
+    def seconds(self) -> float:
+        """All that is left."""
+        return sum(self.left.values()) + self.pictures * self.picture
+
+
+def estimate(options: CompareOptions, work: Path, events: Events, trainer: Trainer = train_apart) -> Estimate:
+    """Time what is not known from runs that are there, or from an earlier estimate (`work`/timings.json).
+
+    Raises as training and sampling do.
+    """
+    jobs = jobs_of(options)
+    done = {job.folder: trained(job) for job in jobs}
+    known = _read(work / "timings.json", _conditions(options))
+    timings: dict[str, Timing] = {}
+    for variant in options.variants:
+        name, job = variant.name, next(job for job in jobs if job.variant == variant)
+        if name not in known:
+            events.phase(f"timing {name}")
+            known[name] = asdict(_timed(job, work / "timing", trainer))
+            _write(work / "timings.json", _conditions(options), known)
+        timings[name] = Timing(**known[name])
+    for job in jobs:
+        if (run := done[job.folder]) is not None:
+            timings[job.variant.name] = replace(timings[job.variant.name], step=run.seconds / run.steps)
+    if "a picture" not in known:
+        events.phase("timing pictures")
+        known["a picture"] = _picture_seconds(options)
+        _write(work / "timings.json", _conditions(options), known)
+    left = {
+        name: sum(
+            timing.besides + timing.step * options.training.steps
+            for job in jobs
+            if job.variant.name == name and done[job.folder] is None
+        )
+        for name, timing in timings.items()
+    }
+    unscored = [job for job in jobs if (run := done[job.folder]) is None or stored_score(job, run, options) is None]
+    pictures = sum(_pictures(job, options) for job in unscored)
+    pictures += sum(_pictures(job, options) for job in {job.taught.concept.name: job for job in unscored}.values())
+    return Estimate(len(jobs), len(jobs) - len(unscored), timings, known["a picture"], left, pictures)
+
+
+def told(found: Estimate) -> str:
+    """An estimate in words and a table."""
+    lines = ["| variant | seconds a step | seconds besides | left |", "|---|--:|--:|--:|"]
+    for name, timing in found.timings.items():
+        lines.append(f"| {name} | {timing.step:.3f} | {timing.besides:.1f} | {duration(found.left[name])} |")
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{found.runs} runs, {found.done} of them done. Training {duration(sum(found.left.values()))}, "
+            f"{found.pictures:,} pictures of {found.picture:.2f} s {duration(found.pictures * found.picture)}.",
+            f"In all about {duration(found.seconds)}.",
+        ]
+    )
+
+
+def _timed(job: Job, folder: Path, trainer: Trainer) -> Timing:
+    options = replace(job.options, steps=STEPS, checkpoint_every=10**6, warmup=0)
+    began = time.perf_counter()
+    trainer(Order(options, folder, overwrite=True), Events())
+    whole = time.perf_counter() - began
+    log = RunFolder(folder).log.read_text(encoding="utf-8").splitlines()
+    seconds = [float(parse_json(line)["seconds"]) for line in log]
+    shutil.rmtree(folder)  # of hundreds of megabytes with some methods
+    step = (seconds[-1] - seconds[0]) / (len(seconds) - 1)
+    return Timing(step, max(0.0, whole - step * len(seconds)))
+
+
+def _picture_seconds(options: CompareOptions) -> float:
+    scoring, taught = options.scoring, options.taught[0]
+    source = resolve(options.training.model)
+    pipeline = load_sampler(source, scoring.scheduler, scoring.device, scoring.precision)
+    prompt = read_prompts(taught.prompts, [taught.concept])[0]
+    jobs = [Picture(Path(), prompt, seed) for seed in range(scoring.batch_size)]
+    draw(pipeline, jobs, replace(scoring.settings, steps=1), scoring.batch_size, lambda: None)
+    began = time.perf_counter()
+    draw(pipeline, jobs, scoring.settings, scoring.batch_size, lambda: None)
+    return (time.perf_counter() - began) / len(jobs)
+
+
+def _pictures(job: Job, options: CompareOptions) -> int:
+    prompts = read_prompts(job.taught.prompts, [job.taught.concept])
+    return len(prompts) * options.scoring.per_prompt + len(WITHOUT_CONCEPT)
+
+
+def _conditions(options: CompareOptions) -> str:
+    """What times depend on, besides the machine."""
+    training, scoring = jobs_of(options)[0].options, options.scoring
+    of_training = [training.model, training.batch_size, training.grad_accum, training.resolution, training.precision]
+    return str([*of_training, training.device, str(scoring.settings), scoring.scheduler, scoring.batch_size])
+
+
+def _read(path: Path, conditions: str) -> dict[str, Any]:
+    try:
+        told_before = read_json(path)
+        return dict(told_before["timings"]) if told_before["conditions"] == conditions else {}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+
+
+def _write(path: Path, conditions: str, timings: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"conditions": conditions, "timings": timings}, indent=1) + "\n", encoding="utf-8")
