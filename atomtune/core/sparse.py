@@ -10,6 +10,7 @@ of the time of a tall one times a small one.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +36,8 @@ _LEARN_NUMBERS = 1 << 20
 
 def shrink(values: Tensor, threshold: float | Tensor) -> Tensor:
     """Soft threshold, the proximal map of λ‖·‖₁: sign(v)·max(|v| − λ, 0)."""
-    return values - values.clamp(-threshold, threshold)
+    limit: Any = threshold  # torch takes both kinds, but its types do not know that they may be either
+    return values - values.clamp(-limit, limit)
 
 
 def chunk_numbers(device: torch.device) -> int:

@@ -62,7 +62,7 @@ def write_lora(folder: Path, unet: nn.Module, names: list[str]) -> list[Path]:
         torch.manual_seed(0)
         # weights that are not at their start, where nothing would change
         config = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=layers, init_lora_weights=False)
-        model: Any = get_peft_model(unet, config)  # type: ignore[arg-type]
+        model: Any = get_peft_model(unet, config)
         model.save_pretrained(folder / concept)
         model.unload()
         files.append(folder / concept)
