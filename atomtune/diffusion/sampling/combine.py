@@ -20,7 +20,7 @@ from ..events import Events
 from ..models import architecture_of
 from ..parts import encoder_changes, name_in_file, split_parts, token_id
 
-Changes: TypeAlias = Mapping[str, Mapping[str, Tensor]]
+Changes: TypeAlias = Mapping[str, dict[str, Tensor]]
 """ΔW in float32, by part of the pipeline and name of the parameter."""
 
 
@@ -83,7 +83,7 @@ def wearing_at(
     longest, are computed once for all of them. Raises as `merge_atoms`.
     """
     changes = changes_of(pipeline, atoms, events)
-    yield lambda scale: _wearing(pipeline, [(changes, scale)])
+    yield lambda scale: _wearing(pipeline, [(changes, scale)], keep=True)
 
 
 def changes_of(pipeline: Any, item: LoadedAtoms, events: Events) -> Changes:
@@ -116,8 +116,8 @@ def changes_of(pipeline: Any, item: LoadedAtoms, events: Events) -> Changes:
 
 
 @contextmanager
-def _wearing(pipeline: Any, worn: Sequence[tuple[Changes, float]]) -> Iterator[Any]:
-    weights = _merged(pipeline, worn)
+def _wearing(pipeline: Any, worn: Sequence[tuple[Changes, float]], keep: bool = False) -> Iterator[Any]:
+    weights = _merged(pipeline, worn, keep)
     own = [parameter.data for parameter, _ in weights]
     try:
         for parameter, weight in weights:
@@ -129,8 +129,13 @@ def _wearing(pipeline: Any, worn: Sequence[tuple[Changes, float]]) -> Iterator[A
 
 
 @torch.no_grad()
-def _merged(pipeline: Any, worn: Sequence[tuple[Changes, float]]) -> list[tuple[nn.Parameter, Tensor]]:
+def _merged(
+    pipeline: Any, worn: Sequence[tuple[Changes, float]], keep: bool = False
+) -> list[tuple[nn.Parameter, Tensor]]:
     """The parameters that change, each with W + Σ scale·ΔW, added in float32 and cast to the dtype of W.
+
+    Args:
+        keep: leave the changes as they are; else each is dropped as it is used, which halves the memory.
 
     Raises AtomtuneError where one is not finite.
     """
@@ -138,12 +143,13 @@ def _merged(pipeline: Any, worn: Sequence[tuple[Changes, float]]) -> list[tuple[
     for part in dict.fromkeys(part for changes, _ in worn for part in changes):
         parameters = dict(getattr(pipeline, part).named_parameters())
         mine = [(changes[part], scale) for changes, scale in worn if part in changes and scale != 0.0]
-        for name in dict.fromkeys(name for changes, _ in mine for name in changes):
+        for name in list(dict.fromkeys(name for changes, _ in mine for name in changes)):
             parameter = parameters[name]
             weight = parameter.float()
             for changes, scale in mine:
                 if name in changes:
-                    weight = torch.add(weight, changes[name].to(weight.device), alpha=scale)
+                    change = changes[name] if keep else changes.pop(name)
+                    weight = torch.add(weight, change.to(weight.device), alpha=scale)
             weight = weight.to(parameter.dtype)
             if not bool(torch.isfinite(weight).all()):
                 raise AtomtuneError(
