@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from atomtune.compare.apart import train_here
@@ -73,5 +74,8 @@ def compared(made: Callable[..., CompareOptions], tmp_path_factory: pytest.TempP
     folder = tmp_path_factory.mktemp("compared")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("ATOMTUNE_CACHE", str(folder / "cache"))
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as in every test; another number rounds differently
         result = compare(made(folder), trainer=train_here)
+        torch.set_num_threads(threads)
         yield Compared(result, write_comparison(result))

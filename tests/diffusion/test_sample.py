@@ -77,7 +77,7 @@ def test_the_file_and_the_base_alone_give_the_trained_model(atoms: Path, tiny_mo
     deltas = Atoms().create(attached.unet, PRESETS["c2"], decomposition)
     with torch.no_grad():
         for name, delta in deltas.items():
-            delta.delta_atoms.copy_(loaded.tensors[f"{name}.delta_atoms"])
+            delta.delta_atoms.copy_(loaded.tensors[f"{name}.delta_atoms"].float() / delta.gain)
     attach(attached.unet, deltas)
 
     report.path.unlink()
