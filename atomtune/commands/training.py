@@ -17,6 +17,14 @@ GradientCheckpointing = Annotated[
     bool,
     typer.Option("--gradient-checkpointing", help="Less memory for about a third more time.", rich_help_panel=TRAINING),
 ]
+LowMemory = Annotated[
+    bool,
+    typer.Option("--low-memory", help="Frozen weights in half precision, and checkpointing.", rich_help_panel=TRAINING),
+]
+CudaGraph = Annotated[bool, typer.Option(help="Record a step on the GPU once and replay it.", rich_help_panel=TRAINING)]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="torch.compile, for long runs; checked first.", rich_help_panel=TRAINING)
+]
 Optimizer = Annotated[
     Literal["adamw", "adamw8bit", "prodigy"],
     typer.Option(help="adamw8bit needs bitsandbytes, prodigy prodigyopt.", rich_help_panel=TRAINING),

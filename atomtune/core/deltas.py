@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .decompose import Decomposition
+from .factors import Factors, arranged, by_rows
 
 JITTER = 0.5
 """Spread of the overcomplete mixing weights at the start, relative to their mean 1/m₁."""
@@ -21,6 +22,13 @@ class WeightDelta(nn.Module):
     def update(self, weight: Tensor) -> Tensor:
         """ΔW in float32, with the shape of `weight` (the untouched base weight)."""
         raise NotImplementedError
+
+    def factors(self) -> Factors | None:
+        """ΔW as coefficients times a change of atoms, where it has that form; then it trains faster."""
+        return None
+
+    def compact(self) -> None:
+        """Hold what is frozen in half the bytes, where nothing is lost by it."""
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The trained parameters by name."""
@@ -52,35 +60,49 @@ class AtomDelta(WeightDelta):
         super().__init__()
         self.layout = decomposition.layout
         self.gain = gain
+        # α·(gain·ΔD) = (gain·α)·ΔD spares a product at each step, where neither α nor D has a part of its own
+        self._gain_is_placed = type(self) is AtomDelta and not train_coefficients
+        rows, layout = decomposition.coefficients, self.layout
+        # contiguous, too, because the order of sums follows that of memory, which a file does not keep
+        placed = (arranged(layout, rows) if layout.is_filter else rows).contiguous().float()
         # α follows from the base weight and D, so neither belongs into a state dict
-        self.register_buffer("coefficients", decomposition.coefficients.float(), persistent=False)
-        self.register_buffer("atoms", decomposition.atoms.clone(), persistent=False)
+        self.register_buffer("placed", placed * gain if self._gain_is_placed else placed, persistent=False)
+        self.register_buffer("atoms", decomposition.atoms.contiguous().clone(), persistent=False)
         self.delta_atoms = nn.Parameter(self._zeros(*self._atoms_shape(decomposition)))
         self.delta_coefficients: nn.Parameter | None = None
         if train_coefficients:
             self.delta_coefficients = nn.Parameter(self._zeros(*decomposition.coefficients.shape))
 
-    coefficients: Tensor
+    placed: Tensor
     atoms: Tensor
+
+    @property
+    def coefficients(self) -> Tensor:
+        """α, (N, m), float32: from the buffer, which has them in another order and may have the gain in them."""
+        rows = by_rows(self.placed) if self.layout.is_filter else self.placed
+        return (rows.float() / self.gain) if self._gain_is_placed else rows.float()
+
+    def compact(self) -> None:
+        """See `WeightDelta.compact`: α in float16, in which decompositions have it."""
+        if self.placed.dtype == torch.float16:
+            return
+        if self._gain_is_placed:
+            self.placed, self._gain_is_placed = self.placed / self.gain, False
+        self.placed = self.placed.half()
 
     def update(self, weight: Tensor) -> Tensor:
         """ΔW in float32, (weight shape)."""
-        coefficients = self.coefficients.float()
-        if self.delta_coefficients is None:
-            return self._spread(coefficients, self.change_of_atoms())
-        moved = coefficients + self.delta_coefficients
-        still = self._spread(self.delta_coefficients, self._base_atoms())
-        return self._spread(moved, self.change_of_atoms()) + still
+        return self.factors().update()
 
-    def change_of_atoms(self) -> Tensor:
-        """D' − D: (m, r), or (c_in, m, r) where every input channel has its own."""
-        return self.gain * self.delta_atoms
+    def factors(self) -> Factors:
+        """See `WeightDelta.factors`."""
+        extra = None if self.delta_coefficients is None else arranged(self.layout, self.delta_coefficients)
+        placed = self.placed if self.layout.is_filter else arranged(self.layout, self.placed)
+        return Factors(self.layout, placed, self._change(), extra, self.atoms)
 
-    def _base_atoms(self) -> Tensor:
-        return self.atoms
-
-    def _spread(self, coefficients: Tensor, change: Tensor) -> Tensor:
-        return self.layout.to_weight(coefficients @ change)
+    def _change(self) -> Tensor:
+        """D' − D, (m, r), or (c_in, m, r) where every input channel has its own; over the gain where α has that."""
+        return self.delta_atoms if self._gain_is_placed else self.gain * self.delta_atoms
 
     def _atoms_shape(self, decomposition: Decomposition) -> tuple[int, ...]:
         return tuple(decomposition.atoms.shape)
@@ -120,18 +142,10 @@ class OvercompleteDelta(AtomDelta):
 
     mixing: Tensor
 
-    def change_of_atoms(self) -> Tensor:
+    def _change(self) -> Tensor:
         """D' − D by input channel, (c_in/groups, m, r)."""
         mixed = torch.einsum("cij,ijr->cir", self.mixing + self.delta_mixing, self.gain * self.delta_atoms)
         return mixed + self.delta_mixing.sum(dim=2).unsqueeze(2) * self.atoms
-
-    def _base_atoms(self) -> Tensor:
-        return self.atoms.expand(self.layout.shape[1], -1, -1)
-
-    def _spread(self, coefficients: Tensor, change: Tensor) -> Tensor:
-        c_out, c_in = self.layout.shape[:2]
-        by_channel = coefficients.view(c_out, c_in, -1).transpose(0, 1)
-        return self.layout.to_weight(torch.bmm(by_channel, change).transpose(0, 1))
 
     def _atoms_shape(self, decomposition: Decomposition) -> tuple[int, ...]:
         count, length = decomposition.atoms.shape

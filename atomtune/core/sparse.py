@@ -32,6 +32,9 @@ _LEARN_ALTERNATIONS = 6
 _LEARN_ITERATIONS = 4
 _LEARN_ROWS = 16_384
 _LEARN_NUMBERS = 1 << 20
+_EXACT_LENGTH = 64
+_POWER_STEPS = 16
+_POWER_SPARE = 8
 
 
 def shrink(values: Tensor, threshold: float | Tensor) -> Tensor:
@@ -134,20 +137,46 @@ def encode(rows: Tensor, atoms: Tensor, penalty: float, iterations: int = ENCODE
 def leading_directions(rows: Tensor, count: int) -> Tensor:
     """`count` unit rows (…, count, r): the leading principal directions of X (…, N, r), signs fixed.
 
-    Where count exceeds r, they are completed by pseudo-random unit rows from a fixed seed.
+    Where few are wanted of many they are approximate: what they capture of X is within about 1 % of what the exact ones
+    do, the more so the faster the spectrum falls off. Where count exceeds r, they are completed by pseudo-random unit
+    rows from a fixed seed.
     """
     r = rows.shape[-1]
-    _, vectors = torch.linalg.eigh(rows.mT @ rows)
-    directions = vectors.flip(-1).mT[..., :count, :]
+    products = rows.mT @ rows
+    if r <= max(_EXACT_LENGTH, 2 * (count + _POWER_SPARE)):
+        vectors = torch.linalg.eigh(products).eigenvectors.flip(-1)
+    else:
+        vectors = _power_steps(products, count + _POWER_SPARE)
+    directions = vectors.mT[..., :count, :]
     # an eigenvector's sign is the solver's whim: make the entry of largest size positive
     peak = directions.abs().argmax(dim=-1, keepdim=True)
     directions = directions * directions.gather(-1, peak).sign()
     if count > r:
-        generator = torch.Generator().manual_seed(0)
-        extra = torch.randn(count - r, r, generator=generator, dtype=torch.float64)
-        extra = (extra / extra.norm(dim=1, keepdim=True)).to(directions)
+        extra = F.normalize(_seeded(count - r, r), dim=1).to(directions)
         directions = torch.cat([directions, extra.expand(*rows.shape[:-2], -1, -1)], dim=-2)
     return directions
+
+
+def _power_steps(products: Tensor, count: int) -> Tensor:
+    """About the `count` leading unit eigenvectors (…, r, count) of XᵀX (…, r, r), by subspace iteration.
+
+    Half the time of eigendecompositions on a CPU. On a GPU those go one after the other, except for small ones.
+    """
+    r = products.shape[-1]
+    trace = products.diagonal(dim1=-2, dim2=-1).sum(dim=-1)[..., None, None]
+    # a trace of the identity keeps every vector a direction, whatever the rank of X
+    products = products / trace.clamp_min(1e-30) + 1e-7 * torch.eye(r, device=products.device)
+    vectors = _seeded(r, count).to(products)
+    for _ in range(_POWER_STEPS):
+        moved = products @ vectors
+        # products with the eigenvectors of their Gram matrix are orthogonal, and sorted
+        turned = moved @ torch.linalg.eigh(moved.mT @ moved).eigenvectors.flip(-1)
+        vectors = turned / turned.norm(dim=-2, keepdim=True).clamp_min(1e-30)
+    return vectors
+
+
+def _seeded(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 def sample_stride(count: int, length: int) -> int:

@@ -50,9 +50,18 @@ class Embeddings:
         """
         if self.pooled is None:
             return {"encoder_hidden_states": self.states}
-        sizes = self.states.new_tensor([side, side, 0, 0, side, side]).expand(len(self), -1)
+        sizes = self.states.new_zeros(len(self), 6)  # filled on the device: a CUDA graph can hold no copy from the CPU
+        sizes[:, :2] = sizes[:, 4:] = side
         added = {"text_embeds": self.pooled, "time_ids": sizes}
         return {"encoder_hidden_states": self.states, "added_cond_kwargs": added}
+
+    def tensors(self) -> list[Tensor]:
+        """All that it holds."""
+        return [self.states] if self.pooled is None else [self.states, self.pooled]
+
+    def held(self) -> Self:
+        """A copy with memory of its own."""
+        return self._each(torch.clone)
 
     def _each(self, change: Any) -> Self:
         return type(self)(change(self.states), None if self.pooled is None else change(self.pooled))
@@ -78,6 +87,14 @@ class Tokens:
     def expand(self, count: int) -> Self:
         """One prompt, as often as asked for."""
         return type(self)(tuple(ids.expand(count, -1) for ids in self.ids))
+
+    def tensors(self) -> list[Tensor]:
+        """All that it holds."""
+        return list(self.ids)
+
+    def held(self) -> Self:
+        """A copy with memory of its own."""
+        return type(self)(tuple(ids.clone() for ids in self.ids))
 
 
 def text_encoders(pipeline: Any) -> dict[str, nn.Module]:

@@ -55,15 +55,19 @@ def shortage(doing: str, memory: DeviceMemory | None, hint: str) -> AtomtuneErro
     return AtomtuneError(message, hint)
 
 
-def training_remedies(batch_size: int, grad_accum: int, checkpointing: bool, precision: str, side: int) -> list[str]:
+def training_remedies(
+    batch_size: int, grad_accum: int, checkpointing: bool, low_memory: bool, precision: str, side: int
+) -> list[str]:
     """What a run can still do to need less, the cheapest first."""
     remedies = []
     if batch_size > 1:
         remedies.append(f"--batch-size 1 --grad-accum {batch_size * grad_accum} (the same result)")
-    if not checkpointing:
+    if not checkpointing and not low_memory:
         remedies.append("--gradient-checkpointing")
     if precision == "fp32":
         remedies.append("--precision bf16 or fp16")
+    if not low_memory:
+        remedies.append("--low-memory")
     return [*remedies, f"a --resolution below {side}" if side else "a lower --resolution"]
 
 

@@ -20,7 +20,7 @@ _TENSOR = "$tensor"  # stands, with its name, for a tensor inside JSON
 
 _MOMENTS = (("exp_avg", "exp_avg_sq"), ("state1", "state2"))  # AdamW's and Prodigy's, and those of 8-bit AdamW
 
-_MOVING = frozenset({"lr", "initial_lr", "foreach", "fused", "d", "d_max", "d_numerator", "k"})
+_MOVING = frozenset({"lr", "initial_lr", "foreach", "fused", "capturable", "d", "d_max", "d_numerator", "k"})
 """What a step, the schedule or the device changes in a group of parameters; all else stays as the run was begun."""
 
 

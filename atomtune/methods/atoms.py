@@ -1,6 +1,7 @@
 """The paper's method: train filter atoms, keep their coefficients (arXiv 2403.00269, section 3)."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from ..core.rows import RowLayout
 from ..errors import AtomtuneError, UsageError
 from .atoms_spec import AtomsSpec
 from .attached import AttachedDeltas
-from .base import LayerPlan, check_all_used, group_of, halved, held, kind_of, select_layers, weight_of
+from .base import ComputedChanges, LayerPlan, check_all_used, group_of, halved, held, kind_of, select_layers, weight_of
 
 MAX_SPREAD = 4
 """Coefficients for each number of the weights, at most; with the presets there are fewer of them than weights."""
@@ -98,16 +99,13 @@ class Atoms:
             decomposition = decompose_model(model, spec)
         return AttachedDeltas(model, self.create(model, spec, decomposition), self.export)
 
-    def changes(self, model: nn.Module, spec: AtomsSpec, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """See `Method.changes`: α is encoded again from the base weight and D, one layer after the other."""
-        found: dict[str, Tensor] = {}
-        used: set[str] = set()
-        with torch.no_grad():
-            for name, layer in chosen_layers(model, spec).items():
-                delta = _restored(name, layer, spec, tensors, used)
-                found[f"{name}.weight"] = delta.update(weight_of(layer))
-        check_all_used(tensors, used)
-        return found
+    def changes(self, model: nn.Module, spec: AtomsSpec, tensors: Mapping[str, Tensor]) -> ComputedChanges:
+        """See `Method.changes`: α is encoded again from the base weight and D, when a layer is asked for."""
+        layers = chosen_layers(model, spec)
+        own = _by_layer(layers, spec, tensors)
+        return ComputedChanges(
+            {f"{name}.weight": partial(_change, name, layer, spec, own[name]) for name, layer in layers.items()}
+        )
 
     def create(
         self, model: nn.Module, spec: AtomsSpec, decomposition: Mapping[str, Decomposition]
@@ -136,30 +134,55 @@ class Atoms:
 
     def restore(self, model: nn.Module, spec: AtomsSpec, tensors: Mapping[str, Tensor]) -> dict[str, WeightDelta]:
         """Deltas from a file's tensors and the base model's weights, for `adapt.attach`. Raises as `changes`."""
-        used: set[str] = set()
-        deltas: dict[str, WeightDelta] = {
-            name: _restored(name, layer, spec, tensors, used) for name, layer in chosen_layers(model, spec).items()
-        }
-        check_all_used(tensors, used)
-        return deltas
+        layers = chosen_layers(model, spec)
+        own = _by_layer(layers, spec, tensors)
+        return {name: _restored(name, layer, spec, own[name]) for name, layer in layers.items()}
 
 
-def _restored(name: str, layer: nn.Module, spec: AtomsSpec, tensors: Mapping[str, Tensor], used: set[str]) -> AtomDelta:
-    """One layer's delta; α is encoded again, so that no cache is needed. The names taken are added to `used`."""
+def _by_layer(
+    layers: Mapping[str, nn.Module], spec: AtomsSpec, tensors: Mapping[str, Tensor]
+) -> dict[str, dict[str, Tensor]]:
+    """The tensors of every layer, D as "atoms", the others as the parameters are called.
+
+    Raises AtomtuneError where the file does not hold just what these layers need.
+    """
+    found: dict[str, dict[str, Tensor]] = {}
+    used: set[str] = set()
+    for name, layer in layers.items():
+        layout = RowLayout.of(weight_of(layer).shape, spec.tile)
+        # without numbers, as only the shapes of what was trained are wanted
+        atoms, coefficients = (torch.empty(*shape, device="meta") for shape in _shapes(layout, spec))
+        expected = _delta(spec, Decomposition(layout, atoms, coefficients, spec.sparsity)).trainable()
+        shapes = {"atoms": atoms.shape, **{key: parameter.shape for key, parameter in expected.items()}}
+        found[name] = {key: held(tensors, f"{name}.{key}", tuple(shape)) for key, shape in shapes.items()}
+        used.update(f"{name}.{key}" for key in shapes)
+    check_all_used(tensors, used)
+    return found
+
+
+def _shapes(layout: RowLayout, spec: AtomsSpec) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Of D and of α."""
+    return (spec.atoms, layout.length), (layout.count, spec.atoms)
+
+
+def _restored(name: str, layer: nn.Module, spec: AtomsSpec, own: Mapping[str, Tensor]) -> AtomDelta:
+    """One layer's delta; α is encoded again, so that no cache is needed."""
     weight = weight_of(layer)
     layout = RowLayout.of(weight.shape, spec.tile)
-    atoms = held(tensors, f"{name}.atoms", (spec.atoms, layout.length)).float().to(weight.device)
+    atoms = own["atoms"].float().to(weight.device)
     try:
         coefficients = encode_weight(weight, layout, atoms, spec.sparsity)
     except ValueError as problem:
         raise AtomtuneError(f"cannot encode {name}: {problem}", "the base model's file may be damaged") from None
     delta = _delta(spec, Decomposition(layout, atoms, coefficients, spec.sparsity)).to(weight.device)
-    used.add(f"{name}.atoms")
     with torch.no_grad():
         for key, parameter in delta.trainable().items():
-            parameter.copy_(held(tensors, f"{name}.{key}", tuple(parameter.shape)))
-            used.add(f"{name}.{key}")
+            parameter.copy_(own[key])
     return delta
+
+
+def _change(name: str, layer: nn.Module, spec: AtomsSpec, own: Mapping[str, Tensor]) -> Tensor:
+    return _restored(name, layer, spec, own).update(weight_of(layer))
 
 
 def step_gain(layer: nn.Module, decomposition: Decomposition) -> float:

@@ -2,7 +2,7 @@
 
 import fnmatch
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol, Self
 
@@ -123,11 +123,32 @@ class Method(Protocol):
             decomposition: of the model, for the methods that need one and else make it now.
         """
 
-    def changes(self, model: nn.Module, spec: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def changes(self, model: nn.Module, spec: Any, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """What a file's tensors add to the model's own: ΔW by parameter name, in float32. The model stays as it is.
 
+        Each may be computed as it is asked for, from the model's parameter of that name as it then is.
         Raises AtomtuneError where they do not fit.
         """
+
+
+class ComputedChanges(Mapping[str, Tensor]):
+    """Changes that are computed each time they are asked for, so that all of them never take memory at once."""
+
+    def __init__(self, computed: Mapping[str, Callable[[], Tensor]]) -> None:
+        self._computed = computed
+
+    def __getitem__(self, name: str) -> Tensor:
+        with torch.no_grad():
+            return self._computed[name]()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._computed  # without computing it
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._computed)
+
+    def __len__(self) -> int:
+        return len(self._computed)
 
 
 def whole_number(name: str, value: Any, low: int, high: int, hint: str = "see atomtune train --help") -> None:

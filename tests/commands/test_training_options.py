@@ -18,6 +18,8 @@ Cli = Callable[..., Any]
 GIVEN: dict[str, tuple[list[str], Any]] = {
     "grad_accum": (["4"], 4),
     "gradient_checkpointing": ([], True),
+    "low_memory": ([], True),
+    "compile": ([], True),
     "optimizer": (["prodigy"], "prodigy"),
     "lr_scheduler": (["cosine-restarts"], "cosine-restarts"),
     "warmup": (["5"], 5),

@@ -211,6 +211,25 @@ def test_leading_directions_are_the_principal_ones(count: int) -> None:
     assert (found.gather(1, found.abs().argmax(dim=1, keepdim=True)) > 0).all()
 
 
+@pytest.mark.parametrize("count", [1, 9])
+@pytest.mark.parametrize(
+    "rows", [filters(2000, 256), filters(12, 256), correlated(300, 128)], ids=["many", "few", "fall"]
+)
+def test_few_directions_of_many_capture_what_the_exact_ones_do(rows: Tensor, count: int) -> None:
+    found = leading_directions(rows, count).double()
+    _, _, right = torch.linalg.svd(rows.double(), full_matrices=False)
+    torch.testing.assert_close(found @ found.T, torch.eye(count, dtype=torch.float64), rtol=0, atol=1e-4)
+    captured, most = ((rows.double() @ d.T).square().sum() for d in (found, right[:count]))
+    assert float(captured) > 0.99 * float(most)
+    torch.manual_seed(3)
+    assert torch.equal(leading_directions(rows.clone(), count).double(), found)
+
+
+def test_directions_of_nothing_are_unit_rows() -> None:
+    for length in (9, 256):
+        torch.testing.assert_close(leading_directions(torch.zeros(5, length), 4).norm(dim=1), torch.ones(4))
+
+
 def test_more_atoms_than_dimensions_are_completed_by_distinct_unit_rows() -> None:
     rows = correlated(300, 4)
     found = leading_directions(rows, 10)

@@ -274,7 +274,13 @@ def test_no_memory_left_while_training(options: Options, tmp_path: Path, monkeyp
     with pytest.raises(AtomtuneError, match=r"^out of memory while training$") as refused:
         train(options(), tmp_path / "run")
     hint = refused.value.hint or ""
-    order = ["--batch-size 1 --grad-accum 2", "--gradient-checkpointing", "--precision bf16", "--resolution below 32"]
+    order = [
+        "--batch-size 1 --grad-accum 2",
+        "--gradient-checkpointing",
+        "--precision bf16",
+        "--low-memory",
+        "--resolution below 32",
+    ]
     places = [hint.index(remedy) for remedy in order]
     assert places == sorted(places)
     assert "The state after step 2 is kept" in hint
@@ -290,7 +296,7 @@ def test_no_memory_left_before_anything_was_saved(
     with pytest.raises(AtomtuneError, match="out of memory while training") as refused:
         train(options(batch_size=1, gradient_checkpointing=True), tmp_path / "run")
     assert refused.value.hint == (
-        "try, in this order: --precision bf16 or fp16, a --resolution below 32; "
+        "try, in this order: --precision bf16 or fp16, --low-memory, a --resolution below 32; "
         "with other options the run starts again (--overwrite)"
     )
 
@@ -312,13 +318,15 @@ def test_a_shortage_in_figures() -> None:
 
 
 def test_remedies_leave_out_what_is_done_already() -> None:
-    assert training_remedies(4, 2, False, "fp32", 512) == [
+    assert training_remedies(4, 2, False, False, "fp32", 512) == [
         "--batch-size 1 --grad-accum 8 (the same result)",
         "--gradient-checkpointing",
         "--precision bf16 or fp16",
+        "--low-memory",
         "a --resolution below 512",
     ]
-    assert training_remedies(1, 2, True, "fp16", 0) == ["a lower --resolution"]
+    assert training_remedies(1, 2, True, False, "fp16", 0) == ["--low-memory", "a lower --resolution"]
+    assert training_remedies(1, 2, False, True, "fp16", 0) == ["a lower --resolution"]
     assert sampling_remedies(1, "bf16", (768, 512)) == ["a --size below 768x512"]
     assert in_order(["this", "that"]) == "try, in this order: this, that"
 

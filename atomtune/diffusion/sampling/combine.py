@@ -14,13 +14,14 @@ from ...errors import AtomtuneError, excerpt
 from ...files.atoms_file import AtomsInfo, load_atoms
 from ...methods import METHODS
 from ...methods.textual_inversion import TOKEN_CHANGE
+from ..allocator import keep_freed_memory
 from ..concept import Concept
 from ..conditioning import text_encoders, tokenizer_of
 from ..events import Events
 from ..models import architecture_of
 from ..parts import encoder_changes, name_in_file, split_parts, token_id
 
-Changes: TypeAlias = Mapping[str, dict[str, Tensor]]
+Changes: TypeAlias = Mapping[str, Mapping[str, Tensor]]
 """ΔW in float32, by part of the pipeline and name of the parameter."""
 
 
@@ -54,12 +55,15 @@ def read_atoms(files: Sequence[tuple[Path, float]]) -> list[LoadedAtoms]:
 def merge_atoms(pipeline: Any, atoms: Sequence[LoadedAtoms], events: Events) -> None:
     """Write atoms into the UNet of a pipeline, and its text encoders where they were tuned; changes add up.
 
-    Another base of the same architecture is a warning. Raises AtomtuneError for another architecture, or where the
-    merged weights are not finite; the pipeline is then as it was.
+    In place, one weight after the other, so that it takes little memory. Another base of the same architecture is a
+    warning. Raises AtomtuneError for another architecture; and where a merged weight is not finite: the pipeline is
+    then to be loaded again.
     """
-    weights = _merged(pipeline, [(changes_of(pipeline, item, events), item.scale) for item in atoms])
+    keep_freed_memory()
     with torch.no_grad():
-        for parameter, weight in weights:
+        for parameter, weight in _merged(
+            pipeline, [(changes_of(pipeline, item, events), item.scale) for item in atoms]
+        ):
             parameter.copy_(weight)
 
 
@@ -82,8 +86,8 @@ def wearing_at(
     Gives `at`: within `at(strength)` the pipeline draws as `wearing` has it at this strength. The changes, which take
     longest, are computed once for all of them. Raises as `merge_atoms`.
     """
-    changes = changes_of(pipeline, atoms, events)
-    yield lambda scale: _wearing(pipeline, [(changes, scale)], keep=True)
+    changes = {part: dict(found) for part, found in changes_of(pipeline, atoms, events).items()}
+    yield lambda scale: _wearing(pipeline, [(changes, scale)])
 
 
 def changes_of(pipeline: Any, item: LoadedAtoms, events: Events) -> Changes:
@@ -106,7 +110,7 @@ def changes_of(pipeline: Any, item: LoadedAtoms, events: Events) -> Changes:
         raise AtomtuneError(
             f"{item.path.name} tunes a {lacking[0]}, which the base model lacks", "use its own base model"
         )
-    changes = {"unet": method.changes(unet, spec, by_part.pop("unet"))}
+    changes: dict[str, Mapping[str, Tensor]] = {"unet": method.changes(unet, spec, by_part.pop("unet"))}
     for part, tensors in by_part.items():
         token = None
         if name_in_file(part, TOKEN_CHANGE) in tensors:
@@ -116,8 +120,8 @@ def changes_of(pipeline: Any, item: LoadedAtoms, events: Events) -> Changes:
 
 
 @contextmanager
-def _wearing(pipeline: Any, worn: Sequence[tuple[Changes, float]], keep: bool = False) -> Iterator[Any]:
-    weights = _merged(pipeline, worn, keep)
+def _wearing(pipeline: Any, worn: Sequence[tuple[Changes, float]]) -> Iterator[Any]:
+    weights = list(_merged(pipeline, worn))
     own = [parameter.data for parameter, _ in weights]
     try:
         for parameter, weight in weights:
@@ -129,31 +133,23 @@ def _wearing(pipeline: Any, worn: Sequence[tuple[Changes, float]], keep: bool = 
 
 
 @torch.no_grad()
-def _merged(
-    pipeline: Any, worn: Sequence[tuple[Changes, float]], keep: bool = False
-) -> list[tuple[nn.Parameter, Tensor]]:
+def _merged(pipeline: Any, worn: Sequence[tuple[Changes, float]]) -> Iterator[tuple[nn.Parameter, Tensor]]:
     """The parameters that change, each with W + Σ scale·ΔW, added in float32 and cast to the dtype of W.
-
-    Args:
-        keep: leave the changes as they are; else each is dropped as it is used, which halves the memory.
 
     Raises AtomtuneError where one is not finite.
     """
-    weights = []
     for part in dict.fromkeys(part for changes, _ in worn for part in changes):
         parameters = dict(getattr(pipeline, part).named_parameters())
         mine = [(changes[part], scale) for changes, scale in worn if part in changes and scale != 0.0]
-        for name in list(dict.fromkeys(name for changes, _ in mine for name in changes)):
+        for name in dict.fromkeys(name for changes, _ in mine for name in changes):
             parameter = parameters[name]
             weight = parameter.float()
             for changes, scale in mine:
                 if name in changes:
-                    change = changes[name] if keep else changes.pop(name)
-                    weight = torch.add(weight, change.to(weight.device), alpha=scale)
+                    weight = torch.add(weight, changes[name].to(weight.device), alpha=scale)
             weight = weight.to(parameter.dtype)
             if not bool(torch.isfinite(weight).all()):
                 raise AtomtuneError(
                     f"the adapted weight of {name} is not finite in {parameter.dtype}", "use a lower scale"
                 )
-            weights.append((parameter, weight))
-    return weights
+            yield parameter, weight

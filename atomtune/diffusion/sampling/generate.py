@@ -66,9 +66,10 @@ def generate(
         AtomtuneError: a picture is not finite.
     """
     width, height = settings.size or (None, None)
-    unet = pipeline.unet
-    wanted = embeddings.to(unet.device, unet.dtype)
-    unwanted = negative.to(unet.device, unet.dtype).expand(len(wanted))
+    # the decoder's type is the pictures'; a UNet in training may hold some of its weights in another
+    device, dtype = pipeline.unet.device, pipeline.vae.dtype
+    wanted = embeddings.to(device, dtype)
+    unwanted = negative.to(device, dtype).expand(len(wanted))
     pooled = {"pooled_prompt_embeds": wanted.pooled, "negative_pooled_prompt_embeds": unwanted.pooled}
     result = pipeline(
         prompt_embeds=wanted.states,

@@ -27,8 +27,10 @@ from .loop import Loop
 from .objective import Objective
 from .optimizers import make_optimizer, make_schedule
 from .options import TrainOptions
+from .placing import place
 from .prior import Prior
 from .run_folder import RunFolder
+from .speed import choose_stepping
 from .tuned import Tuned
 
 
@@ -148,13 +150,9 @@ def make_loop(
         seed = derived_seed(options.seed, "class")
         class_batches = replace(batches, latents=class_latents, flip=False, seed=seed, captions=())
         prior = Prior(class_batches, class_condition, options.prior_weight)
-    if options.gradient_checkpointing:
-        pipeline.unet.enable_gradient_checkpointing()
-        for encoder in learning:
-            encoder.gradient_checkpointing_enable()
-    pipeline.unet.to(device)
+    place(pipeline.unet, learning, options, device)
     optimizer = make_optimizer(options.optimizer, parameters.values(), options.lr, options.weight_decay, device)
-    return Loop(
+    loop = Loop(
         accelerator=accelerator,
         tuned=Tuned(pipeline.unet, learning, options.resolution or 0),
         parameters=parameters,
@@ -170,3 +168,5 @@ def make_loop(
         prior=prior,
         average=Average(parameters, options.ema_decay) if options.ema else None,
     )
+    choose_stepping(loop, options, events)
+    return loop

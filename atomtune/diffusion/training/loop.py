@@ -8,16 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...errors import AtomtuneError
 from ...files.checkpoint import Checkpoint, check_fits, parameters_of, same_kind
 from ..conditioning import Embeddings, Tokens
-from .batches import Batches
+from .batches import Batch, Batches
 from .ema import Average
+from .inputs import Inputs
 from .objective import Objective
 from .optimizers import learning_rate
 from .prior import Prior
+from .stepping import StaticStepper, Stepper
 from .tuned import Tuned
 
 
@@ -36,6 +38,7 @@ class Loop:
         max_grad_norm: longer gradients are cut to this norm; 0 for never.
         prior: the class's examples, for prior preservation.
         average: of the parameters over the steps.
+        stepper: runs the operations of a step; the plain one, until `hold_still`.
         losses: loss of every step taken so far, the mean over all processes.
     """
 
@@ -58,6 +61,28 @@ class Loop:
     def __post_init__(self) -> None:
         # the schedule is not prepared: accelerate would step it once for every process
         self.model, self.optimizer = self.accelerator.prepare(self.tuned, self.optimizer)
+        self.stepper: Stepper | StaticStepper = Stepper(
+            self.accelerator,
+            self.model,
+            self.optimizer,
+            self.objective,
+            self.parameters.values(),
+            self.accumulate,
+            self.max_grad_norm,
+            None if self.prior is None else self.prior.weight,
+        )
+        self._drawn: dict[tuple[int, int], Batch] = {}
+
+    def compile_with(self, compiled: Callable[[Stepper, Inputs], bool]) -> bool:
+        """Have the model compiled, with the first micro-batch to check it; see `compiling`."""
+        assert isinstance(self.stepper, Stepper)
+        self.model.train()
+        return compiled(self.stepper, self._inputs(0, 0))
+
+    def hold_still(self, records: bool, moves: bool, told: Callable[[str], None]) -> None:
+        """Take the steps on inputs that stay in their place, see `StaticStepper`."""
+        assert isinstance(self.stepper, Stepper)
+        self.stepper = StaticStepper(self.stepper, records, moves, told)
 
     @property
     def step(self) -> int:
@@ -78,48 +103,41 @@ class Loop:
                 return
 
     def _take_step(self, step: int) -> float:
-        losses = []
-        for part in range(self.accumulate):
-            # gradients travel between the processes with the last part only
-            is_last = part + 1 == self.accumulate
-            with nullcontext() if is_last else self.accelerator.no_sync(self.model):
-                loss = self._loss(step, part)
-                self.accelerator.backward(loss / self.accumulate)
-            losses.append(loss.detach())
+        losses = [
+            self.stepper.learn(self._inputs(step, part), part + 1 == self.accumulate) for part in range(self.accumulate)
+        ]
+        if self.accelerator.device.type == "cuda":
+            self._drawn = {(step + 1, 0): self._draw(step + 1, 0)}  # while the GPU is at work
         value = float(self.accelerator.gather(torch.stack(losses).mean().reshape(1)).mean())
         if not math.isfinite(value):
             raise AtomtuneError(
                 f"the loss became {value} at step {step + 1}; the step was not taken",
                 "train with a lower --lr; the last checkpoint is kept",
             )
-        if self.max_grad_norm:
-            self.accelerator.clip_grad_norm_(list(self.parameters.values()), self.max_grad_norm)
         self.lr = learning_rate(self.optimizer)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.stepper.finish()
         self.schedule.step()
         if self.average is not None:
             self.average.update()
         return value
 
-    def _loss(self, step: int, part: int) -> Tensor:
-        """The loss of this process's micro-batch number `part`, a mean over its examples."""
-        share = self.batches.size // (self.accelerator.num_processes * self.accumulate)
-        first = share * (self.accelerator.process_index * self.accumulate + part)
-        batch = self.batches.draw(step, first, share)
-        condition: Any = self.condition[batch.captions]
+    def _inputs(self, step: int, part: int) -> Inputs:
+        """This process's micro-batch number `part`, the class's examples after the concept's."""
+        batch = self._drawn.pop((step, part), None) or self._draw(step, part)
+        condition: Any = self.condition[batch.captions[: self._share]]
         if self.prior is not None:
-            batch = batch + self.prior.batches.draw(step, first, share)
-            condition = condition + self.prior.condition.expand(share)
-        device = self.accelerator.device
-        latents, noise, timesteps = (x.to(device) for x in (batch.latents, batch.noise, batch.timesteps))
-        noisy = self.objective.noisy(latents, noise, timesteps)
-        with self.accelerator.autocast():
-            prediction = self.model(noisy, timesteps, condition)
-        if self.prior is None:
-            return self.objective.loss(prediction, latents, noise, timesteps)
-        concept, other = zip(*(x.split(share) for x in (prediction, latents, noise, timesteps)), strict=True)
-        return self.objective.loss(*concept) + self.prior.weight * self.objective.loss(*other)
+            condition = condition + self.prior.condition.expand(self._share)
+        return Inputs.of(batch, condition, self.accelerator.device)
+
+    def _draw(self, step: int, part: int) -> Batch:
+        first = self._share * (self.accelerator.process_index * self.accumulate + part)
+        batch = self.batches.draw(step, first, self._share)
+        return batch if self.prior is None else batch + self.prior.batches.draw(step, first, self._share)
+
+    @property
+    def _share(self) -> int:
+        """Examples of the concept in a micro-batch of this process."""
+        return self.batches.size // (self.accelerator.num_processes * self.accumulate)
 
     def any_process(self, flag: bool) -> bool:
         """True where `flag` is on any process, so that all of them stop after the same step."""
@@ -134,10 +152,13 @@ class Loop:
     def checkpoint(self) -> Checkpoint:
         """The state after the steps taken so far, on the CPU."""
         scaler = getattr(self.accelerator, "scaler", None)
+        optimizer = self.optimizer.state_dict()
+        for group in optimizer["param_groups"]:
+            group["lr"] = float(group["lr"])  # a tensor where the step is recorded
         return Checkpoint(
             step=self.step,
             parameters=parameters_of(self.parameters),
-            optimizer=self.optimizer.state_dict(),
+            optimizer=optimizer,
             scaler=scaler.state_dict() if scaler is not None else {},
             losses=list(self.losses),
             seconds=self.seconds,

@@ -73,6 +73,7 @@ def memory_hint(asked: TrainOptions, folder: RunFolder) -> str:
         options.batch_size,
         options.grad_accum,
         options.gradient_checkpointing,
+        options.low_memory,
         options.precision,
         options.resolution or 0,
     )

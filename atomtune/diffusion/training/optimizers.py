@@ -50,14 +50,16 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """An optimiser over parameters that are on `device` already.
 
-    "adamw" (fused on CUDA; on the CPU in the plain order of operations), "adamw8bit" (Dettmers et al. 2022,
+    "adamw" (fused; on CUDA ready to be recorded as a CUDA graph), "adamw8bit" (Dettmers et al. 2022,
     bitsandbytes) or "prodigy" (Mishchenko & Defazio 2023, prodigyopt), which finds the step size itself: its lr is a
     factor, usually 1. Raises AtomtuneError where the package is missing or cannot work on the device.
     """
     require_package("optimizer", name)
     trained = list(parameters)
     if name == "adamw":
-        return torch.optim.AdamW(trained, lr=lr, weight_decay=weight_decay, fused=device.type == "cuda" or None)
+        on_cuda = device.type == "cuda"
+        fused = True if on_cuda or device.type == "cpu" else None
+        return torch.optim.AdamW(trained, lr=lr, weight_decay=weight_decay, fused=fused, capturable=on_cuda)
     if name == "prodigy":
         from prodigyopt import Prodigy
 

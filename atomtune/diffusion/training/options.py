@@ -33,6 +33,9 @@ class TrainOptions:
         lr, weight_decay: of the optimiser.
         grad_accum: batches whose mean gradient makes a step.
         gradient_checkpointing: compute activations again on the way back, for less memory.
+        low_memory: that, and hold what is frozen in half precision; see `placing`.
+        cuda_graph: record the steps on CUDA and replay them, where that can be; see `speed`.
+        compile: compile the model with torch.compile, and check its first step.
         optimizer, lr_scheduler, lr_cycles, lr_power: see `optimizers`; warmup: steps on which the rate rises from 0.
         max_grad_norm: longer gradients are cut to this norm; 0 for never.
         min_snr_gamma, noise_offset: see `objective`.
@@ -71,6 +74,9 @@ class TrainOptions:
     checkpoint_every: int = 250
     grad_accum: int = 1
     gradient_checkpointing: bool = False
+    low_memory: bool = False
+    cuda_graph: bool = True
+    compile: bool = False
     optimizer: str = "adamw"
     lr_scheduler: str = "constant"
     warmup: int = 0
@@ -219,7 +225,8 @@ def _is_of(value: Any, kind: Any) -> bool:
 
 
 def resumed(stored: TrainOptions, asked: TrainOptions, explicit: frozenset[str]) -> TrainOptions:
-    """The options of a resumed run: what it was started with; only `steps` may change, if the schedule allows it.
+    """The options of a resumed run: what it was started with; only `steps` may change, if the schedule allows it, and
+    how the steps are carried out.
 
     Args:
         stored: from run.json.
@@ -235,7 +242,8 @@ def resumed(stored: TrainOptions, asked: TrainOptions, explicit: frozenset[str])
             f"--concept {stored.concept.name} resumes it, --output names another folder",
         )
     was, now = stored.to_dict(), asked.to_dict()
-    differing = [name for name in sorted(explicit) if name in now and name != "steps" and was[name] != now[name]]
+    free = {"steps", "cuda_graph", "compile"}
+    differing = [name for name in sorted(explicit - free) if name in now and was[name] != now[name]]
     if differing:
         listed = "\n".join(f"{name} was {was[name]!r}, now {now[name]!r}" for name in differing)
         raise UsageError(
@@ -248,4 +256,4 @@ def resumed(stored: TrainOptions, asked: TrainOptions, explicit: frozenset[str])
             f"it cannot be resumed with {asked.steps}",
             f"leave out --steps, or start again with --overwrite; {' and '.join(sorted(ENDLESS))} runs can go on",
         )
-    return replace(stored, steps=asked.steps) if "steps" in explicit else stored
+    return replace(stored, **{name: getattr(asked, name) for name in explicit & free})

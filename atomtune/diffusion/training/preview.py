@@ -1,11 +1,14 @@
 """Pictures drawn while training, and the strip of them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 
+from ...adapt import baked
 from ...files.atomic import write_atomically
 from ..concept import expand
 from ..conditioning import Embeddings, embed, embed_negative, text_encoders
@@ -13,6 +16,7 @@ from ..sampling.generate import Settings, generate
 from ..seeds import derived_seed
 from ..sheet import contact_sheet
 from .options import TrainOptions
+from .placing import TYPES
 from .run_folder import RunFolder
 
 
@@ -37,6 +41,7 @@ class Preview:
         self.folder = folder
         self.device = device
         self.encoders_learn = encoders_learn
+        self.precision, self.low_memory = options.precision, options.low_memory
         self._embedded: tuple[Embeddings, Embeddings] | None = None
         self.settings = Settings(steps=options.sample_steps)
         prompts = options.sample_prompts or (options.prompt,)
@@ -51,7 +56,8 @@ class Preview:
             part.eval()
         self.pipeline.vae.to(self.device)
         try:
-            pictures = generate(self.pipeline, *self._embed(), self.seeds, self.settings)
+            with self._as_trained():
+                pictures = generate(self.pipeline, *self._embed(), self.seeds, self.settings)
         finally:
             self.pipeline.vae.to("cpu")
             for part in learning:
@@ -59,6 +65,19 @@ class Preview:
         for i, picture in enumerate(pictures):
             save_png(self.folder.strip_folder / f"step-{step:06d}-{i}.png", picture)
         self._join()
+
+    @contextmanager
+    def _as_trained(self) -> Iterator[None]:
+        """Within the context the UNet computes in the type it is trained in, from weights made once."""
+        unet = self.pipeline.unet
+        kind = TYPES.get(self.precision)
+        if self.device.type == "cuda" and kind is not None:
+            unet.forward = torch.autocast("cuda", dtype=kind)(unet.forward)
+        try:
+            with nullcontext() if self.low_memory else baked(unet):
+                yield
+        finally:
+            vars(unet).pop("forward", None)
 
     def _embed(self) -> tuple[Embeddings, Embeddings]:
         if self._embedded is None or self.encoders_learn:
