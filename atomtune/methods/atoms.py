@@ -1,5 +1,6 @@
 """The paper's method: train filter atoms, keep their coefficients (arXiv 2403.00269, section 3)."""
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -22,6 +23,8 @@ SMALL = 2**26
 STEP = 3.0
 """What `step_gain` makes of a step, in standard deviations of the weight: what it is without it for 3×3 filters that 9
 atoms describe fully, as a row of 9 numbers has a norm of 3 standard deviations."""
+
+_PART = 1 << 20
 
 
 def chosen_layers(model: nn.Module, spec: AtomsSpec) -> dict[str, nn.Module]:
@@ -192,7 +195,10 @@ def step_gain(layer: nn.Module, decomposition: Decomposition) -> float:
     these differ by layer, tile and number of atoms. With this factor it is η·`STEP` standard deviations of the weight.
     """
     spread = float(weight_of(layer).detach().float().std(correction=0))
-    reach = float(decomposition.coefficients.float().square().sum(dim=1).mean().sqrt())
+    coefficients = decomposition.coefficients
+    # part by part, as all of them in float32 would be gigabytes of fresh memory
+    squares = sum(float(part.float().square().sum()) for part in coefficients.flatten().split(_PART))
+    reach = math.sqrt(squares / max(1, len(coefficients)))
     return STEP * spread / reach if reach > 0.0 and spread > 0.0 else 1.0
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 
-from ..allocator import keep_freed_memory
 from ..events import Events
 from .compiling import compiled
 from .loop import Loop
@@ -16,8 +15,6 @@ from .placing import TYPES
 def choose_stepping(loop: Loop, options: TrainOptions, events: Events) -> None:
     """Give a loop the fastest way of taking its steps that it can go."""
     device: torch.device = loop.accelerator.device
-    if device.type == "cpu":
-        keep_freed_memory()
     if options.compile:
         events.phase("compiling the model")
         kind = TYPES.get(options.precision, torch.float32)

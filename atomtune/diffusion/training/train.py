@@ -16,6 +16,7 @@ from ...errors import AtomtuneError, Interrupted, UsageError, excerpt
 from ...files.atomic import write_text
 from ...files.atoms_file import AtomsInfo, save_atoms
 from ...files.checkpoint import load_checkpoint, save_checkpoint
+from ..allocator import keep_freed_memory
 from ..concept import check_prompts
 from ..events import Events
 from ..models import ModelSource, architecture_of, load_pipeline, native_resolution, resolve
@@ -93,6 +94,7 @@ def _train(
     options: TrainOptions, output: Path, resume: bool, explicit: frozenset[str], overwrite: bool, events: Events
 ) -> TrainResult:
     began = time.perf_counter()
+    keep_freed_memory()  # before the model is loaded, so that what loading frees is used again
     folder = RunFolder(output)
     record: dict[str, Any] = {}
     if resume:
