@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,12 +31,14 @@ class Target:
 
     Attributes:
         what: the row it is about; column: "seconds" or "peak_bytes"; device: "cpu" or "cuda".
+        of: key of the row whose figure in that column `limit` is a multiple of; seconds or bytes without one.
     """
 
     what: str
     column: str
     limit: float
     device: str = "cpu"
+    of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ class Benchmark:
         targets: of the project.
         build: words for `benchmarks.pipeline`, which builds the model.
         before: rows that are measured in processes of their own, before the others.
+        options: names and helps of further options, which are passed on to the program in `benchmarks.inside`.
+        variants: values of that program's --variant, each for a process of its own, whose peak memory is then that of
+            the rows that tell none; none for one process.
+        by: the column whose ratios to the peers are shown.
     """
 
     name: str
@@ -57,6 +64,9 @@ class Benchmark:
     targets: Sequence[Target]
     build: Sequence[str] = ()
     before: Callable[[Path, Runner, str], list[dict[str, Any]]] | None = None
+    options: Sequence[tuple[str, str]] = ()
+    variants: Sequence[str] = ()
+    by: str = "seconds"
 
     def main(
         self,
@@ -80,48 +90,70 @@ class Benchmark:
         )
         parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
         parser.add_argument("--profile", type=Path, metavar="DIR", help="leave a trace of torch's profiler here")
+        for name, about in self.options:
+            parser.add_argument(f"--{name}", help=about)
         add_place(parser)
         given = parser.parse_args(arguments)
         try:
             with working(f"{self.name}-", given.work, self.needed if needed is None else needed, given.keep) as work:
-                figures = self._figures(work, given.device, given.profile, configs, run)
+                figures = self._figures(work, given, configs, run)
         except Failed as problem:
             print(problem, file=sys.stderr)
             return 2
-        print(f"{setting_line(figures)}, device {figures['device']}, threads {figures['threads']}\n\n{table(figures)}")
+        facts = [f"device {figures['device']}", f"threads {figures['threads']}", *figures.get("conditions", ())]
+        print(f"{', '.join([setting_line(figures), *facts])}\n\n{table(figures)}")
         write_figures(given.json, figures)
         return 0 if figures["holds"] else 1
 
-    def _figures(
-        self, work: Path, device: str, profile: Path | None, configs: Path | None, run: Runner
-    ) -> dict[str, Any]:
+    def _figures(self, work: Path, given: argparse.Namespace, configs: Path | None, run: Runner) -> dict[str, Any]:
         around = environment(work)
         sizes = ["--configs", str(configs.resolve())] if configs is not None else []
         checked("build", run(module("benchmarks.pipeline", "model", *self.build, *sizes), work, around))
-        rows = self.before(work, run, device) if self.before is not None else []
-        traced = ["--profile", str(profile.resolve())] if profile is not None else []
-        words = module(f"benchmarks.inside.{self.name}", "model", "--device", device, *traced)
-        inside = checked(self.name, run(words, work, around))
-        told = json.loads(inside.out)
-        return judged({**setting(), **told, "rows": [*rows, *told["rows"]]}, self.targets)
+        os.sync()  # so that nothing that is measured waits for the model to reach the disk
+        rows = self.before(work, run, given.device) if self.before is not None else []
+        words = ["model", "--device", given.device]
+        if given.profile is not None:
+            words += ["--profile", str(given.profile.resolve())]
+        for name, _ in self.options:
+            if (value := getattr(given, name)) is not None:
+                words += [f"--{name}", value]
+        program = module(f"benchmarks.inside.{self.name}", *words)
+        told: dict[str, Any] = {}
+        if not self.variants:
+            told = json.loads(checked(self.name, run(program, work, around)).out)
+            rows += told["rows"]
+        for variant in self.variants:
+            inside = checked(f"{self.name} {variant}", run([*program, "--variant", variant], work, around))
+            told = json.loads(inside.out)
+            rows += [{"peak_bytes": inside.peak_bytes, **row} for row in told["rows"]]
+        return judged({**setting(), **told, "rows": rows}, self.targets, self.by)
 
 
-def judged(figures: Mapping[str, Any], targets: Sequence[Target]) -> dict[str, Any]:
-    """The figures with the ratios of every row to its peers, and the targets for this device with what was measured."""
-    peers = {row["key"]: row["seconds"] for row in figures["rows"] if "key" in row}
+_RATIOS = {"seconds": "times quicker than", "peak_bytes": "times smaller than"}
+
+
+def judged(figures: Mapping[str, Any], targets: Sequence[Target], by: str = "seconds") -> dict[str, Any]:
+    """The figures with the ratios of every row to its peers, and the targets for this device with what was measured.
+
+    `by` is the column of the ratios; a peer's figure is divided by the row's.
+    """
+    peers = {row["key"]: row for row in figures["rows"] if "key" in row}
     rows = [
-        {**row, "ratios": {key: peers[key] / row["seconds"] for key in row.get("against", ())}}
-        for row in figures["rows"]
+        {**row, "ratios": {key: peers[key][by] / row[by] for key in row.get("against", ())}} for row in figures["rows"]
     ]
     by_name = {row["what"]: row for row in rows}
     verdicts = []
     for target in targets:
         if target.device == figures["device"].partition(":")[0]:
             value = by_name[target.what][target.column]
-            verdicts.append({"what": target.what, "column": target.column, "limit": target.limit, "value": value})
+            verdict = {"what": target.what, "column": target.column, "limit": target.limit, "value": value}
+            if target.of is not None:
+                verdict |= {"of": target.of, "value": value / peers[target.of][target.column]}
+            verdicts.append(verdict)
     for verdict in verdicts:
         verdict["holds"] = verdict["value"] <= verdict["limit"]
-    return {**figures, "rows": rows, "targets": verdicts, "holds": all(verdict["holds"] for verdict in verdicts)}
+    holds = all(verdict["holds"] for verdict in verdicts)
+    return {**figures, "rows": rows, "by": by, "targets": verdicts, "holds": holds}
 
 
 def table(figures: Mapping[str, Any]) -> str:
@@ -132,7 +164,7 @@ def table(figures: Mapping[str, Any]) -> str:
         "",
         "seconds",
         *(["peak memory, GB"] if with_peak else []),
-        *(f"times quicker than {p}" for p in peers),
+        *(f"{_RATIOS[figures['by']]} {p}" for p in peers),
         "",
     ]
     rows = []
@@ -141,7 +173,7 @@ def table(figures: Mapping[str, Any]) -> str:
         ratios = [f"{row['ratios'][peer]:.2f}" if peer in row["ratios"] else "" for peer in peers]
         rows.append([row["what"], _seconds(row["seconds"]), *([peak] if with_peak else []), *ratios, row["note"]])
     limits = [
-        [f"{v['what']}: {_value(v['column'], v['value'])}", f"≤ {_value(v['column'], v['limit'])}", _word(v["holds"])]
+        [f"{v['what']}: {_value(v, v['value'])}", f"≤ {_value(v, v['limit'])}", _word(v["holds"])]
         for v in figures["targets"]
     ]
     return "\n\n".join([lines(header, rows), *([lines(["measured", "target", ""], limits)] if limits else [])])
@@ -151,8 +183,10 @@ def _seconds(value: float) -> str:
     return f"{value:.2f}" if value >= 0.995 else f"{value:.3g}"
 
 
-def _value(column: str, value: float) -> str:
-    return f"{_seconds(value)} s" if column == "seconds" else f"{value / 1e9:.2f} GB"
+def _value(verdict: Mapping[str, Any], value: float) -> str:
+    if "of" in verdict:
+        return f"{value:.2f} × {verdict['of']}"
+    return f"{_seconds(value)} s" if verdict["column"] == "seconds" else f"{value / 1e9:.2f} GB"
 
 
 def _word(holds: bool) -> str:

@@ -87,6 +87,54 @@ def test_targets_are_those_of_the_device() -> None:
     assert shown.count("**misses**") == 1
 
 
+def test_a_target_can_be_a_share_of_a_peers_figure() -> None:
+    row = {"what": "it", "seconds": 2.0, "note": "", "peak_bytes": 3e9, "against": ["peer"]}
+    peer = {"what": "the peer", "seconds": 5.0, "note": "", "peak_bytes": 2e9, "key": "peer"}
+    targets = [Target("it", "seconds", 0.5, of="peer"), Target("it", "peak_bytes", 1.2, of="peer")]
+    figures = judged({"device": "cpu", "rows": [row, peer]}, targets)
+    assert [(v["value"], v["of"], v["holds"]) for v in figures["targets"]] == [
+        (0.4, "peer", True),
+        (1.5, "peer", False),
+    ]
+    shown = table(figures)
+    assert "| it: 0.40 × peer | ≤ 0.50 × peer | holds |" in shown
+    assert "| it: 1.50 × peer | ≤ 1.20 × peer | **misses** |" in shown
+
+
+def test_rows_can_be_compared_by_their_memory() -> None:
+    row = {"what": "it", "seconds": 2.0, "note": "", "peak_bytes": 3e9, "against": ["peer"]}
+    peer = {"what": "the peer", "seconds": 5.0, "note": "", "peak_bytes": 6e9, "key": "peer"}
+    figures = judged({"device": "cpu", "rows": [row, peer]}, (), "peak_bytes")
+    assert figures["rows"][0]["ratios"] == {"peer": 2.0}
+    shown = table(figures)
+    assert "times smaller than peer" in shown
+    assert "| it | 2.00 | 3.00 | 2.00 |  |" in shown
+
+
+def test_variants_run_in_processes_of_their_own_with_what_was_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands: list[list[str]] = []
+
+    def answering(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Measured:
+        commands.append(list(command[3:]))
+        told = {"device": "cpu", "threads": 1, "conditions": ["in the rain"], "rows": []}
+        if "--variant" in command:
+            variant = command[-1]
+            own = {"peak_bytes": 7} if variant == "b" else {}
+            told["rows"] = [{"what": variant, "seconds": 1.0, "note": "", **own}]
+        return Measured(0, json.dumps(told), "", 2.0, 10**9)
+
+    both = Benchmark("one", "about", 0, (), options=(("side", "length"), ("times", "count")), variants=("a", "b"))
+    place = ["--work", str(tmp_path), "--json", str(tmp_path / "figures.json")]
+    assert both.main([*place, "--side", "3"], None, 0, answering) == 0
+    figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    assert [(row["what"], row["peak_bytes"]) for row in figures["rows"]] == [("a", 10**9), ("b", 7)]
+    asked = ["model", "--device", "cpu", "--side", "3", "--variant"]
+    assert commands[1:] == [[*asked, "a"], [*asked, "b"]]
+    assert ", threads 1, in the rain\n" in capsys.readouterr().out
+
+
 def test_it_says_what_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def failing(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Measured:
         return Measured(1, "", "Error: it broke\n", 2.0, 1)

@@ -1,0 +1,90 @@
+"""A step of each way of training, one after the other in this process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from atomtune.diffusion.training.stepping import WARM_UP
+
+from . import clock
+from .concepts import PRESET, RANK
+from .trainings import Training, Trainings, add_options, conditions, give_back, note, trainings_of
+
+PEERS = ["peft", "peft on attention"]
+ROOM = 30e9
+"""Bytes of a device with which full fine-tuning, in float32 with AdamW's moments, is measured too."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A row of the table; `key` and `against` as in `benchmarks.compared`."""
+
+    what: str
+    make: Callable[[], Training]
+    key: str | None = None
+    against: tuple[str, ...] = tuple(PEERS)
+    about: str = ""
+    traced: bool = False
+
+
+def ways(trainings: Trainings) -> list[Way]:
+    """The rows, in the order in which they are shown."""
+    device = trainings.device
+    on_cuda = device.type == "cuda"
+    how = "recorded as a CUDA graph" if on_cuda else ""
+    rows = [Way("ours", trainings.ours, about=how, traced=True)]
+    if on_cuda:
+        rows.append(Way("ours, operation by operation", lambda: trainings.ours(cuda_graph=False)))
+    rows += [
+        Way("ours by autograd alone", lambda: trainings.ours(by_autograd=True, cuda_graph=False)),
+        Way(f"LoRA of rank {RANK} on the same layers, peft", lambda: trainings.peft("all"), PEERS[0], ()),
+        Way(f"LoRA of rank {RANK} on attention, peft", lambda: trainings.peft("attention"), PEERS[1], ()),
+    ]
+    if on_cuda and torch.cuda.mem_get_info(device)[0] >= ROOM:
+        rows.append(Way("full fine-tuning", trainings.full, about=how))
+    return rows
+
+
+def measure(way: Way, device: torch.device, times: int, profile: Path | None) -> dict[str, Any]:
+    """A row. The training is gone when this returns."""
+    training = way.make()
+    first = training.step()
+    if device.type == "cuda":
+        for _ in range(WARM_UP):  # kernels are chosen, then the steps are recorded
+            training.step()
+    seconds = clock.median(training.step, device, times)
+    if way.traced and profile is not None:
+        clock.trace(training.step, device, profile / "train_step.json")
+    more = {"key": way.key} if way.key is not None else {}
+    told = note(training, first, f"; {way.about}" if way.about else "")
+    return clock.row(way.what, seconds, told, against=list(way.against), loss=first, **more)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, and print it."""
+    options = clock.parser("benchmarks.inside.train_step", __doc__)
+    add_options(options, None)
+    options.add_argument("--times", type=int)
+    given = options.parse_args(arguments)
+    trainings = trainings_of(given)
+    times = given.times or (50 if given.device.type == "cuda" else 3)
+    rows = []
+    # the last first: our loop sets the C library's allocator for good, and the peers are to run without it
+    for way in reversed(ways(trainings)):
+        rows.append(measure(way, given.device, times, given.profile))
+        give_back(given.device)
+    return clock.give(
+        {
+            "device": str(given.device),
+            "threads": torch.get_num_threads(),
+            "conditions": [*conditions(trainings), f"preset {PRESET}", f"median of {times} steps"],
+            "rows": rows[::-1],
+        }
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
