@@ -17,6 +17,7 @@ from .decompose import decompose
 from .demo import demo
 from .doctor import doctor
 from .evaluate import evaluate
+from .export import export
 from .inspect import inspect
 from .merge import merge
 from .prepare import prepare
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (decompose, prepare, train, sample, evaluate, compare, merge, concepts, inspect, doctor, demo):
+for command in (decompose, prepare, train, sample, evaluate, compare, merge, export, concepts, inspect, doctor, demo):
     app.command()(verb(command))
 
 

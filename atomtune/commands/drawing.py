@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ..errors import UsageError
 from .shared import atoms_source, learned_concepts
 
 CONCEPT, PICTURES = "Concepts and prompts", "Pictures"
@@ -25,6 +26,10 @@ AtomsFiles = Annotated[
         metavar="FILE[:SCALE]",
         rich_help_panel=CONCEPT,
     ),
+]
+Step = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Take the concepts as they were after this step.", rich_help_panel=CONCEPT),
 ]
 Scale = Annotated[
     float, typer.Option(metavar="X", help="Strength of all concepts, on top of their own.", rich_help_panel=CONCEPT)
@@ -60,10 +65,12 @@ def sources(
 ) -> list[tuple[Path, float]]:
     """Atoms files with their strengths: those of runs below runs/, as they were after a step, then those named.
 
-    Raises UsageError where a step's atoms were not kept.
+    Raises UsageError where a step's atoms were not kept, or a step is named without a concept.
     """
     from ..diffusion.training.run_folder import RunFolder
 
+    if step is not None and not concepts:
+        raise UsageError("--step needs --concept", "--atoms names the file of a step itself")
     found = [(RunFolder(Path("runs") / name).atoms_at(step), 1.0) for name in concepts or ()]
     found += [atoms_source(text) for text in atoms or ()]
     return [(file, strength * scale) for file, strength in found]

@@ -16,6 +16,7 @@ _WORK = {
     "train": ("Training", "steps"),
     "sample": ("Sampling", "pictures"),
     "evaluate": ("Drawing", "pictures"),
+    "export": ("Approximating", "layers"),
 }
 
 

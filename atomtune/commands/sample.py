@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from ..errors import UsageError
 from .console import Console
 from .drawing import (
     CONCEPT,
@@ -17,6 +16,7 @@ from .drawing import (
     GuidanceScale,
     Scale,
     Scheduler,
+    Step,
     Steps,
     TunedModel,
     sources,
@@ -28,12 +28,7 @@ def sample(
     console: Console,
     concept: Concepts = None,
     atoms: AtomsFiles = None,
-    step: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="Take the concepts as they were after this step.", rich_help_panel=CONCEPT
-        ),
-    ] = None,
+    step: Step = None,
     scale: Scale = 1.0,
     prompt: Annotated[
         list[str] | None,
@@ -94,8 +89,6 @@ def sample(
     from ..diffusion.sampling.sample import SampleOptions
     from ..diffusion.sampling.sample import sample as draw
 
-    if step is not None and not concept:
-        raise UsageError("--step needs --concept", "--atoms names the file of a step itself")
     runs = Path("runs")
     options = SampleOptions(
         atoms=tuple(sources(concept, atoms, scale, step)),

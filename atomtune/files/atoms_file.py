@@ -24,11 +24,12 @@ KIND = "atoms"
 _LONGEST = 4096
 """Characters of a text; the longest that can mean something is a path."""
 
-_SS_NAMES = {
+SS_NAMES = {
     "stable-diffusion-v1": "sd_v1",
     "stable-diffusion-v2": "sd_v2",
     "stable-diffusion-xl-v1-base": "sdxl_base_v1-0",
 }
+"""Architectures of modelspec by the names that kohya's scripts have for them."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def save_atoms(path: Path, info: AtomsInfo, tensors: Mapping[str, Tensor]) -> st
         "modelspec.title": info.concept,
         "modelspec.date": created,
         "modelspec.trigger_phrase": info.trigger,
-        "ss_base_model_version": _SS_NAMES.get(info.architecture, info.architecture),
+        "ss_base_model_version": SS_NAMES.get(info.architecture, info.architecture),
     }
     return store.save(path, KIND, tensors, metadata)
 

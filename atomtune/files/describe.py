@@ -8,6 +8,8 @@ from ..errors import AtomtuneError, excerpt
 from ..methods.atoms_spec import AtomsSpec, preset_name
 from . import atoms_file, decomposition_file, store
 
+_PURPOSES = {"checkpoint": "is for atomtune train --resume", "lora": "is for other programs"}
+
 
 def describe(path: Path) -> dict[str, Any]:
     """Facts of an atoms or decomposition file, checked as for use. Stable keys: kind, preset, base, parameters, ….
@@ -35,5 +37,5 @@ def describe(path: Path) -> dict[str, Any]:
             "layers": len(decomposition),
             "tool_version": header.get("tool_version", ""),
         }
-    purpose = "is for atomtune train --resume" if kind == "checkpoint" else "this atomtune does not know"
+    purpose = _PURPOSES.get(kind, "this atomtune does not know")
     raise AtomtuneError(f"{path} is a {excerpt(kind)}, which {purpose}", "inspect shows atoms files")

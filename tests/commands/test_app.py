@@ -25,6 +25,7 @@ VERBS = [
     "evaluate",
     "compare",
     "merge",
+    "export",
     "concepts",
     "inspect",
     "doctor",

@@ -121,6 +121,8 @@ def test_doctor_ends_with_1_where_something_is_wrong(cli: Cli, health: Health) -
     ("words", "expected"),
     [
         ("atomtune me", ["merge"]),
+        ("atomtune ex", ["export"]),
+        ("atomtune export --concept castle-", ["castle-b"]),
         ("atomtune merge --conc", ["--concept"]),
         ("atomtune merge --concept ca", ["castle", "castle-b"]),
         ("atomtune sample --concept castle-", ["castle-b"]),

@@ -9,6 +9,7 @@ from atomtune.compare.table import Line
 from atomtune.diffusion.doctor import Health
 from atomtune.diffusion.learned import Learned
 from atomtune.diffusion.photos.prepare import Prepared, PreparedImage
+from atomtune.diffusion.sampling.lora_export import ExportResult
 from atomtune.diffusion.sampling.merging import MergedAtoms, MergeResult
 from atomtune.diffusion.training.train import TrainResult
 from atomtune.evaluate.measure import Measures
@@ -40,5 +41,6 @@ def test_every_key_is_documented() -> None:
     assert {field.name for field in fields(Trained)} <= documented("compare")
     assert {"report", "output", "runs", "differences", "failures", "settings", "worth"} <= documented("compare")
     assert {field.name for kind in (MergeResult, MergedAtoms) for field in fields(kind)} <= documented("merge")
+    assert {field.name for kind in (ExportResult, MergedAtoms) for field in fields(kind)} <= documented("export")
     assert {field.name for field in fields(Learned)} | {"concepts", "ready", "sheet"} <= documented("concepts")
     assert {field.name for field in fields(Health)} | {"well"} <= documented("doctor")

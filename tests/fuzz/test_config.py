@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
+from atomtune.commands.export import export
 from atomtune.commands.merge import merge
 from atomtune.commands.options import Option, read_config
 from atomtune.commands.sample import sample
@@ -21,7 +22,12 @@ def options_of(command: Callable[..., None]) -> dict[str, Option]:
     return {option.key: option for option in declared if option.info is not None}
 
 
-OPTIONS = {"train": options_of(train), "sample": options_of(sample), "merge": options_of(merge)}
+OPTIONS = {
+    "train": options_of(train),
+    "sample": options_of(sample),
+    "merge": options_of(merge),
+    "export": options_of(export),
+}
 NAMES = {command: {option.name: option for option in options.values()} for command, options in OPTIONS.items()}
 
 

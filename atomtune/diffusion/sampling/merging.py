@@ -28,7 +28,7 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class MergedAtoms:
-    """One atoms file that went into a merged model."""
+    """One atoms file that went into a merged model or a LoRA."""
 
     file: str
     scale: float
@@ -108,7 +108,7 @@ def merge_to_folder(
             pipeline.save_pretrained(folder, safe_serialization=True)
         except SafetensorError as problem:  # how safetensors reports a full disk
             raise OSError(str(problem)) from problem
-        merged = [_facts(item) for item in loaded]
+        merged = [facts_of(item) for item in loaded]
         record = {
             "format": FORMAT,
             "format_version": 1,
@@ -171,7 +171,8 @@ def _check_space(pipeline: Any, output: Path) -> None:
         )
 
 
-def _facts(item: LoadedAtoms) -> MergedAtoms:
+def facts_of(item: LoadedAtoms) -> MergedAtoms:
+    """What a result says of a file that went into it."""
     info = item.info
     return MergedAtoms(
         file=item.path.name,

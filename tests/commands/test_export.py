@@ -1,0 +1,105 @@
+"""export on the command line."""
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors import safe_open
+
+from atomtune.diffusion.sampling.lora_export import ExportResult
+from made import made_atoms
+
+Cli = Callable[..., Any]
+
+
+@pytest.fixture
+def castle(cli: Cli, tiny_model: Path) -> Path:
+    return made_atoms(Path("runs/castle/atoms.safetensors"), tiny_model)
+
+
+def rank_of(file: str | Path) -> int:
+    with safe_open(file, framework="pt") as handle:
+        return int(handle.metadata()["rank"])
+
+
+def test_export_writes_a_file_beside_the_run(cli: Cli, castle: Path) -> None:
+    answer = cli("export", "--concept", "castle", "--rank", "6", "--json")
+    assert answer.code == 0, answer.err
+    result = json.loads(answer.out)
+    assert set(result) == {field.name for field in fields(ExportResult)}
+    assert result["output"] == "runs/castle/castle-lora.safetensors"
+    assert (result["format"], result["precision"], result["rank"]) == ("kohya", "fp16", 6)
+    assert result["bytes"] == Path(result["output"]).stat().st_size
+    assert 0 < result["relative_error"] < result["worst_error"] <= 1
+    assert rank_of(result["output"]) == 6
+    assert cli("concepts").code == 0, "the run is still one"
+    again = cli("export", "--concept", "castle")
+    assert again.code == 2
+    assert "--overwrite" in again.err
+    replaced = cli("export", "--concept", "castle", "--rank", "5", "--overwrite")
+    assert replaced.code == 0, replaced.err
+    assert rank_of(result["output"]) == 5
+
+
+def test_export_says_what_is_lost(cli: Cli, castle: Path) -> None:
+    answer = cli("export", "--concept", "castle", "--rank", "1", "--scale", "0.5", "--format", "diffusers")
+    assert answer.code == 0, answer.err
+    shown = {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1] for line in answer.out.splitlines()}
+    assert list(shown) == ["file", "size", "rank", "error", "base", "concepts", "time"]
+    assert "% of the change" in shown["error"]
+    assert " in unet." in shown["error"]
+    assert shown["concepts"] == '"sks castle" at 0.5'
+    assert "Warning: the relative error is 0." in answer.err
+    assert "a higher --rank comes nearer" in answer.err
+    whole = cli("export", "--concept", "castle", "--rank", "1000", "--precision", "fp32", "--overwrite", "-q")
+    assert whole.code == 0
+    assert "Warning" not in whole.err
+    assert "error     0.0% of the change" in whole.out
+
+
+def test_export_takes_files_strengths_and_steps(cli: Cli, castle: Path, tiny_model: Path) -> None:
+    step = made_atoms(Path("runs/castle/steps/step-000250.safetensors"), tiny_model, seed=4)
+    answer = cli("export", "--concept", "castle", "--step", "250", "--json")
+    assert answer.code == 0, answer.err
+    result = json.loads(answer.out)
+    assert result["output"] == "runs/castle/castle-250-lora.safetensors"
+    assert [item["file"] for item in result["atoms"]] == [step.name]
+    several = cli("export", "--concept", "castle", "--atoms", f"{step}:0.5", "--output", "both.safetensors", "--json")
+    assert several.code == 0, several.err
+    assert [item["scale"] for item in json.loads(several.out)["atoms"]] == [1.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "nothing to export"),
+        (["--atoms", "runs/castle/atoms.safetensors"], "it is not clear where to"),
+        (["--concept", "castle", "--concept", "mug"], "it is not clear where to"),
+        (["--concept", "castle", "--output", "castle.ckpt"], "castle.ckpt is no name for a LoRA"),
+        (["--concept", "castle", "--output", "runs/castle/atoms.safetensors", "--overwrite"], "did not write"),
+        (["--concept", "castle", "--rank", "0"], "--rank"),
+        (["--concept", "castle", "--format", "onnx"], "--format"),
+        (["--concept", "castle", "--precision", "bf16"], "--precision"),
+        (["--concept", "castle", "--step", "7"], "keeps no atoms of step 7"),
+        (["--atoms", "a.safetensors", "--step", "7", "--output", "b.safetensors"], "--step needs --concept"),
+    ],
+)
+def test_wrong_usage_of_export(cli: Cli, castle: Path, arguments: list[str], said: str) -> None:
+    before = castle.read_bytes()
+    answer = cli("export", *arguments)
+    assert (answer.code, answer.out) == (2, "")
+    error, hint = answer.err.splitlines()
+    assert error.startswith("Error: ")
+    assert said in error
+    assert hint.startswith("Hint: ")
+    assert castle.read_bytes() == before
+    assert [path.name for path in castle.parent.iterdir()] == [castle.name]
+
+
+def test_what_is_no_lora_is_one_error_and_one_hint(cli: Cli) -> None:
+    answer = cli("export", "--concept", "nothing")
+    assert answer.code == 1
+    assert len(answer.err.splitlines()) == 2
