@@ -26,6 +26,7 @@ from atomtune.compare.table import lines, markdown, reference
 from atomtune.compare.variants import parse_rates, parse_variants
 from atomtune.diffusion.models import DEFAULT_MODEL, POCKET
 from atomtune.diffusion.sampling.generate import Settings
+from atomtune.diffusion.training.optimizers import SCHEDULES
 from atomtune.diffusion.training.options import TrainOptions
 from atomtune.errors import AtomtuneError, UsageError
 from atomtune.evaluate.encoders import parse_encoder_paths
@@ -67,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--concepts", type=int, default=6, metavar="N", help="things, with --pocket")
     parser.add_argument("--seeds", type=int, metavar="N", help="how many (1; with --pocket 2)")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="the base model of the photos")
-    parser.add_argument("--steps", type=int, metavar="N", help="of training (1000; with --pocket 300)")
+    parser.add_argument("--steps", type=int, metavar="N", help="of training (1000; with --pocket 200)")
+    parser.add_argument("--lr-scheduler", choices=SCHEDULES, help="(constant, as the paper; with --pocket cosine)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="of training (1; with --pocket 4)")
     parser.add_argument("--per-prompt", type=int, metavar="N", help="pictures of each prompt (4; with --pocket 3)")
     parser.add_argument("--sample-steps", type=int, metavar="N", help="denoising steps (50; with --pocket 25)")
@@ -135,7 +137,8 @@ def options_of(given: argparse.Namespace) -> CompareOptions:
         concept=taught[0].concept,
         images=taught[0].images,
         model=POCKET if small else given.model,
-        steps=given.steps or (300 if small else 1000),
+        steps=given.steps or (200 if small else 1000),
+        lr_scheduler=given.lr_scheduler or ("cosine" if small else "constant"),
         batch_size=given.batch_size or (4 if small else 1),
         precision=given.precision,
         device=given.device,

@@ -10,7 +10,7 @@ from .console import Console, table
 from .drawing import PICTURES, GuidanceScale, Scheduler
 from .evaluate import DEFAULT_PROMPTS, EncoderPath
 from .shared import CONCEPT, METHOD, OUTPUT, Device, Model, Precision, Prompt, Resolution, Token
-from .training import TRAINING, BatchSize, GradAccum, GradientCheckpointing, Steps
+from .training import TRAINING, BatchSize, GradAccum, GradientCheckpointing, LowMemory, LrScheduler, Steps
 
 if TYPE_CHECKING:
     from ..compare.compare import Comparison
@@ -58,6 +58,8 @@ def compare(
     batch_size: BatchSize = 1,
     grad_accum: GradAccum = 1,
     gradient_checkpointing: GradientCheckpointing = False,
+    low_memory: LowMemory = False,
+    lr_scheduler: LrScheduler = "constant",
     resolution: Resolution = None,
     model: Model = None,
     device: Device = None,
@@ -133,6 +135,8 @@ def compare(
             batch_size=batch_size,
             grad_accum=grad_accum,
             gradient_checkpointing=gradient_checkpointing,
+            low_memory=low_memory,
+            lr_scheduler=lr_scheduler,
             resolution=resolution,
             precision=precision,
             device=device,

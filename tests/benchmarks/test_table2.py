@@ -189,6 +189,7 @@ def test_the_photos_protocol_is_the_papers(tmp_path: Path) -> None:
     words = ["--photos", str(tmp_path), "--subjects", "dog", "--work", str(tmp_path / "work")]
     options = table2.options_of(table2._parser().parse_args(words))
     assert (options.training.steps, options.training.batch_size, options.seeds) == (1000, 1, (0,))
+    assert options.training.lr_scheduler == "constant"
     assert options.training.model == "CompVis/stable-diffusion-v1-4"
     assert options.scoring.per_prompt == 4
     assert len(options.variants) == len(parse_variants(["all"]))
