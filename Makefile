@@ -25,7 +25,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 test: lint
 	@echo "==> pytest"
-	@$(BIN)/python -m pytest -q
+	@# a process for each core, of one thread each: torch's threads would wait for one another
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile
 
 lint: $(INSTALLED)
 	@echo "==> ruff"

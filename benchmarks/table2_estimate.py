@@ -1,7 +1,7 @@
 """How long a comparison will take on this machine: a few steps of every variant and a few pictures, timed."""
 
 import json
-import shutil
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -70,7 +70,9 @@ def estimate(options: CompareOptions, work: Path, events: Events, trainer: Train
         name, job = variant.name, next(job for job in jobs if job.variant == variant)
         if name not in known:
             events.phase(f"timing {name}")
-            known[name] = asdict(_timed(job, work / "timing", trainer))
+            timed = asdict(_timed(job, work, trainer))
+            # read again: several calls may share the folder
+            known = {**_read(work / "timings.json", _conditions(options)), **known, name: timed}
             _write(work / "timings.json", _conditions(options), known)
         timings[name] = Timing(**known[name])
     for job in jobs:
@@ -110,14 +112,17 @@ def told(found: Estimate) -> str:
     )
 
 
-def _timed(job: Job, folder: Path, trainer: Trainer) -> Timing:
+def _timed(job: Job, work: Path, trainer: Trainer) -> Timing:
     options = replace(job.options, steps=STEPS, checkpoint_every=10**6, warmup=0)
-    began = time.perf_counter()
-    trainer(Order(options, folder, overwrite=True), Events())
-    whole = time.perf_counter() - began
-    log = RunFolder(folder).log.read_text(encoding="utf-8").splitlines()
+    work.mkdir(parents=True, exist_ok=True)
+    # a folder that is this call's alone; with some methods hundreds of megabytes go into it
+    with tempfile.TemporaryDirectory(prefix="timing-", dir=work) as place:
+        folder = Path(place) / "run"
+        began = time.perf_counter()
+        trainer(Order(options, folder), Events())
+        whole = time.perf_counter() - began
+        log = RunFolder(folder).log.read_text(encoding="utf-8").splitlines()
     seconds = [float(parse_json(line)["seconds"]) for line in log]
-    shutil.rmtree(folder)  # of hundreds of megabytes with some methods
     step = (seconds[-1] - seconds[0]) / (len(seconds) - 1)
     return Timing(step, max(0.0, whole - step * len(seconds)))
 
