@@ -19,7 +19,9 @@ GradientCheckpointing = Annotated[
 ]
 LowMemory = Annotated[
     bool,
-    typer.Option("--low-memory", help="Frozen weights in half precision, and checkpointing.", rich_help_panel=TRAINING),
+    typer.Option(
+        "--low-memory", help="Atoms: frozen weights in half precision; and checkpointing.", rich_help_panel=TRAINING
+    ),
 ]
 CudaGraph = Annotated[bool, typer.Option(help="Record a step on the GPU once and replay it.", rich_help_panel=TRAINING)]
 Compile = Annotated[

@@ -22,12 +22,12 @@ from ..sampling.generate import Settings, generate
 from ..seeds import derived_seed
 from .batches import Batches
 from .options import TrainOptions
+from .placing import TYPES
 from .preview import save_png
 
 STEPS = 25  # denoising steps of a class picture
 
 _TOGETHER = 4  # always drawn in fours, so that neither a batch's rounding nor an interruption shows in a picture
-_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,10 @@ def _is_whole(path: Path, side: int) -> bool:
 @contextmanager
 def _computing(unet: Any, precision: str) -> Iterator[None]:
     """Let the UNet alone compute in a smaller type; the VAE of some models overflows in it."""
-    if precision not in _TYPES:
+    if precision not in TYPES:
         yield
         return
-    unet.forward = torch.autocast(unet.device.type, _TYPES[precision])(unet.forward)
+    unet.forward = torch.autocast(unet.device.type, TYPES[precision])(unet.forward)
     try:
         yield
     finally:
