@@ -2,8 +2,8 @@
 
 An adapted layer is a subclass of the layer it stands for. It shares the original parameters and keeps their state-dict
 keys, and holds the deltas as children. Without gradients it computes its output with one convolution (or matrix
-product) of the adapted weight. Where gradients are recorded and a single delta has the form `Factors`, `core.adapted`
-computes the same but for rounding, faster and with less memory.
+product) of the adapted weight. Where gradients are recorded and a single delta has the form `Factors` or `Refiltering`,
+`core.adapted` computes the same but for rounding, faster and with less memory.
 
     attach(unet, {"conv_in": delta, ...})     # the output is still the base model's, bit for bit
     set_scale(unet, 0.8)
@@ -23,6 +23,7 @@ from .core.adapted import adapted
 from .core.deltas import WeightDelta
 from .core.factors import Factors
 from .core.maps import Convolution, Product
+from .core.refiltered import Refiltering
 
 DEFAULT = "default"
 
@@ -81,7 +82,7 @@ class AdaptedLayer(nn.Module):
         weight = self.adapted_weight()
         return weight if _autocasts(input.device.type) else weight.to(input.dtype)
 
-    def factors(self) -> Factors | None:
+    def factors(self) -> Factors | Refiltering | None:
         """The change as `core.adapted` takes it; None where `adapted_weight` is used instead.
 
         That is: without gradients, so that what is drawn is what will be merged; where several deltas are active or
@@ -98,9 +99,12 @@ class AdaptedLayer(nn.Module):
             factors = delta.factors()
         if factors is None or scale == 1.0:
             return factors
-        return factors.scaled(scale) if factors.extra is None else None
+        fixed = isinstance(factors, Factors) and factors.extra is not None
+        return None if fixed else factors.scaled(scale)
 
-    def _adapted(self, map_: Product | Convolution, input: Tensor, bias: Tensor | None, factors: Factors) -> Tensor:
+    def _adapted(
+        self, map_: Product | Convolution, input: Tensor, bias: Tensor | None, factors: Factors | Refiltering
+    ) -> Tensor:
         device = input.device.type
         if _autocasts(device):
             kind = torch.get_autocast_dtype(device)

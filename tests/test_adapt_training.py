@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from atomtune import adapt
 from atomtune.adapt import attach, detach, set_scale, trainable_parameters
 from atomtune.core import adapted as core_adapted
+from atomtune.core import refiltered as core_refiltered
 from atomtune.core.decompose import decompose
 from atomtune.core.deltas import AtomDelta, OvercompleteDelta, WeightDelta
 
@@ -46,7 +48,16 @@ WAYS = {
     "mixed": (10**9, 10**9),
     "mixed forward": (10**9, 0),
 }
-PRESETS = {"C1": (6, 4, 1, False), "C2": (9, 4, 1, False), "C3": (9, 4, 3, False), "C4": (9, 4, 3, True)}
+PRESETS = {
+    "C1": (6, 4, 1, False, 0.05),
+    "C2": (9, 4, 1, False, 0.05),
+    "C3": (9, 4, 3, False, 0.05),
+    "C4": (9, 4, 3, True, 0.05),
+    "C1 without λ": (6, 4, 1, False, 0.0),
+    "C2 without λ": (9, 4, 1, False, 0.0),
+    "C3 without λ": (9, 4, 3, False, 0.0),
+    "C4 without λ": (9, 4, 3, True, 0.0),
+}
 each_layer = pytest.mark.parametrize("kind", LAYERS)
 each_way = pytest.mark.parametrize("way", WAYS)
 each_preset = pytest.mark.parametrize("preset", PRESETS)
@@ -59,8 +70,11 @@ class Case:
         make, shape = LAYERS[kind]
         torch.manual_seed(0)
         self.model = nn.Sequential(make()).to(dtype).requires_grad_(False)
-        atoms, tile, m1, trains = PRESETS[preset]
-        part = decompose(self.model[0].weight, atoms, tile, 0.05)
+        atoms, tile, m1, trains, sparsity = PRESETS[preset]
+        weight = self.model[0].weight
+        part = decompose(weight, atoms, tile, sparsity)
+        if trains or not part.layout.is_filter:
+            part = replace(part, coefficients=part.coded(weight))
         if m1 > 1 and part.layout.is_filter:
             delta: AtomDelta = OvercompleteDelta(part, overcomplete=m1, train_coefficients=trains, gain=0.7)
         else:
@@ -94,16 +108,22 @@ def take(way: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, bool]]:
     monkeypatch.setattr(core_adapted, "SMALL", 10**9 if way == "recorded" else 0)
     for name in ("FEW", "FEW_FOR_WIDE"):
         monkeypatch.setattr(core_adapted, name, {"cpu": WAYS[way]})
+    monkeypatch.setattr(core_refiltered, "FEW", {"cpu": WAYS[way]})
     chosen: list[tuple[bool, bool]] = []
-    job = core_adapted._Job
+    for module, names in ((core_adapted, "mixes_{}"), (core_refiltered, "{}")):
+        _note(monkeypatch, module, [names.format(side) for side in ("forward", "backward")], chosen)
+    return chosen
+
+
+def _note(monkeypatch: pytest.MonkeyPatch, module: Any, fields: list[str], chosen: list[tuple[bool, bool]]) -> None:
+    job = module._Job
 
     def noted(*arguments: Any) -> Any:
         made = job(*arguments)
-        chosen.append((made.mixes_forward, made.mixes_backward))
+        chosen.append((getattr(made, fields[0]), getattr(made, fields[1])))
         return made
 
-    monkeypatch.setattr(core_adapted, "_Job", noted)
-    return chosen
+    monkeypatch.setattr(module, "_Job", noted)
 
 
 def agree(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> None:
@@ -127,13 +147,13 @@ def test_output_and_gradients_are_those_of_autograd(
     if kind == "not batched" or way == "recorded":
         assert not chosen
         return
-    can_mix = preset != "C4" and kind not in ("1x1 grouped", "grouped", "depthwise")
+    can_mix = not preset.startswith("C4") and kind not in ("1x1 grouped", "grouped", "depthwise")
     most_forward, most_backward = WAYS[way]
     assert chosen == [(can_mix and most_forward > 0, can_mix and most_backward > 0)]
 
 
 @pytest.mark.parametrize("kind", ["linear", "1x1", "3x3", "strided", "reflect", "grouped"])
-@pytest.mark.parametrize("preset", ["C2", "C4"])
+@pytest.mark.parametrize("preset", ["C2", "C4", "C3 without λ"])
 @each_way
 def test_a_strength_counts(kind: str, preset: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case(kind, preset)
@@ -144,18 +164,20 @@ def test_a_strength_counts(kind: str, preset: str, way: str, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("kind", ["linear", "1x1", "3x3", "strided", "valid"])
+@pytest.mark.parametrize("preset", ["C2", "C2 without λ", "C3 without λ"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=lambda d: str(d)[6:])
 @each_way
 def test_in_half_precision_it_is_no_further_from_the_truth_than_autograd(
-    kind: str, dtype: torch.dtype, way: str, monkeypatch: pytest.MonkeyPatch
+    kind: str, preset: str, dtype: torch.dtype, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    case, exact = Case(kind, "C2", dtype), Case(kind, "C2")
+    case, exact = Case(kind, preset, dtype), Case(kind, preset)
     with torch.no_grad():  # the same numbers, in float32
         exact.model[0].weight.copy_(case.model[0].weight)
         exact.x.copy_(case.x)
         for one, other in zip(exact.model.parameters(), case.model.parameters(), strict=True):
             one.copy_(other)
-        exact.model[0].deltas["default"].placed.copy_(case.model[0].deltas["default"].placed)
+        for one, other in zip(exact.model.buffers(), case.model.buffers(), strict=True):
+            one.copy_(other)
         exact.direction.copy_(case.direction)
     truth, autograd = exact.plain(), case.plain()
     take(way, monkeypatch)
@@ -166,7 +188,7 @@ def test_in_half_precision_it_is_no_further_from_the_truth_than_autograd(
 
 
 @pytest.mark.parametrize("kind", ["linear", "3x3"])
-@pytest.mark.parametrize("preset", ["C2", "C3", "C4"])
+@pytest.mark.parametrize("preset", ["C2", "C3", "C4", "C2 without λ", "C3 without λ"])
 @each_way
 def test_autocast_rounds_no_more_than_it_does_for_autograd(
     kind: str, preset: str, way: str, monkeypatch: pytest.MonkeyPatch
@@ -190,9 +212,12 @@ def test_autocast_rounds_no_more_than_it_does_for_autograd(
 
 
 @each_layer
+@pytest.mark.parametrize("preset", ["C2", "C2 without λ"])
 @each_way
-def test_checkpointing_and_a_second_use_add_up(kind: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = Case(kind, "C2")
+def test_checkpointing_and_a_second_use_add_up(
+    kind: str, preset: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case(kind, preset)
     take(way, monkeypatch)
     once = case.results(case.model(case.x))
     again = case.results(checkpoint(case.model, case.x, use_reentrant=False))
@@ -202,9 +227,12 @@ def test_checkpointing_and_a_second_use_add_up(kind: str, way: str, monkeypatch:
 
 
 @pytest.mark.parametrize("kind", ["linear", "1x1", "3x3", "grouped"])
+@pytest.mark.parametrize("preset", ["C2", "C2 without λ"])
 @each_way
-def test_a_bias_that_trains_gets_its_gradient(kind: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = Case(kind, "C2")
+def test_a_bias_that_trains_gets_its_gradient(
+    kind: str, preset: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case(kind, preset)
     case.model[0].bias.requires_grad_()
     expected = case.plain()
     assert "bias" in expected
@@ -212,9 +240,10 @@ def test_a_bias_that_trains_gets_its_gradient(kind: str, way: str, monkeypatch: 
     agree(case.results(case.model(case.x)), expected, 2e-6)
 
 
+@pytest.mark.parametrize("preset", ["C2", "C2 without λ"])
 @each_way
-def test_an_input_without_gradient(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = Case("3x3", "C2")
+def test_an_input_without_gradient(preset: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case("3x3", preset)
     expected = case.plain()
     take(way, monkeypatch)
     case.model(case.x.detach()).backward(case.direction)

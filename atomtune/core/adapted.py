@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from .factors import Factors
 from .maps import Convolution, Product
 from .products import product
+from .refiltered import Refiltering, refiltered
 from .rows import RowLayout
 
 
@@ -91,10 +92,10 @@ def _through_filters(factors: Factors, columns: Tensor, of_filtered: Tensor, of_
     return torch.bmm(of_filtered, taps.transpose(1, 2)).float().sum(0)
 
 
-SMALL = 2**18
+SMALL = 2**16
 """Numbers of a weight below which autograd alone is faster, and keeps little."""
 
-FEW = {"cpu": (32, 128), "cuda": (1024, 1024)}
+FEW = {"cpu": (64, 128), "cuda": (1024, 1024)}
 """Up to how many positions of the output a layer goes the `mixed` way, forward and back, by kind of device. The figures
 of the CPU are measured, those of CUDA follow from the bytes that are moved (docs/performance.md)."""
 
@@ -161,7 +162,9 @@ class _Adapted(torch.autograd.Function):
         return of_x, None, job.map.rows(out).sum(0) if wants_bias else None, of_change, of_extra, None
 
 
-def adapted(map_: Product | Convolution, x: Tensor, weight: Tensor, bias: Tensor | None, factors: Factors) -> Tensor:
+def adapted(
+    map_: Product | Convolution, x: Tensor, weight: Tensor, bias: Tensor | None, factors: Factors | Refiltering
+) -> Tensor:
     """The output of a layer with the weight W + ΔW, for training: gradients reach x, the bias and the factors.
 
     Args:
@@ -170,6 +173,9 @@ def adapted(map_: Product | Convolution, x: Tensor, weight: Tensor, bias: Tensor
     """
     if weight.numel() < SMALL:
         return map_.recorded(x, factors.added_to(weight).to(weight.dtype).to(x.dtype), bias)
+    if isinstance(factors, Refiltering):
+        assert isinstance(map_, Convolution)
+        return refiltered(map_, x, weight, bias, factors)
     ways = mixed_ways(map_, factors, x, weight)
     job = _Job(map_, factors.layout, factors.coefficients, factors.atoms, *ways)
     output: Tensor = _Adapted.apply(x, weight, bias, factors.change, factors.extra, job)

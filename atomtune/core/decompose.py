@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from .exact import exactly
-from .finite import all_finite, finite_flag
+from .finite import all_finite
 from .rows import RowLayout
-from .sparse import Coder, chunk_numbers, learn_together, sample_stride
+from .sparse import Coder, chunk_numbers, learn_together, linear_map, sample_stride
 
 _TOGETHER = 1 << 22
 _TOGETHER_GPU = 1 << 28
+_PART = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -37,27 +38,37 @@ class Decomposition:
     Attributes:
         layout: how the weight is cut into rows.
         atoms: D, (m, r), float32 with values that float16 holds exactly, rows of unit norm to float16 rounding.
-        coefficients: α, (N, m), float16.
+        coefficients: α, (N, m), float16; None where λ is 0, as α is one product with the weight then (`linear_map`).
         sparsity: λ in units of the standard deviation of the weight.
     """
 
     layout: RowLayout
     atoms: Tensor
-    coefficients: Tensor
+    coefficients: Tensor | None
     sparsity: float
 
-    def reconstruct(self) -> Tensor:
-        """α·D as a float32 weight."""
-        return self.layout.to_weight(self.coefficients.float() @ self.atoms)
+    def reach(self, weight: Tensor) -> float:
+        """The norm of a row of α, in the mean of squares; of a sample of rows where α is not held."""
+        if self.coefficients is None:
+            rows = self.layout.every(weight.detach(), _stride(self.layout)).float()
+            return _mean_norm(rows @ linear_map(self.atoms).to(rows))
+        # part by part, as all of them in float32 would be gigabytes of fresh memory
+        return _mean_norm(*self.coefficients.split(_PART // len(self.atoms)))
+
+    def coded(self, weight: Tensor) -> Tensor:
+        """α, (N, m), float16: as held, or encoded from the base weight. Raises ValueError as `encode_weight`."""
+        if self.coefficients is not None:
+            return self.coefficients
+        return encode_weight(weight, self.layout, self.atoms, self.sparsity)
+
+    def reconstruct(self, weight: Tensor) -> Tensor:
+        """α·D as a float32 weight, for the weight it was made from."""
+        return self.layout.to_weight(self.coded(weight).float() @ self.atoms)
 
     def relative_error(self, weight: Tensor) -> float:
         """‖W − α·D‖ / ‖W‖; 0 for a weight of zeros."""
         norm = float(weight.float().norm())
-        return float((weight.float() - self.reconstruct()).norm()) / norm if norm > 0 else 0.0
-
-    def zero_fraction(self) -> float:
-        """Share of the coefficients that are exactly zero."""
-        return 1.0 - float(torch.count_nonzero(self.coefficients)) / max(1, self.coefficients.numel())
+        return float((weight.float() - self.reconstruct(weight)).norm()) / norm if norm > 0 else 0.0
 
 
 def decompose(weight: Tensor, atoms: int, tile_limit: int, sparsity: float) -> Decomposition:
@@ -123,7 +134,8 @@ def decompose_all(
             chosen = {name: (weights[name].detach().to(device), layouts[name]) for name in names}
             for name, part, fit in _decomposed(chosen, atoms, sparsity, on_layer is not None):
                 home = weights[name].device
-                result[name] = replace(part, atoms=part.atoms.to(home), coefficients=part.coefficients.to(home))
+                codes = None if part.coefficients is None else part.coefficients.to(home)
+                result[name] = replace(part, atoms=part.atoms.to(home), coefficients=codes)
                 if on_layer is not None and fit is not None:
                     on_layer(name, result[name], fit)
     return {name: result[name] for name in weights}
@@ -140,7 +152,7 @@ def _decomposed(
             raise UncodableError(name, "the weight holds values that are not finite")
     samples = [layout.every(weight, _stride(layout)) for weight, layout in weights.values()]
     # in float16 from the start, so that an atoms file can hold D exactly in half the bytes
-    learned = learn_together(samples, atoms, sparsity * spreads).half().float().cpu()
+    learned = learn_together(samples, atoms, None if sparsity == 0.0 else sparsity * spreads).half().float().cpu()
     for (name, spread), own in zip(by_name.items(), learned, strict=True):
         weight, layout = weights.pop(name)
         fit = _FitSums(weight.device) if with_fit else None
@@ -149,7 +161,8 @@ def _decomposed(
         except ValueError as problem:
             raise UncodableError(name, str(problem)) from None
         # a clone, so that it holds nothing of the other layers
-        yield name, Decomposition(layout, own.clone(), coefficients, sparsity), None if fit is None else fit.read()
+        part = Decomposition(layout, own.clone(), coefficients if sparsity > 0.0 else None, sparsity)
+        yield name, part, None if fit is None else fit.read()
 
 
 def encode_weight(weight: Tensor, layout: RowLayout, atoms: Tensor, sparsity: float) -> Tensor:
@@ -161,31 +174,14 @@ def encode_weight(weight: Tensor, layout: RowLayout, atoms: Tensor, sparsity: fl
         return _coded(weight, layout, atoms, _penalty(weight, sparsity), None)
 
 
-def encoded_change(weight: Tensor, layout: RowLayout, atoms: Tensor, sparsity: float, change: Tensor) -> Tensor:
-    """ΔW = α·ΔD in float32, (weight shape), α as by `encode_weight`, of which no more than a piece is held at a time.
-
-    Args:
-        weight: the untouched base weight.
-        atoms, change: D and ΔD, (m, r).
-
-    Raises ValueError as `encode_weight`.
-    """
-    out = torch.empty(layout.shape, device=weight.device)
-    back = change.to(weight.device, torch.float32).T.contiguous()
-    finite = torch.ones((), dtype=torch.bool, device=weight.device)
-    with exactly(weight.device):
-        for piece, cut, _, _, codes in _pieces(weight, layout, atoms, _penalty(weight, sparsity)):
-            rounded = codes.half().float()
-            finite &= finite_flag(rounded)
-            piece.put((back @ rounded).T, out[cut])
-    if not bool(finite):
-        raise ValueError(_TOO_LARGE)
-    return out
-
-
 def absolute_penalty(rows: Tensor, sparsity: float) -> float:
     """λ in the units of the rows: `sparsity` times their standard deviation, so one value serves every layer."""
     return sparsity * float(_spread(rows))
+
+
+def _mean_norm(*parts: Tensor) -> float:
+    squares = sum(float(part.float().square().sum()) for part in parts)
+    return math.sqrt(squares / max(1, sum(len(part) for part in parts)))
 
 
 _TOO_LARGE = "the coefficients are not finite in float16"

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from .decompose import Decomposition
 from .factors import Factors, arranged, by_rows
+from .refiltered import Refiltering
+from .sparse import linear_map
 
 JITTER = 0.5
 """Spread of the overcomplete mixing weights at the start, relative to their mean 1/m₁."""
@@ -23,8 +25,8 @@ class WeightDelta(nn.Module):
         """ΔW in float32, with the shape of `weight` (the untouched base weight)."""
         raise NotImplementedError
 
-    def factors(self) -> Factors | None:
-        """ΔW as coefficients times a change of atoms, where it has that form; then it trains faster."""
+    def factors(self) -> Factors | Refiltering | None:
+        """ΔW as coefficients times a change of atoms, or as what these make of filters; then it trains faster."""
         return None
 
     def compact(self) -> None:
@@ -49,6 +51,9 @@ class AtomDelta(WeightDelta):
     Parameters: `delta_atoms` (m, r), and `delta_coefficients` (N, m) where the coefficients are trained too (the
     paper's C4), in which case ΔW = (α + Δα)(D + ΔD) − αD.
 
+    Where the coefficients are None they are X·P, P (r, m) the `linear_map` of D, and ΔW = X·(P·ΔD): for filters only,
+    without Δα.
+
     Args:
         decomposition: atoms and coefficients of the layer.
         train_coefficients: train Δα as well.
@@ -60,31 +65,39 @@ class AtomDelta(WeightDelta):
         super().__init__()
         self.layout = decomposition.layout
         self.gain = gain
-        # α·(gain·ΔD) = (gain·α)·ΔD spares a product at each step, where neither α nor D has a part of its own
-        self._gain_is_placed = type(self) is AtomDelta and not train_coefficients
         rows, layout = decomposition.coefficients, self.layout
-        # contiguous, too, because the order of sums follows that of memory, which a file does not keep
-        placed = (arranged(layout, rows) if layout.is_filter else rows).contiguous().float()
+        if rows is None and (train_coefficients or not layout.is_filter):
+            raise ValueError("tiles, and coefficients that are trained, need the coefficients themselves")
+        # α·(gain·ΔD) = (gain·α)·ΔD spares a product at each step, where neither α nor D has a part of its own
+        self._gain_is_placed = type(self) is AtomDelta and not train_coefficients and rows is not None
+        if rows is not None:
+            # contiguous, too, because the order of sums follows that of memory, which a file does not keep
+            rows = (arranged(layout, rows) if layout.is_filter else rows).contiguous().float()
+            rows = rows * gain if self._gain_is_placed else rows
         # α follows from the base weight and D, so neither belongs into a state dict
-        self.register_buffer("placed", placed * gain if self._gain_is_placed else placed, persistent=False)
+        self.register_buffer("placed", rows, persistent=False)
+        self.register_buffer("linear", linear_map(decomposition.atoms) if rows is None else None, persistent=False)
         self.register_buffer("atoms", decomposition.atoms.contiguous().clone(), persistent=False)
         self.delta_atoms = nn.Parameter(self._zeros(*self._atoms_shape(decomposition)))
         self.delta_coefficients: nn.Parameter | None = None
         if train_coefficients:
-            self.delta_coefficients = nn.Parameter(self._zeros(*decomposition.coefficients.shape))
+            self.delta_coefficients = nn.Parameter(self._zeros(layout.count, decomposition.atoms.shape[0]))
 
-    placed: Tensor
+    placed: Tensor | None
+    linear: Tensor | None
     atoms: Tensor
 
-    @property
-    def coefficients(self) -> Tensor:
-        """α, (N, m), float32: from the buffer, which has them in another order and may have the gain in them."""
+    def coefficients(self, weight: Tensor) -> Tensor:
+        """α, (N, m), float32, for the base weight: what is held has another order, and may have the gain in it."""
+        if self.placed is None:
+            assert self.linear is not None
+            return self.layout.to_rows(weight.float()) @ self.linear
         rows = by_rows(self.placed) if self.layout.is_filter else self.placed
         return (rows.float() / self.gain) if self._gain_is_placed else rows.float()
 
     def compact(self) -> None:
         """See `WeightDelta.compact`: α in float16, in which decompositions have it."""
-        if self.placed.dtype == torch.float16:
+        if self.placed is None or self.placed.dtype == torch.float16:
             return
         if self._gain_is_placed:
             self.placed, self._gain_is_placed = self.placed / self.gain, False
@@ -92,10 +105,14 @@ class AtomDelta(WeightDelta):
 
     def update(self, weight: Tensor) -> Tensor:
         """ΔW in float32, (weight shape)."""
-        return self.factors().update()
+        change = self.factors()
+        return change.update() if isinstance(change, Factors) else change.update(weight)
 
-    def factors(self) -> Factors:
+    def factors(self) -> Factors | Refiltering:
         """See `WeightDelta.factors`."""
+        if self.placed is None:
+            assert self.linear is not None
+            return Refiltering(self.layout, self.linear @ self._change())
         extra = None if self.delta_coefficients is None else arranged(self.layout, self.delta_coefficients)
         placed = self.placed if self.layout.is_filter else arranged(self.layout, self.placed)
         return Factors(self.layout, placed, self._change(), extra, self.atoms)

@@ -54,7 +54,9 @@ class Factors:
             # in one pass over the weight, which is in this order where it is in channels_last
             coefficients = self.coefficients.float()
             changes = self.change.T.expand(len(coefficients), -1, -1)
-            return _as_weight(self.layout, torch.baddbmm(_filters(self.layout, weight.float()), changes, coefficients))
+            return weight_of_filters(
+                self.layout, torch.baddbmm(filters_of(self.layout, weight.float()), changes, coefficients)
+            )
         return self.update().add_(weight)
 
     def gradients(self, of_weight: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -75,8 +77,8 @@ def spread(layout: RowLayout, coefficients: Tensor, change: Tensor) -> Tensor:
         tiles = (by_rows(coefficients) @ change).view(len(coefficients), -1, *layout.tile)
         return tiles.transpose(1, 2).reshape(layout.shape)
     if change.dim() == 3:
-        return _as_weight(layout, torch.einsum("omc,cmr->orc", coefficients, change))
-    return _as_weight(layout, torch.bmm(change.T.expand(len(coefficients), -1, -1), coefficients))
+        return weight_of_filters(layout, torch.einsum("omc,cmr->orc", coefficients, change))
+    return weight_of_filters(layout, torch.bmm(change.T.expand(len(coefficients), -1, -1), coefficients))
 
 
 def gather(layout: RowLayout, coefficients: Tensor, of_weight: Tensor, by_channel: bool) -> Tensor:
@@ -84,7 +86,7 @@ def gather(layout: RowLayout, coefficients: Tensor, of_weight: Tensor, by_channe
     if layout.tile is not None:
         rows = _tiles(layout, of_weight).transpose(1, 2).reshape(layout.count, layout.length)
         return by_rows(coefficients).T @ rows
-    filters = _filters(layout, of_weight.float())
+    filters = filters_of(layout, of_weight.float())
     if by_channel:
         return torch.einsum("omc,orc->cmr", coefficients, filters)
     return torch.bmm(coefficients, filters.transpose(1, 2)).sum(0)
@@ -94,19 +96,19 @@ def gather_coefficients(layout: RowLayout, change: Tensor, of_weight: Tensor) ->
     """The adjoint of `spread` in α, `arranged`."""
     if layout.tile is not None:
         return torch.einsum("mpq,opcq->omc", change.view(len(change), *layout.tile), _tiles(layout, of_weight))
-    filters = _filters(layout, of_weight.float())
+    filters = filters_of(layout, of_weight.float())
     if change.dim() == 3:
         return torch.einsum("cmr,orc->omc", change, filters)
     return torch.bmm(change.expand(len(filters), -1, -1), filters)
 
 
-def _filters(layout: RowLayout, weight: Tensor) -> Tensor:
+def filters_of(layout: RowLayout, weight: Tensor) -> Tensor:
     """A weight of filters as (c_out, r, c_in/groups): a view where it is in channels_last."""
     return weight.permute(0, 2, 3, 1).reshape(layout.shape[0], layout.length, layout.shape[1])
 
 
-def _as_weight(layout: RowLayout, filters: Tensor) -> Tensor:
-    """The way back from `_filters`, a view in channels_last."""
+def weight_of_filters(layout: RowLayout, filters: Tensor) -> Tensor:
+    """The way back from `filters_of`, a view in channels_last."""
     c_out, c_in, height, width = layout.shape
     return filters.view(c_out, height, width, c_in).permute(0, 3, 1, 2)
 

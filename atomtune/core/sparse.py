@@ -56,6 +56,8 @@ class Coder:
     factor (L − μ)/(L + μ), so that their number follows from `ENCODE_ACCURACY`. Where that exceeds `iterations`, as for
     more than r atoms or nearly dependent ones, it is `iterations` steps of FISTA (Beck & Teboulle 2009).
 
+    Without a penalty every step is linear in X, and so are all of them together: `linear_map`.
+
     Args:
         atoms: D, (m, r).
         penalty: λ in absolute units, ≥ 0.
@@ -89,9 +91,17 @@ class Coder:
         self._atoms, self._threshold = m, step * penalty
         self._enter = torch.cat([first, drift]).to(device or atoms.device, torch.float32)
         self._advance = advance.to(device or atoms.device, torch.float32)
+        self._linear: Tensor | None = None
+        if penalty == 0.0:
+            self._enter, self._advance = torch.cat([first, drift]), advance
+            linear = self._steps(torch.eye(wide.shape[1], dtype=torch.float64))
+            self._linear = linear.to(device or atoms.device, torch.float32)
 
     def codes(self, columns: Tensor) -> Tensor:
         """Rows as columns, (r, n), to their coefficients, (m, n), both float32."""
+        return self._steps(columns) if self._linear is None else self._linear @ columns
+
+    def _steps(self, columns: Tensor) -> Tensor:
         entered = self._enter @ columns  # one product for the first step, from the ridge solution, and what all share
         current, drift = F.softshrink(entered[: self._atoms], self._threshold), entered[self._atoms :]
         ahead, t = current, (1.0 + math.sqrt(5.0)) / 2.0
@@ -104,6 +114,15 @@ class Coder:
                 ahead = torch.lerp(current, following, 1.0 + (before - 1.0) / t)
             current = following
         return current
+
+
+def linear_map(atoms: Tensor) -> Tensor:
+    """P (r, m) float32 with α = X·P for coefficients without a penalty: the pseudo-inverse of the atoms D (m, r).
+
+    Exact to float32 rounding where the atoms are independent; otherwise as near as the steps of `Coder` bring it.
+    """
+    coder = Coder(atoms, 0.0)
+    return coder.codes(torch.eye(atoms.shape[1], device=atoms.device)).T.contiguous()
 
 
 def _contractions(factor: float) -> int:
@@ -191,7 +210,7 @@ def learn_atoms(rows: Tensor, count: int, penalty: float) -> Tensor:
         return learn_together([sample], count, torch.tensor([penalty], device=rows.device))[0]
 
 
-def learn_together(samples: Sequence[Tensor], count: int, penalties: Tensor) -> Tensor:
+def learn_together(samples: Sequence[Tensor], count: int, penalties: Tensor | None) -> Tensor:
     """Atoms (L, count, r) for L matrices of rows, each with atoms of its own; a GPU is never waited for on the way.
 
     Alternates some steps of FISTA on the coefficients, from where they were, with the update of D of Mairal et al. 2010
@@ -200,15 +219,18 @@ def learn_together(samples: Sequence[Tensor], count: int, penalties: Tensor) -> 
 
     Args:
         samples: X, (N, r) each, any floating type, finite; N may differ.
-        penalties: λ in absolute units, (L,).
+        penalties: λ in absolute units, (L,). Without them the leading principal directions are what is sought, as no
+            other atoms of that number give back more of the rows.
     """
     rows = samples[0].new_zeros(len(samples), max(map(len, samples)), samples[0].shape[1], dtype=torch.float32)
     for place, sample in zip(rows, samples, strict=True):
         place[: len(sample)] = sample  # rows of zeros below change nothing: their coefficients are zero
     scale = rows.abs().amax(dim=(1, 2), keepdim=True)
     rows /= torch.where(scale > 0.0, scale, 1.0)  # so that squares neither overflow nor vanish
-    penalty = penalties.float().view(-1, 1, 1) / torch.where(scale > 0.0, scale, 1.0)
     atoms = leading_directions(rows, count)
+    if penalties is None:
+        return atoms
+    penalty = penalties.float().view(-1, 1, 1) / torch.where(scale > 0.0, scale, 1.0)
     codes: Tensor | None = None
     for _ in range(_LEARN_ALTERNATIONS):
         codes = _approach(rows, atoms, penalty, codes)

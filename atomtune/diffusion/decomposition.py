@@ -57,7 +57,7 @@ class GroupReport:
         """Count one layer."""
         self.layers += 1
         self.rows += part.layout.count
-        self.coefficients += part.coefficients.numel()
+        self.coefficients += part.layout.count * len(part.atoms)
         self.zeros += fit.zeros
         self.energy += fit.energy
         self.residual += fit.residual

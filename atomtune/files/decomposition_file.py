@@ -29,7 +29,7 @@ def save_decomposition(
     spec: Mapping[str, Any],
     report: Any,
 ) -> None:
-    """Write one base model's decomposition, layer by layer: "LAYER.atoms" and "LAYER.coefficients".
+    """Write one base model's decomposition, layer by layer: "LAYER.atoms" and, where λ is not 0, "LAYER.coefficients".
 
     `report` is what was measured while it was made, as JSON; it comes back in the metadata.
     """
@@ -37,7 +37,8 @@ def save_decomposition(
     layouts: dict[str, Any] = {}
     for name, part in decomposition.items():
         tensors[f"{name}.atoms"] = part.atoms.half()
-        tensors[f"{name}.coefficients"] = part.coefficients
+        if part.coefficients is not None:
+            tensors[f"{name}.coefficients"] = part.coefficients
         layouts[name] = {"shape": part.layout.shape, "tile": part.layout.tile, "sparsity": part.sparsity}
     metadata = {
         "base": base,
@@ -61,10 +62,13 @@ def load_decomposition(path: Path) -> tuple[dict[str, Decomposition], dict[str, 
             layout, sparsity = _layout(entry), entry["sparsity"]
             if isinstance(sparsity, bool) or not isinstance(sparsity, int | float) or not 0 <= sparsity < _HUGE:
                 raise ValueError(f"the sparsity of {name} is no number")
-            atoms, coefficients = tensors.pop(f"{name}.atoms"), tensors.pop(f"{name}.coefficients")
-            if {atoms.dtype, coefficients.dtype} != {torch.float16}:
+            atoms = tensors.pop(f"{name}.atoms")
+            coefficients = tensors.pop(f"{name}.coefficients") if sparsity > 0 else None
+            if any(tensor is not None and tensor.dtype != torch.float16 for tensor in (atoms, coefficients)):
                 raise ValueError(f"{name} is not in float16")
-            if atoms.shape[1:] != (layout.length,) or coefficients.shape != (layout.count, atoms.shape[0]):
+            if atoms.shape[1:] != (layout.length,):
+                raise ValueError(f"{name} has shapes that do not fit")
+            if coefficients is not None and coefficients.shape != (layout.count, atoms.shape[0]):
                 raise ValueError(f"{name} has shapes that do not fit")
             result[name] = Decomposition(layout, atoms.float(), coefficients, float(sparsity))
         if tensors:

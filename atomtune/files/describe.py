@@ -33,7 +33,7 @@ def describe(path: Path) -> dict[str, Any]:
             "base": header["base"],
             "base_fingerprint": header["base_fingerprint"],
             "parameters": sum(part.atoms.numel() for part in decomposition.values()),
-            "coefficients": sum(part.coefficients.numel() for part in decomposition.values()),
+            "coefficients": sum(part.layout.count * len(part.atoms) for part in decomposition.values()),
             "layers": len(decomposition),
             "tool_version": header.get("tool_version", ""),
         }

@@ -1,14 +1,15 @@
 """The paper's method: train filter atoms, keep their coefficients (arXiv 2403.00269, section 3)."""
 
-import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from ..core.decompose import Decomposition, decompose, encode_weight
+from ..core.decompose import Decomposition, decompose
 from ..core.deltas import AtomDelta, OvercompleteDelta, WeightDelta
+from ..core.finite import all_finite
 from ..core.rows import RowLayout
 from ..errors import AtomtuneError, UsageError
 from .atoms_spec import AtomsSpec
@@ -23,8 +24,6 @@ SMALL = 2**26
 STEP = 3.0
 """What `step_gain` makes of a step, in standard deviations of the weight: what it is without it for 3×3 filters that 9
 atoms describe fully, as a row of 9 numbers has a norm of 3 standard deviations."""
-
-_PART = 1 << 20
 
 
 def chosen_layers(model: nn.Module, spec: AtomsSpec) -> dict[str, nn.Module]:
@@ -114,12 +113,11 @@ class Atoms:
         self, model: nn.Module, spec: AtomsSpec, decomposition: Mapping[str, Decomposition]
     ) -> dict[str, WeightDelta]:
         """Fresh deltas, one a layer, whose change is zero; for `adapt.attach`."""
-        return {
-            name: _delta(
-                spec, decomposition[name], 1.0 if spec.paper_scaling else step_gain(layer, decomposition[name])
-            )
-            for name, layer in chosen_layers(model, spec).items()
-        }
+        deltas: dict[str, WeightDelta] = {}
+        for name, layer in chosen_layers(model, spec).items():
+            part = _ready(name, layer, spec, decomposition[name])
+            deltas[name] = _delta(spec, part, 1.0 if spec.paper_scaling else step_gain(layer, part))
+        return deltas
 
     @torch.no_grad()
     def export(self, deltas: Mapping[str, WeightDelta]) -> dict[str, Tensor]:
@@ -154,7 +152,7 @@ def _by_layer(
     for name, layer in layers.items():
         layout = RowLayout.of(weight_of(layer).shape, spec.tile)
         # without numbers, as only the shapes of what was trained are wanted
-        atoms, coefficients = (torch.empty(*shape, device="meta") for shape in _shapes(layout, spec))
+        atoms, coefficients = (torch.zeros(*shape, device="meta") for shape in _shapes(layout, spec))
         expected = _delta(spec, Decomposition(layout, atoms, coefficients, spec.sparsity)).trainable()
         shapes = {"atoms": atoms.shape, **{key: parameter.shape for key, parameter in expected.items()}}
         found[name] = {key: held(tensors, f"{name}.{key}", tuple(shape)) for key, shape in shapes.items()}
@@ -172,16 +170,25 @@ def _restored(name: str, layer: nn.Module, spec: AtomsSpec, own: Mapping[str, Te
     """One layer's delta; α is encoded again, so that no cache is needed."""
     weight = weight_of(layer)
     layout = RowLayout.of(weight.shape, spec.tile)
-    atoms = own["atoms"].float().to(weight.device)
-    try:
-        coefficients = encode_weight(weight, layout, atoms, spec.sparsity)
-    except ValueError as problem:
-        raise AtomtuneError(f"cannot encode {name}: {problem}", "the base model's file may be damaged") from None
-    delta = _delta(spec, Decomposition(layout, atoms, coefficients, spec.sparsity)).to(weight.device)
+    part = Decomposition(layout, own["atoms"].float().to(weight.device), None, spec.sparsity)
+    delta = _delta(spec, _ready(name, layer, spec, part)).to(weight.device)
     with torch.no_grad():
         for key, parameter in delta.trainable().items():
             parameter.copy_(own[key])
     return delta
+
+
+def _ready(name: str, layer: nn.Module, spec: AtomsSpec, part: Decomposition) -> Decomposition:
+    """With coefficients, where a delta needs them: filters do without where λ is 0, see `core.refiltered`."""
+    weight = weight_of(layer)
+    try:
+        if part.sparsity == 0.0 and part.layout.is_filter and not spec.train_coefficients:
+            if not all_finite(weight):
+                raise ValueError("the weight holds values that are not finite")
+            return part
+        return replace(part, coefficients=part.coded(weight))
+    except ValueError as problem:
+        raise AtomtuneError(f"cannot encode {name}: {problem}", "the base model's file may be damaged") from None
 
 
 def _change(name: str, layer: nn.Module, spec: AtomsSpec, own: Mapping[str, Tensor]) -> Tensor:
@@ -195,10 +202,7 @@ def step_gain(layer: nn.Module, decomposition: Decomposition) -> float:
     these differ by layer, tile and number of atoms. With this factor it is η·`STEP` standard deviations of the weight.
     """
     spread = float(weight_of(layer).detach().float().std(correction=0))
-    coefficients = decomposition.coefficients
-    # part by part, as all of them in float32 would be gigabytes of fresh memory
-    squares = sum(float(part.float().square().sum()) for part in coefficients.flatten().split(_PART))
-    reach = math.sqrt(squares / max(1, len(coefficients)))
+    reach = decomposition.reach(weight_of(layer))
     return STEP * spread / reach if reach > 0.0 and spread > 0.0 else 1.0
 
 

@@ -19,7 +19,8 @@ class AtomsSpec(Spec):
         atoms: m, atoms in each layer's dictionary.
         tile: k_c, the largest side of a tile of a linear layer or 1×1 convolution.
         overcomplete: m₁, atoms that each filter atom is mixed from; 1 trains the atoms themselves.
-        sparsity: λ relative to the standard deviation of the weight.
+        sparsity: λ relative to the standard deviation of the weight; the paper's is about 0.05. At 0 the atoms are the
+            principal directions of the rows, and the coefficients one product with them.
         layers: which layers, as for `select_layers`; "conv" is the paper's "ΔD alone".
         train_coefficients: train Δα too (the paper's C4).
         paper_scaling: train ΔD itself, as the paper does, and not in units that suit the layer (`atoms.step_gain`).
@@ -28,7 +29,7 @@ class AtomsSpec(Spec):
     atoms: int = 9
     tile: int = 16
     overcomplete: int = 1
-    sparsity: float = 0.05
+    sparsity: float = 0.0
     train_coefficients: bool = False
     paper_scaling: bool = False
 
@@ -37,7 +38,7 @@ class AtomsSpec(Spec):
         whole_number("atoms", self.atoms, 1, MAX_ATOMS, _START)
         whole_number("tile", self.tile, 1, MAX_TILE, _START)
         whole_number("overcomplete", self.overcomplete, 1, 16, _START)
-        number("sparsity", self.sparsity, 0, 10, "0.05 is the default")
+        number("sparsity", self.sparsity, 0, 10, "0 is the default, 0.05 the paper's")
         if not isinstance(self.train_coefficients, bool) or not isinstance(self.paper_scaling, bool):
             raise UsageError("train_coefficients and paper_scaling must be true or false", "see atomtune train --help")
 

@@ -23,6 +23,7 @@ class Case(NamedTuple):
     shape: str
     overcomplete: int
     coefficients: bool
+    linear: bool = False
 
 
 CASES = [
@@ -30,7 +31,7 @@ CASES = [
     for shape in SHAPES
     for m1 in ((1, 2, 3) if shape in FILTERS else (1,))
     for train in (False, True)
-]
+] + [Case(shape, m1, False, linear=True) for shape in FILTERS for m1 in (1, 2, 3)]
 
 
 @cache
@@ -39,12 +40,12 @@ def base_weight(shape: str) -> Tensor:
 
 
 @cache
-def decomposition(shape: str, atoms: int = 4) -> Decomposition:
-    return decompose(base_weight(shape), atoms, 4, 0.05)
+def decomposition(shape: str, atoms: int = 4, sparsity: float = 0.05) -> Decomposition:
+    return decompose(base_weight(shape), atoms, 4, sparsity)
 
 
 def delta_of(case: Case, gain: float = 1.0) -> AtomDelta:
-    part = decomposition(case.shape)
+    part = decomposition(case.shape, sparsity=0.0 if case.linear else 0.05)
     if case.overcomplete == 1:
         return AtomDelta(part, train_coefficients=case.coefficients, gain=gain)
     return OvercompleteDelta(part, overcomplete=case.overcomplete, train_coefficients=case.coefficients, gain=gain)
@@ -58,10 +59,11 @@ def trained(delta: AtomDelta, seed: int = 0) -> AtomDelta:
     return delta
 
 
-def reference(delta: AtomDelta, shape: tuple[int, ...]) -> tuple[Tensor, dict[str, Tensor]]:
+def reference(delta: AtomDelta, weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """ΔW by the paper's formulas, number by number in float64, and the leaves it was made from."""
+    shape = tuple(weight.shape)
     leaves = {name: p.detach().double().requires_grad_() for name, p in delta.trainable().items()}
-    alpha, d = delta.coefficients.double(), delta.atoms.double()
+    alpha, d = delta.coefficients(weight).double(), delta.atoms.double()
     m = d.shape[0]
     moved = alpha + leaves.get("delta_coefficients", torch.zeros_like(alpha))
     step = delta.gain * leaves["delta_atoms"]
@@ -93,7 +95,9 @@ def reference(delta: AtomDelta, shape: tuple[int, ...]) -> tuple[Tensor, dict[st
     return change, leaves
 
 
-each_case = pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.shape}-m{c.overcomplete}-{c.coefficients}")
+each_case = pytest.mark.parametrize(
+    "case", CASES, ids=lambda c: f"{c.shape}-m{c.overcomplete}-{c.coefficients}{'-linear' if c.linear else ''}"
+)
 
 
 @each_case
@@ -111,7 +115,7 @@ def test_the_change_and_its_gradients_follow_the_formulas(case: Case, gain: floa
     delta = trained(delta_of(case, gain))
     shape = SHAPES[case.shape]
     change = delta.update(base_weight(case.shape))
-    expected, leaves = reference(delta, shape)
+    expected, leaves = reference(delta, base_weight(case.shape))
     torch.testing.assert_close(change.double(), expected, rtol=1e-4, atol=1e-5)
     direction = torch.randn(shape, generator=torch.Generator().manual_seed(9))
     change.backward(direction)
@@ -236,6 +240,19 @@ def test_the_delta_owns_its_atoms() -> None:
     part.atoms.zero_()
     part.coefficients.zero_()
     assert torch.equal(delta.update(base_weight("3x3")), expected)
+
+
+@pytest.mark.parametrize("part", [("linear", False), ("3x3", True)])
+def test_coefficients_are_asked_for_where_they_are_needed(part: tuple[str, bool]) -> None:
+    shape, train = part
+    with pytest.raises(ValueError, match="need the coefficients themselves"):
+        AtomDelta(decomposition(shape, sparsity=0.0), train_coefficients=train)
+
+
+def test_more_atoms_than_taps_without_coefficients() -> None:
+    delta, weight = trained(AtomDelta(decomposition("3x3", 12, 0.0))), base_weight("3x3")
+    expected, _ = reference(delta, weight)
+    torch.testing.assert_close(delta.update(weight).double(), expected.detach(), rtol=1e-4, atol=1e-5)
 
 
 def test_the_base_class_has_no_change_of_its_own() -> None:
