@@ -29,7 +29,7 @@ from atomtune.methods import METHODS
 from atomtune.methods.atoms import Atoms, decompose_model
 from atomtune.methods.atoms_spec import AtomsSpec
 
-SPEC = AtomsSpec(atoms=4, tile=4, overcomplete=2, train_coefficients=True)
+SPEC = AtomsSpec(atoms=4, tile=4, overcomplete=2, train_coefficients=True, sparsity=0.05)
 KINDS = ("atoms", "decomposition", "checkpoint")
 ROOM = 1 << 30
 """Bytes that reading any of the small files here may take; what they ask for is far more."""

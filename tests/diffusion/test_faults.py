@@ -34,6 +34,7 @@ from atomtune.files.atoms_file import load_atoms
 from atomtune.files.checkpoint import load_checkpoint
 from atomtune.files.decomposition_file import load_decomposition
 from atomtune.files.room import Need
+from atomtune.methods.atoms_spec import AtomsSpec
 from photo_files import Heard
 
 Options = Callable[..., TrainOptions]
@@ -103,11 +104,15 @@ def test_a_disk_that_is_too_small_is_known_before_the_model_loads(
     assert not (tmp_path / "run").exists()
 
 
-def test_what_a_run_needs_is_what_it_writes(options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("sparsity", [0.0, 0.05])
+def test_what_a_run_needs_is_what_it_writes(
+    sparsity: float, options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[Need] = []
+    chosen = options(ema=True, spec=AtomsSpec(tile=4, sparsity=sparsity))
     monkeypatch.setattr(needs, "check_room", lambda places, _least: asked.extend(places))
     cache = Path(os.environ["ATOMTUNE_CACHE"])
-    result = train(options(ema=True), tmp_path / "run")
+    result = train(chosen, tmp_path / "run")
     state = load_checkpoint(tmp_path / "run" / CHECKPOINT)
     kept = [*state.parameters.values(), *state.average.values()]
     # AdamW counts its steps in a tensor too, of one number
@@ -121,10 +126,12 @@ def test_what_a_run_needs_is_what_it_writes(options: Options, tmp_path: Path, mo
     assert (of_run.folder, of_run.bytes) == (tmp_path / "run", written)
     (path,) = (cache / "decompositions").iterdir()
     parts = load_decomposition(path)[0].values()
-    decomposed = sum(2 * (part.coefficients.numel() + part.atoms.numel()) for part in parts)
+    decomposed = sum(
+        2 * tensor.numel() for part in parts for tensor in (part.atoms, part.coefficients) if tensor is not None
+    )
     assert (of_cache.folder, of_cache.bytes) == (cache, decomposed)
     asked.clear()
-    train(options(ema=True), tmp_path / "run", overwrite=True)
+    train(chosen, tmp_path / "run", overwrite=True)
     (still,) = asked  # the decomposition is there, so nobody asks for the cache
     assert still.bytes < written
 

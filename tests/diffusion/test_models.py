@@ -138,8 +138,9 @@ def test_resolution_of_a_folder(tiny_model: Path) -> None:
     assert native_resolution(resolve(str(tiny_model))) == 32
 
 
-def test_a_decomposition_is_made_once(tiny_model: Path) -> None:
-    source, spec = resolve(str(tiny_model)), AtomsSpec(tile=4)
+@pytest.mark.parametrize("sparsity", [0.0, 0.05])
+def test_a_decomposition_is_made_once(sparsity: float, tiny_model: Path) -> None:
+    source, spec = resolve(str(tiny_model)), AtomsSpec(tile=4, sparsity=sparsity)
     unet = load_pipeline(source).unet
     made, first = obtain(unet, source, spec)
     found, second = obtain(unet, source, spec)
@@ -151,13 +152,15 @@ def test_a_decomposition_is_made_once(tiny_model: Path) -> None:
     assert [group.group for group in first.groups] == list(dict.fromkeys(map(group_of, made)))
     for name, part in made.items():
         assert torch.equal(part.atoms, found[name].atoms)
-        assert torch.equal(part.coefficients, found[name].coefficients)
-    _, other = obtain(unet, source, AtomsSpec(tile=8))
+        weight = unet.get_submodule(name).weight
+        assert (part.coefficients is None) == (found[name].coefficients is None) == (sparsity == 0.0)
+        assert torch.equal(part.coded(weight), found[name].coded(weight))
+    _, other = obtain(unet, source, AtomsSpec(tile=8, sparsity=sparsity))
     assert other.path != first.path
 
 
 def test_a_damaged_cache_is_reported_and_made_again(tiny_model: Path) -> None:
-    source, spec = resolve(str(tiny_model)), AtomsSpec(tile=4, layers="conv")
+    source, spec = resolve(str(tiny_model)), AtomsSpec(tile=4, layers="conv", sparsity=0.05)
     unet = load_pipeline(source).unet
     made, report = obtain(unet, source, spec)
     report.path.write_bytes(report.path.read_bytes()[:-10])
@@ -170,14 +173,20 @@ def test_a_damaged_cache_is_reported_and_made_again(tiny_model: Path) -> None:
     again, second = obtain(unet, source, spec, events=Heard())
     assert not second.found
     assert "making it again" in warnings[0]
-    assert all(torch.equal(part.coefficients, again[name].coefficients) for name, part in made.items())
+    for name, part in made.items():
+        weight = unet.get_submodule(name).weight
+        assert torch.equal(part.coded(weight), again[name].coded(weight))
 
 
-def test_the_reported_error_is_that_of_the_weights(tiny_model: Path) -> None:
-    source, spec = resolve(str(tiny_model)), AtomsSpec(tile=4)
+@pytest.mark.parametrize("sparsity", [0.0, 0.05])
+def test_the_reported_error_is_that_of_the_weights(sparsity: float, tiny_model: Path) -> None:
+    source, spec = resolve(str(tiny_model)), AtomsSpec(tile=4, sparsity=sparsity)
     unet = load_pipeline(source).unet
     made, report = obtain(unet, source, spec)
     weights = {name: unet.get_submodule(name).weight.double() for name in made}
-    residual = sum(float((weights[n] - part.reconstruct().double()).square().sum()) for n, part in made.items())
+    residual = sum(
+        float((weights[name] - part.reconstruct(unet.get_submodule(name).weight).double()).square().sum())
+        for name, part in made.items()
+    )
     energy = sum(float(weight.square().sum()) for weight in weights.values())
     assert report.total.relative_error == pytest.approx((residual / energy) ** 0.5, rel=1e-4)
