@@ -109,6 +109,7 @@ def take(way: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, bool]]:
     for name in ("FEW", "FEW_FOR_WIDE"):
         monkeypatch.setattr(core_adapted, name, {"cpu": WAYS[way]})
     monkeypatch.setattr(core_refiltered, "FEW", {"cpu": WAYS[way]})
+    monkeypatch.setattr(core_refiltered, "BY_CHANNEL", (10**9, 10**9))
     chosen: list[tuple[bool, bool]] = []
     for module, names in ((core_adapted, "mixes_{}"), (core_refiltered, "{}")):
         _note(monkeypatch, module, [names.format(side) for side in ("forward", "backward")], chosen)

@@ -100,7 +100,7 @@ Sparsity = Annotated[
     float | None,
     typer.Option(
         min=0.0,
-        help="Lambda of the decomposition, relative to the weights' standard deviation.",
+        help="Lambda of the decomposition, in standard deviations of the weights: 0, or 0.05 as in the paper.",
         metavar="LAMBDA",
         rich_help_panel=METHOD,
     ),

@@ -83,6 +83,10 @@ FEW = {"cpu": (512, 1 << 30), "cuda": (1024, 1024)}
 """Up to how many positions of the output no weight is made, forward and back, by kind of device. The figures of the CPU
 are measured, those of CUDA follow from the bytes that are moved (docs/performance.md)."""
 
+BY_CHANNEL = (1, 2)
+"""The same by output channel where every input channel has a matrix of its own. Those cost by position what they cost by
+output channel of a weight, and many times what one matrix for all does."""
+
 
 @dataclass(frozen=True)
 class _Job:
@@ -130,6 +134,9 @@ class _Refiltered(torch.autograd.Function):
 def refiltered(map_: Convolution, x: Tensor, weight: Tensor, bias: Tensor | None, change: Refiltering) -> Tensor:
     """The output of a convolution with the weight W·(I + B), for training; as `adapted.adapted`."""
     forward, backward = FEW.get(x.device.type, (0, 0)) if map_.mixes else (0, 0)
+    if change.matrix.dim() == 3:
+        forward = min(forward, BY_CHANNEL[0] * len(weight))
+        backward = min(backward, BY_CHANNEL[1] * len(weight))
     positions = map_.positions(x, weight)
     job = _Job(map_, change.layout, positions <= forward, positions <= backward)
     output: Tensor = _Refiltered.apply(x, weight, bias, change.matrix, job)
