@@ -84,7 +84,7 @@ FEW = {"cpu": (512, 1 << 30), "cuda": (1024, 1024)}
 are measured, those of CUDA follow from the bytes that are moved (docs/performance.md)."""
 
 BY_CHANNEL = (1, 2)
-"""The same by output channel where every input channel has a matrix of its own. Those cost by position what they cost by
+"""The same by output channel where every input channel has a matrix of its own. Those cost by position what they do by
 output channel of a weight, and many times what one matrix for all does."""
 
 
