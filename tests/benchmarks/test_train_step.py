@@ -1,6 +1,8 @@
 """The benchmarks of a training step and of training's memory, on a tiny model; and that each way is what it says."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 import torch
 
 from atomtune.adapt import adapted_layers
-from atomtune.core import adapted
+from atomtune.core import adapted, refiltered
 from atomtune.diffusion.models import ModelSource, load_unet
 from atomtune.methods.base import select_layers
 from benchmarks import compared, memory, train_step
@@ -89,13 +91,19 @@ def unets(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return loaded
 
 
+def _noted(apply: Callable[..., Any], taken: list[object], *inputs: Any) -> Any:
+    taken.append(inputs[-1])
+    return apply(*inputs)
+
+
 def test_autograd_alone_trains_the_same_without_the_fast_path(
     trainings: Trainings, unets: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adapted, "SMALL", 0)  # so that layers this small take it too
     taken: list[object] = []
-    apply = adapted._Adapted.apply
-    monkeypatch.setattr(adapted._Adapted, "apply", lambda *inputs: taken.append(inputs[-1]) or apply(*inputs))
+    for function in (adapted._Adapted, refiltered._Refiltered):
+        noted = partial(_noted, function.apply, taken)
+        monkeypatch.setattr(function, "apply", noted)
     ours = trainings.ours()
     losses = [ours.step() for _ in range(3)]
     assert len(taken) == 3 * len(adapted_layers(unets[0]))

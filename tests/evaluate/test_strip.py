@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from atomtune.core.decompose import Decomposition
 from atomtune.core.fingerprint import fingerprint
 from atomtune.diffusion.conditioning import embed
 from atomtune.diffusion.events import Events
@@ -66,14 +67,14 @@ def test_an_error_leaves_the_base_model(pipeline: Any, steps: list[tuple[int, Lo
 def test_coefficients_are_encoded_once_a_step(
     pipeline: Any, steps: list[tuple[int, LoadedAtoms]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoded: list[int] = []
-    encode = method.encode_weight
+    encoded: list[str] = []
+    ready = method._ready
 
-    def counted(*arguments: Any) -> torch.Tensor:
-        encoded.append(1)
-        return encode(*arguments)
+    def counted(name: str, *others: Any) -> Decomposition:
+        encoded.append(name)
+        return ready(name, *others)
 
-    monkeypatch.setattr(method, "encode_weight", counted)
+    monkeypatch.setattr(method, "_ready", counted)
     with wearing(pipeline, [steps[0][1]], Events()):
         layers = len(encoded)
     assert layers > 1
