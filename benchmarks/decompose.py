@@ -29,7 +29,7 @@ def commands(work: Path, run: Runner, device: str) -> list[dict[str, Any]]:
     words = ["decompose", "--model", "model", "--preset", "c2", "--device", device, "--json"]
     done = checked("decompose", run(module("cli", *words), work, around))
     printed = json.loads(done.out)
-    note = f"{printed['bytes'] / 1e9:.2f} GB written; {printed['seconds']:.1f} s of it after the model was loaded"
+    note = f"{printed['bytes'] / 1e6:,.1f} MB written; {printed['seconds']:.1f} s of it after the model was loaded"
     return [
         {"what": COMMAND, "seconds": done.seconds, "peak_bytes": done.peak_bytes, "note": note},
         {"what": HELP, "seconds": statistics.median(starts), "note": f"median of {STARTS}, from {min(starts):.3g}"},

@@ -112,7 +112,7 @@ def rows_of(work: Work, low_memory: bool) -> tuple[list[dict[str, Any]], int]:
     """What was measured of every process, and how many threads they have."""
     done = work.do("cli", "decompose", "--model", "model", "--preset", "c2", "--device", work.device, "--json")
     written = json.loads(done.out)["bytes"]
-    rows = [_row(DECOMPOSE, done, f"{written / 1e9:.2f} GB written")]
+    rows = [_row(DECOMPOSE, done, f"{written / 1e6:,.1f} MB written")]
     for what, more in ((TRAIN, []), *([(LOW_MEMORY, ["--low-memory"])] if low_memory else [])):
         done = work.do("cli", *work.train(work.steps, "-".join(["ours", *more]).replace("--", "")), *more)
         printed = json.loads(done.out)
