@@ -99,8 +99,8 @@ class AdaptedLayer(nn.Module):
             factors = delta.factors()
         if factors is None or scale == 1.0:
             return factors
-        fixed = isinstance(factors, Factors) and factors.extra is not None
-        return None if fixed else factors.scaled(scale)
+        trains_coefficients = isinstance(factors, Factors) and factors.extra is not None
+        return None if trains_coefficients else factors.scaled(scale)
 
     def _adapted(
         self, map_: Product | Convolution, input: Tensor, bias: Tensor | None, factors: Factors | Refiltering

@@ -153,6 +153,25 @@ def test_output_and_gradients_are_those_of_autograd(
     assert chosen == [(can_mix and most_forward > 0, can_mix and most_backward > 0)]
 
 
+@pytest.mark.parametrize(
+    ("preset", "by_channel", "expected"),
+    [
+        ("C2 without λ", (0, 0), (True, True)),
+        ("C3 without λ", (9, 18), (True, True)),
+        ("C3 without λ", (8, 9), (False, True)),
+        ("C3 without λ", (8, 8), (False, False)),
+    ],
+)
+def test_matrices_of_channels_count_by_output_channel(
+    preset: str, by_channel: tuple[int, int], expected: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case("3x3, one picture", preset)  # 72 positions, 8 output channels
+    chosen = take("mixed", monkeypatch)
+    monkeypatch.setattr(core_refiltered, "BY_CHANNEL", by_channel)
+    agree(case.results(case.model(case.x)), case.plain(), 2e-6)
+    assert chosen[0] == expected
+
+
 @pytest.mark.parametrize("kind", ["linear", "1x1", "3x3", "strided", "reflect", "grouped"])
 @pytest.mark.parametrize("preset", ["C2", "C4", "C3 without λ"])
 @each_way

@@ -152,7 +152,7 @@ def _by_layer(
     for name, layer in layers.items():
         layout = RowLayout.of(weight_of(layer).shape, spec.tile)
         # without numbers, as only the shapes of what was trained are wanted
-        atoms, coefficients = (torch.zeros(*shape, device="meta") for shape in _shapes(layout, spec))
+        atoms, coefficients = (torch.empty(*shape, device="meta") for shape in _shapes(layout, spec))
         expected = _delta(spec, Decomposition(layout, atoms, coefficients, spec.sparsity)).trainable()
         shapes = {"atoms": atoms.shape, **{key: parameter.shape for key, parameter in expected.items()}}
         found[name] = {key: held(tensors, f"{name}.{key}", tuple(shape)) for key, shape in shapes.items()}
