@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from atomtune.adapt import DEFAULT, adapted_layers, swap
 from atomtune.core.deltas import WeightDelta
+from atomtune.diffusion.allocator import keep_freed_memory
 from atomtune.diffusion.concept import Concept
 from atomtune.diffusion.conditioning import Embeddings
 from atomtune.diffusion.decomposition import obtain
@@ -108,6 +109,7 @@ class Trainings:
             by_autograd: without `core.adapted`.
             changes: of the training's options.
         """
+        keep_freed_memory()  # as `train` does, and as early
         unet, spec = load_unet(self.source), PRESETS[PRESET]
         decomposition, report = obtain(
             unet, self.source, spec, base_fingerprint=self._base, events=Strict(), device=self.device
@@ -120,15 +122,19 @@ class Trainings:
 
     def full(self) -> Training:
         """Every parameter of the UNet, by our loop."""
+        keep_freed_memory()
         unet, method = load_unet(self.source), METHODS["full"]
         return self._looped(unet, method.attach(unet, method.spec()).parameters, method.learning_rate)
 
-    def peft(self, layers: str) -> Training:
+    def peft(self, layers: str, keep_freed: bool = False) -> Training:
         """A LoRA as diffusers' script for DreamBooth trains it: its own types, optimiser and clipping.
 
         Args:
             layers: as for `select_layers`.
+            keep_freed: with the C library's allocator set as ours have it.
         """
+        if keep_freed:
+            keep_freed_memory()
         unet: Any = load_unet(self.source)
         accelerator = make_accelerator(self.options, RunFolder(Path()))
         kind = TYPES.get(self.options.precision, torch.float32)
