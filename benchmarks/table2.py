@@ -34,7 +34,7 @@ from atomtune.evaluate.subject import EvaluateOptions
 from atomtune.pocket.demo import GUIDANCE
 
 from .table2_estimate import estimate, told
-from .table2_rates import FIRST, as_markdown, read_rates, sweep, write_rates
+from .table2_rates import FIRST, as_markdown, earlier, read_rates, sweep, write_rates
 from .table2_subjects import drawn, drawn_for_sweep, photographed
 
 RATES = "rates.json"
@@ -91,7 +91,11 @@ def _main(given: argparse.Namespace, console: Console, trainer: Trainer) -> int:
         raise UsageError("--sweep goes with --pocket", "rates for real models are given with --lr or --rates")
     if given.tries < len(FIRST):
         raise UsageError(f"--tries must be at least {len(FIRST)}, not {given.tries}", "5 is the default")
+    if given.sweep and (given.lr or given.rates or given.seeds):
+        raise UsageError("--sweep chooses the rates itself, with one seed", "leave out --lr, --rates and --seeds")
     options = options_of(given)
+    if given.sweep:
+        earlier(given.work / RATES, options, given.tries, given.overwrite)  # what cannot be added to ends it now
     found = estimate(options, given.work, console.events, trainer)
     console.info(told(found))
     if given.sweep:
@@ -111,7 +115,7 @@ def _main(given: argparse.Namespace, console: Console, trainer: Trainer) -> int:
 
     if given.sweep:
         tried = sweep(options, given.tries, run)
-        write_rates(given.work / RATES, options, given.tries, tried)
+        write_rates(given.work / RATES, options, given.tries, tried, given.overwrite)
         print(f"{as_markdown(tried)}\n\n{given.work / RATES}")
         return 0
     result = run(options)

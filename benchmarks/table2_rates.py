@@ -17,6 +17,7 @@ from atomtune.compare.options import CompareOptions
 from atomtune.compare.table import FIGURES, Run, lines
 from atomtune.compare.variants import Variant
 from atomtune.errors import UsageError, excerpt
+from atomtune.files.atomic import write_text
 from atomtune.files.plain_json import read_json
 
 FIRST = (-1, 0, 1)
@@ -98,25 +99,57 @@ def _try(
         tried[variant.name].append(Try(place, rates[variant.name], worth, shown))
 
 
-def write_rates(path: Path, options: CompareOptions, budget: int, tried: dict[str, list[Try]]) -> dict[str, float]:
-    """Write what was tried and chosen; returns the rates chosen, by variant."""
-    chosen = {name: best(found) for name, found in tried.items()}
+def write_rates(
+    path: Path, options: CompareOptions, budget: int, tried: dict[str, list[Try]], overwrite: bool = False
+) -> dict[str, float]:
+    """Write what was tried and chosen beside what `earlier` has of other variants; returns all rates, by variant."""
+    kept = earlier(path, options, budget, overwrite)
+    rates = kept["rates"] | {name: best(found).lr for name, found in tried.items()}
+    ends = [name for name in kept["at_an_end"] if name not in tried]
+    tries = {
+        name: [{"lr": one.lr, "worth": one.worth, **one.figures} for one in sorted(found, key=lambda t: t.lr)]
+        for name, found in tried.items()
+    }
     stored: dict[str, Any] = {
+        **_settings(options, budget),
+        "rates": rates,
+        "at_an_end": ends + [name for name, found in tried.items() if _beyond(found) is not None],
+        "tried": kept["tried"] | tries,
+    }
+    write_text(path, json.dumps(stored, indent=2) + "\n")
+    return rates
+
+
+def earlier(path: Path, options: CompareOptions, budget: int, overwrite: bool = False) -> dict[str, Any]:
+    """What sweeps of these settings have written: "rates", "at_an_end" and "tried", empty where there was none.
+
+    Raises UsageError where the file is of other settings and not to be overwritten, or no file of rates.
+    """
+    kept: dict[str, Any] = {"rates": {}, "at_an_end": [], "tried": {}}
+    if not path.exists():
+        return kept
+    read_rates(path)
+    stored, settings = read_json(path), _settings(options, budget)
+    if any(stored.get(name) != value for name, value in settings.items()):
+        if overwrite:
+            return kept
+        raise UsageError(
+            f"{path} is of a sweep with other settings",
+            "take another --work, the same --steps, --batch-size and --tries, or --overwrite",
+        )
+    return {name: stored.get(name, empty) for name, empty in kept.items()}
+
+
+def _settings(options: CompareOptions, budget: int) -> dict[str, Any]:
+    """What the rates of all variants have to have in common."""
+    return {
         "rule": RULE,
         "concepts": [taught.concept.name for taught in options.taught],
         "seeds": list(options.seeds),
         "steps": options.training.steps,
         "batch_size": options.training.batch_size,
         "budget": budget,
-        "rates": {name: one.lr for name, one in chosen.items()},
-        "at_an_end": [name for name, found in tried.items() if _beyond(found) is not None],
-        "tried": {
-            name: [{"lr": one.lr, "worth": one.worth, **one.figures} for one in sorted(found, key=lambda t: t.lr)]
-            for name, found in tried.items()
-        },
     }
-    path.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
-    return {name: one.lr for name, one in chosen.items()}
 
 
 def read_rates(path: Path) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """A step of each way of training, one after the other in this process."""
 
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,14 +40,14 @@ def ways(trainings: Trainings) -> list[Way]:
     rows = [Way("ours", trainings.ours, about=how, traced=True)]
     if on_cuda:
         rows.append(Way("ours, operation by operation", lambda: trainings.ours(cuda_graph=False)))
+    rows.append(Way("ours by autograd alone", lambda: trainings.ours(by_autograd=True, cuda_graph=False)))
+    if device.type == "cpu" and platform.libc_ver()[0] == "glibc":  # how much of the difference is the allocator's
+        kept = f"{lora} on the same layers, peft, with our allocator"
+        rows.append(Way(kept, lambda: trainings.peft("all", keep_freed=True)))
     rows += [
-        Way("ours by autograd alone", lambda: trainings.ours(by_autograd=True, cuda_graph=False)),
         Way(f"{lora} on the same layers, peft", lambda: trainings.peft("all"), PEERS[0], ()),
         Way(f"{lora} on attention, peft", lambda: trainings.peft("attention"), PEERS[1], ()),
     ]
-    if not on_cuda:  # how much of the difference is the allocator's
-        kept = Way(f"{lora} on the same layers, peft, with our allocator", lambda: trainings.peft("all", True))
-        rows.insert(2, kept)
     if on_cuda and torch.cuda.mem_get_info(device)[0] >= ROOM:
         rows.append(Way("full fine-tuning", trainings.full, about=how))
     return rows

@@ -122,12 +122,26 @@ def test_rates_are_written_and_read(options: CompareOptions, tmp_path: Path) -> 
     assert told["at_an_end"] == ["full"]
     assert [one["lr"] for one in told["tried"]["lora"]] == [3e-4, 1e-3, 3e-3]
     assert "| lora | 0.0003: 0.200, **0.001: 0.600**, 0.003: 0.100 |" in as_markdown(tried)
+    more = {"oft": [Try(0, 1e-3, 0.5, {}), Try(1, 3e-3, 0.4, {}), Try(-1, 3e-4, 0.1, {})], "full": tried["full"][:2]}
+    assert write_rates(path, options, 3, more) == {"lora": 1e-3, "full": 5e-6, "oft": 1e-3}, "others are kept"
+    added = json.loads(path.read_text(encoding="utf-8"))
+    assert added["tried"]["lora"] == told["tried"]["lora"]
+    assert len(added["tried"]["full"]) == 2
+    assert added["at_an_end"] == ["full"]
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="a sweep with other settings"):
+        write_rates(path, options, 4, more)
+    assert path.read_bytes() == before
+    assert write_rates(path, options, 4, more, overwrite=True) == {"full": 5e-6, "oft": 1e-3}
+    write_rates(path, options, 3, tried, overwrite=True)
     given = ["--pocket", "--work", str(tmp_path), "--methods", "lora,full,oft", "--lr", "full=1"]
     rates = table2.options_of(table2._parser().parse_args(given)).rates
     assert rates == {"lora": 1e-3, "full": 1.0}
     path.write_text("[]", encoding="utf-8")
     with pytest.raises(UsageError, match="cannot read learning rates"):
         read_rates(path)
+    with pytest.raises(UsageError, match="cannot read learning rates"):
+        write_rates(path, options, 3, tried)
 
 
 @pytest.fixture
@@ -172,6 +186,9 @@ def test_a_table_on_pocket(run: Callable[..., tuple[int, str, str]], tmp_path: P
     [
         ("--pocket --tries 2", "--tries must be at least 3"),
         ("--photos nowhere --sweep", "--sweep goes with --pocket"),
+        ("--pocket --sweep --lr lora=1e-3", "--sweep chooses the rates itself"),
+        ("--pocket --sweep --rates rates.json", "--sweep chooses the rates itself"),
+        ("--pocket --sweep --seeds 2", "--sweep chooses the rates itself"),
         ("--photos nowhere", "30 of 30 subjects have no photos in nowhere"),
         ("--pocket --methods lore", "there is no method 'lore'"),
         ("--pocket --concepts 0", "--concepts must be from 1"),

@@ -121,6 +121,18 @@ def test_low_memory_is_asked_for(trainings: Trainings, unets: list[Any]) -> None
     assert {layer.weight.dtype for layer in adapted_layers(unets[0]).values()} == {torch.float16}
 
 
+def test_ours_have_the_allocator_of_train_and_peers_have_not(
+    trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[None] = []
+    monkeypatch.setattr("benchmarks.inside.trainings.keep_freed_memory", lambda: calls.append(None))
+    trainings.peft("attention")
+    assert calls == []
+    for count, make in enumerate((trainings.ours, trainings.full, partial(trainings.peft, "all", keep_freed=True)), 1):
+        make()
+        assert len(calls) == count
+
+
 @pytest.mark.parametrize("layers", ["all", "attention"])
 def test_peft_is_on_these_layers_and_learns(layers: str, trainings: Trainings, unets: list[Any]) -> None:
     training = trainings.peft(layers)
