@@ -15,24 +15,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from atomtune.diffusion.concept import Concept
-from atomtune.diffusion.events import Events
-from atomtune.diffusion.models import POCKET, resolve
-from atomtune.diffusion.sampling.combine import wearing
-from atomtune.diffusion.sampling.generate import Settings
-from atomtune.diffusion.sampling.lora_export import ExportResult, export_lora
-from atomtune.diffusion.sampling.sample import load_sampler
-from atomtune.diffusion.training.options import TrainOptions
-from atomtune.diffusion.training.train import train
-from atomtune.evaluate.encoders import encoders_for
+from atomtune.data.concept import Concept
+from atomtune.demo.demo import GUIDANCE, PROMPT_SCENES, SAMPLE_STEPS, draw_concept
+from atomtune.evaluate.encoders.base import encoders_for
+from atomtune.evaluate.image_sets import WITHOUT_CONCEPT, Dressed, PictureSet, draw_all
+from atomtune.evaluate.inputs import EvaluateOptions, Subject, read_subject
 from atomtune.evaluate.measure import Measures, measure
-from atomtune.evaluate.pictures import Dressed, PictureSet, draw_all
-from atomtune.evaluate.studio import WITHOUT_CONCEPT
-from atomtune.evaluate.subject import EvaluateOptions, Subject, read_subject
+from atomtune.export.lora import ExportResult, export_lora
 from atomtune.methods.atoms_spec import PRESETS
-from atomtune.pocket.demo import GUIDANCE, PROMPT_SCENES, SAMPLE_STEPS, draw_concept
+from atomtune.models.base_model import POCKET, resolve
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style
-from atomtune.units import size
+from atomtune.runtime.progress import Events
+from atomtune.runtime.units import size
+from atomtune.sampling.apply import wearing
+from atomtune.sampling.generate import Settings
+from atomtune.sampling.sample import load_sampler
+from atomtune.training.options import TrainOptions
+from atomtune.training.train import train
 
 INSTANCE = 7
 WHOLE = 1_000_000

@@ -13,19 +13,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from atomtune.diffusion.concept import Concept
-from atomtune.diffusion.events import Events
-from atomtune.diffusion.models import POCKET
-from atomtune.diffusion.sampling.generate import Settings
-from atomtune.diffusion.training.options import TrainOptions
-from atomtune.diffusion.training.train import train
-from atomtune.evaluate.concept import evaluate_concept
-from atomtune.evaluate.encoders import encoders_for
+from atomtune.data.concept import Concept
+from atomtune.demo.demo import PROMPT_SCENES, draw_concept
+from atomtune.evaluate.encoders.base import encoders_for
+from atomtune.evaluate.evaluate import evaluate_concept
+from atomtune.evaluate.inputs import EvaluateOptions
 from atomtune.evaluate.report import write_report
-from atomtune.evaluate.subject import EvaluateOptions
 from atomtune.methods.atoms_spec import PRESETS
-from atomtune.pocket.demo import PROMPT_SCENES, draw_concept
+from atomtune.models.base_model import POCKET
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style
+from atomtune.runtime.progress import Events
+from atomtune.sampling.generate import Settings
+from atomtune.training.options import TrainOptions
+from atomtune.training.train import train
 
 LONGER = 5
 

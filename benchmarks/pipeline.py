@@ -13,8 +13,8 @@ import diffusers
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from atomtune.diffusion.families import SD_V1
-from atomtune.diffusion.tokenizer import write_tokenizer
+from atomtune.models.single_file import SD_V1
+from atomtune.models.tokenizer import write_tokenizer
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style, render
 
 THING = "castle"

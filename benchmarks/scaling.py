@@ -10,17 +10,17 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from atomtune.diffusion.concept import Concept
-from atomtune.diffusion.models import POCKET
-from atomtune.diffusion.training.options import TrainOptions
-from atomtune.diffusion.training.train import train
-from atomtune.evaluate.concept import evaluate_concept
-from atomtune.evaluate.encoders import encoders_for
+from atomtune.data.concept import Concept
+from atomtune.demo.demo import PROMPT_SCENES, draw_concept
+from atomtune.evaluate.encoders.base import encoders_for
+from atomtune.evaluate.evaluate import evaluate_concept
+from atomtune.evaluate.inputs import EvaluateOptions
 from atomtune.evaluate.measure import Measures
-from atomtune.evaluate.subject import EvaluateOptions
 from atomtune.methods.atoms_spec import PRESETS
-from atomtune.pocket.demo import PROMPT_SCENES, draw_concept
+from atomtune.models.base_model import POCKET
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style
+from atomtune.training.options import TrainOptions
+from atomtune.training.train import train
 
 INSTANCE = 7
 COLUMNS = ("fidelity", "diversity", "alignment", "drift")

@@ -18,20 +18,20 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from atomtune.commands.console import Console, duration
-from atomtune.compare.apart import Trainer, train_apart
 from atomtune.compare.compare import Comparison, compare
 from atomtune.compare.options import CompareOptions, Taught, listed
-from atomtune.compare.page import PAGE, write_comparison
+from atomtune.compare.report import PAGE, write_comparison
+from atomtune.compare.subprocess_training import Trainer, train_apart
 from atomtune.compare.table import lines, markdown, reference
 from atomtune.compare.variants import parse_rates, parse_variants
-from atomtune.diffusion.models import DEFAULT_MODEL, POCKET
-from atomtune.diffusion.sampling.generate import Settings
-from atomtune.diffusion.training.optimizers import SCHEDULES
-from atomtune.diffusion.training.options import TrainOptions
+from atomtune.demo.demo import GUIDANCE
 from atomtune.errors import AtomtuneError, UsageError
-from atomtune.evaluate.encoders import parse_encoder_paths
-from atomtune.evaluate.subject import EvaluateOptions
-from atomtune.pocket.demo import GUIDANCE
+from atomtune.evaluate.encoders.base import parse_encoder_paths
+from atomtune.evaluate.inputs import EvaluateOptions
+from atomtune.models.base_model import DEFAULT_MODEL, POCKET
+from atomtune.sampling.generate import Settings
+from atomtune.training.optimizers import SCHEDULES
+from atomtune.training.options import TrainOptions
 
 from .table2_estimate import estimate, told
 from .table2_rates import FIRST, as_markdown, earlier, read_rates, sweep, write_rates

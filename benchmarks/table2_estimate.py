@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from atomtune.commands.console import duration
-from atomtune.compare.apart import Order, Trainer, train_apart
 from atomtune.compare.options import CompareOptions, Job, jobs_of
 from atomtune.compare.runs import trained
 from atomtune.compare.scoring import stored_score
-from atomtune.diffusion.concept import read_prompts
-from atomtune.diffusion.events import Events
-from atomtune.diffusion.models import resolve
-from atomtune.diffusion.sampling.sample import draw, load_sampler
-from atomtune.diffusion.training.run_folder import RunFolder
-from atomtune.evaluate.pictures import Picture
-from atomtune.evaluate.studio import WITHOUT_CONCEPT
-from atomtune.files.plain_json import parse_json, read_json
+from atomtune.compare.subprocess_training import Order, Trainer, train_apart
+from atomtune.data.concept import read_prompts
+from atomtune.evaluate.image_sets import WITHOUT_CONCEPT, Picture
+from atomtune.files.untrusted_json import parse_json, read_json
+from atomtune.models.base_model import resolve
+from atomtune.runtime.progress import Events
+from atomtune.sampling.sample import draw, load_sampler
+from atomtune.training.run_folder import RunFolder
 
 STEPS = 4
 """Steps that are timed; the first, which warms up, does not count."""

@@ -18,7 +18,7 @@ from atomtune.compare.table import FIGURES, Run, lines
 from atomtune.compare.variants import Variant
 from atomtune.errors import UsageError, excerpt
 from atomtune.files.atomic import write_text
-from atomtune.files.plain_json import read_json
+from atomtune.files.untrusted_json import read_json
 
 FIRST = (-1, 0, 1)
 """Where a sweep begins, in steps of about √10 from the method's own rate."""

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from atomtune.compare.options import Taught
-from atomtune.diffusion.concept import Concept
-from atomtune.diffusion.photos.reading import find_images
+from atomtune.data.concept import Concept
+from atomtune.data.images import find_images
+from atomtune.demo.demo import PROMPT_SCENES, draw_concept
 from atomtune.errors import AtomtuneError, UsageError
-from atomtune.evaluate.prompts import prompt_set
-from atomtune.pocket.demo import PROMPT_SCENES, draw_concept
+from atomtune.evaluate.prompt_sets import prompt_set
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, THINGS, Style
 
 OBJECTS = {

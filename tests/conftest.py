@@ -5,13 +5,19 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub, which reads it once
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
+from PIL import Image
 
 from atomtune.commands.app import main
+from atomtune.data.concept import Concept
+from atomtune.models.base_model import load_pipeline, resolve
+from atomtune.training.options import TrainOptions
 from tiny import tiny_pipeline
 
 
@@ -55,3 +61,49 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         return Answer(code, out, err)
 
     return run
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of five plain pictures."""
+    folder = tmp_path / "concepts" / "castle"
+    folder.mkdir(parents=True)
+    for i in range(5):
+        Image.linear_gradient("L").rotate(30 * i).resize((40, 30)).convert("RGB").save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def options(tiny_model: Path, pictures: Path) -> Callable[..., TrainOptions]:
+    """Options of a run of a few steps; keyword arguments change them."""
+
+    def make(**changes: Any) -> TrainOptions:
+        short = TrainOptions(
+            concept=Concept("castle", "castle"),
+            images=pictures,
+            model=str(tiny_model),
+            steps=6,
+            batch_size=2,
+            checkpoint_every=2,
+            device="cpu",
+        )
+        return replace(short, **changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another base model of the same architecture."""
+    return tiny_pipeline(tmp_path_factory.mktemp("other"), seed=1)
+
+
+@pytest.fixture(scope="session")
+def wider_model(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """A base model of another architecture: wider."""
+    folder = tmp_path_factory.mktemp("wider")
+    pipeline = load_pipeline(resolve(str(tiny_model)))
+    config = {**pipeline.unet.config, "block_out_channels": (16, 32)}
+    pipeline.unet = UNet2DConditionModel.from_config(config)
+    pipeline.save_pretrained(folder)
+    return folder

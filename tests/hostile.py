@@ -16,9 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from atomtune.core.fingerprint import fingerprint
-from atomtune.diffusion.concept import Concept
-from atomtune.diffusion.decomposition import GroupReport
-from atomtune.diffusion.sampling.combine import read_atoms
+from atomtune.data.concept import Concept
 from atomtune.errors import AtomtuneError, UsageError, printable
 from atomtune.files import store
 from atomtune.files.atoms_file import AtomsInfo, load_atoms, save_atoms
@@ -28,6 +26,8 @@ from atomtune.files.describe import describe
 from atomtune.methods import METHODS
 from atomtune.methods.atoms import Atoms, decompose_model
 from atomtune.methods.atoms_spec import AtomsSpec
+from atomtune.models.decomposition import GroupReport
+from atomtune.sampling.apply import read_atoms
 
 SPEC = AtomsSpec(atoms=4, tile=4, overcomplete=2, train_coefficients=True, sparsity=0.05)
 KINDS = ("atoms", "decomposition", "checkpoint")

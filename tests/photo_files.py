@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from atomtune.diffusion.events import Events
+from atomtune.runtime.progress import Events
 
 
 class Heard(Events):

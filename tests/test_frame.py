@@ -14,7 +14,7 @@ import torch
 import atomtune
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = Path(atomtune.__file__).parent / "diffusion" / "configs" / "sd-v1-4"
+CONFIGS = Path(atomtune.__file__).parent / "models" / "configs" / "sd-v1-4"
 DREAMBOOTH = ["dreambooth_objects.txt", "dreambooth_live_subjects.txt"]
 CUSTOM_CONCEPT = ["customconcept_castle.txt", "customconcept_canal.txt"]
 

@@ -19,7 +19,7 @@ from atomtune.methods.atoms_spec import PRESETS, AtomsSpec
 from atomtune.methods.base import select_layers
 
 METHOD = Atoms()
-CONFIG = Path(atomtune.__file__).parent / "diffusion/configs/sd-v1-4/unet/config.json"
+CONFIG = Path(atomtune.__file__).parent / "models/configs/sd-v1-4/unet/config.json"
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from atomtune.methods.injected import RankSpec
 from atomtune.methods.loldu import STARTS, LoLDUSpec
 from atomtune.methods.oft import COFTSpec, OFTSpec
 
-CONFIG = Path(atomtune.__file__).parent / "diffusion/configs/sd-v1-4/unet/config.json"
+CONFIG = Path(atomtune.__file__).parent / "models/configs/sd-v1-4/unet/config.json"
 
 EVERY = "conv_in,down,resnets.*,skip,attn.*,net.*"  # all but the grouped convolution
 

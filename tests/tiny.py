@@ -14,7 +14,7 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from atomtune.diffusion.tokenizer import END, write_tokenizer
+from atomtune.models.tokenizer import END, write_tokenizer
 
 SIDE = 32  # pixels of its native pictures; its latents are 16×16
 WIDTH = 16  # of the text encoder

@@ -15,7 +15,7 @@ from .training import TRAINING, BatchSize, GradAccum, GradientCheckpointing, Low
 if TYPE_CHECKING:
     from ..compare.compare import Comparison
     from ..compare.options import Taught
-    from ..diffusion.concept import Concept
+    from ..data.concept import Concept
 
 
 def compare(
@@ -107,13 +107,13 @@ def compare(
     """
     from ..compare.compare import compare as run
     from ..compare.options import CompareOptions, listed, parse_concept, parse_seeds
-    from ..compare.page import PAGE, write_comparison
+    from ..compare.report import PAGE, write_comparison
     from ..compare.variants import parse_rates, parse_variants
-    from ..diffusion.sampling.generate import Settings
-    from ..diffusion.training.options import TrainOptions
-    from ..evaluate.encoders import parse_encoder_paths
-    from ..evaluate.prompts import prompt_set
-    from ..evaluate.subject import EvaluateOptions
+    from ..evaluate.encoders.base import parse_encoder_paths
+    from ..evaluate.inputs import EvaluateOptions
+    from ..evaluate.prompt_sets import prompt_set
+    from ..sampling.generate import Settings
+    from ..training.options import TrainOptions
 
     named = [*(concept or ()), *listed(concepts or "")]
     if not named:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..units import size
+from ..runtime.units import size
 from .console import Console, table
 from .shared import OUTPUT
 
 if TYPE_CHECKING:
-    from ..diffusion.learned import Learned
+    from ..training.runs import Learned
 
 
 def concepts(
@@ -22,7 +22,7 @@ def concepts(
     ] = False,
 ) -> None:
     """List what has been learned: the runs in runs/, with damaged and unfinished ones and what is wrong with them."""
-    from ..diffusion.learned import READY, learned, thumbnail_sheet
+    from ..training.runs import READY, learned, thumbnail_sheet
 
     runs = Path("runs")
     found = learned(runs)
@@ -32,7 +32,7 @@ def concepts(
 
 
 def _text(found: "list[Learned]", sheet: Path | None) -> str:
-    from ..diffusion.learned import READY
+    from ..training.runs import READY
 
     if not found:
         return "nothing learned yet in runs/; try: atomtune train --concept NAME"

@@ -3,12 +3,12 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ..units import size
+from ..runtime.units import size
 from .console import Console, duration, table
 from .shared import Atoms, Device, Layers, Model, Overwrite, Preset, Sparsity, Tile, spec_from
 
 if TYPE_CHECKING:
-    from ..diffusion.decomposition import DecompositionReport, GroupReport
+    from ..models.decomposition import DecompositionReport, GroupReport
 
 
 def decompose(
@@ -27,8 +27,8 @@ def decompose(
     The result is kept in the cache folder ($ATOMTUNE_CACHE or ~/.cache/atomtune). train finds it there, and makes it
     where it is missing; atoms files do not need it.
     """
-    from ..diffusion.decomposition import obtain
-    from ..diffusion.models import load_unet, pick_device, resolve
+    from ..models.base_model import load_unet, pick_device, resolve
+    from ..models.decomposition import obtain
 
     spec = spec_from(preset or "c2", atoms=atoms, tile=tile, sparsity=sparsity, layers=layers)
     source, where = resolve(model), pick_device(device)

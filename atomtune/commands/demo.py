@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..units import size
+from ..runtime.units import size
 from .console import Console, duration, fields
 from .shared import OUTPUT, Overwrite
 
 if TYPE_CHECKING:
-    from ..pocket.demo import DemoResult
+    from ..demo.demo import DemoResult
 
 THING = "Thing"
 
@@ -40,7 +40,7 @@ def demo(
     overwrite: Overwrite = False,
 ) -> None:
     """Teach the miniature model a new thing and see it: a few minutes, no download."""
-    from ..pocket.demo import run_demo
+    from ..demo.demo import run_demo
 
     result = run_demo(
         output,

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import AtomtuneError
-from ..units import size
+from ..runtime.units import size
 from .console import Console, fields
 
 if TYPE_CHECKING:
-    from ..diffusion.doctor import Health
+    from ..doctor.checks import Health
 
 BUILDS = {"CUDA": "cuda", "ROCm": "hip"}
 
@@ -20,7 +20,7 @@ def doctor(console: Console) -> None:
 
     Asks no network. Ends with exit code 1 where something is wrong.
     """
-    from ..diffusion.doctor import examine
+    from ..doctor.checks import examine
 
     console.info("Looking at the packages, this takes some seconds")
     health = examine()

@@ -67,7 +67,7 @@ def sources(
 
     Raises UsageError where a step's atoms were not kept, or a step is named without a concept.
     """
-    from ..diffusion.training.run_folder import RunFolder
+    from ..training.run_folder import RunFolder
 
     if step is not None and not concepts:
         raise UsageError("--step needs --concept", "--atoms names the file of a step itself")

@@ -11,7 +11,7 @@ from .drawing import PICTURES, BatchSize, FirstSeed, GuidanceScale, Scheduler, S
 from .shared import OUTPUT, Device, Precision, learned_concepts
 
 if TYPE_CHECKING:
-    from ..evaluate.concept import Evaluation
+    from ..evaluate.evaluate import Evaluation
 
 WHAT, SCORING = "What", "Scoring"
 DEFAULT_PROMPTS = "dreambooth_objects.txt"
@@ -88,17 +88,17 @@ def evaluate(
     if (concept is None) == (images is None):
         raise UsageError("say what to score", "--concept NAME, or --images DIR --references DIR")
     _refuse_strangers(explicit, of_folder=images is not None)
-    from ..evaluate.encoders import encoders_for, parse_encoder_paths
+    from ..evaluate.encoders.base import encoders_for, parse_encoder_paths
 
     paths = parse_encoder_paths(encoder_path or [])
     if images is not None:
         _score_folder(console, images, references, model, paths, device, output)
         return
-    from ..diffusion.sampling.generate import Settings
-    from ..evaluate.concept import evaluate_concept
-    from ..evaluate.prompts import prompt_set
+    from ..evaluate.evaluate import evaluate_concept
+    from ..evaluate.inputs import EvaluateOptions
+    from ..evaluate.prompt_sets import prompt_set
     from ..evaluate.report import REPORT, measures_text, write_report
-    from ..evaluate.subject import EvaluateOptions
+    from ..sampling.generate import Settings
 
     run = Path("runs") / str(concept)
     folder = output or run / "evaluation"
@@ -159,13 +159,13 @@ def _score_folder(
     device: str | None,
     output: Path | None,
 ) -> None:
-    from ..evaluate.encoders import encoders_for
+    from ..evaluate.encoders.base import encoders_for
     from ..evaluate.folder import score_folder
     from ..evaluate.report import measures_text
 
     if references is None:
         raise UsageError("--images needs --references", "a folder with pictures of the concept")
-    from ..diffusion.models import resolve
+    from ..models.base_model import resolve
 
     encoders = encoders_for(resolve(model).name, paths=paths, device=device)
     figures, measures = score_folder(encoders, images, references, output, console.events)

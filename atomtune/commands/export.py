@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ..errors import UsageError
-from ..units import size
+from ..runtime.units import size
 from .console import Console, duration, fields
 from .drawing import AtomsFiles, Concepts, Scale, Step, TunedModel, sources
 from .shared import MODEL, OUTPUT, Overwrite
 
 if TYPE_CHECKING:
-    from ..diffusion.sampling.lora_export import ExportResult
+    from ..export.lora import ExportResult
 
 
 def export(
@@ -58,7 +58,7 @@ def export(
     A LoRA of this rank is an approximation of what atoms change; how much is lost is printed. The concept's words are
     plain words there: "sks castle", not <castle>.
     """
-    from ..diffusion.sampling.lora_export import export_lora
+    from ..export.lora import export_lora
 
     result = export_lora(
         sources(concept, atoms, scale, step),

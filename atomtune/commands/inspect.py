@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..units import size
+from ..runtime.units import size
 from .console import Console, fields
 
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..units import size
+from ..runtime.units import size
 from .console import Console, duration, fields
 from .drawing import AtomsFiles, Concepts, Scale, TunedModel, sources
 from .shared import OUTPUT, Overwrite
 
 if TYPE_CHECKING:
-    from ..diffusion.sampling.merging import MergeResult
+    from ..export.merged_model import MergeResult
 
 
 def merge(
@@ -35,7 +35,7 @@ def merge(
     Other programs load it without atomtune; atomtune takes it as a --model. The concept's words are plain words there:
     "sks castle", not <castle>. The base model's licence holds for the result too.
     """
-    from ..diffusion.sampling.merging import merge_to_folder
+    from ..export.merged_model import merge_to_folder
 
     result = merge_to_folder(
         sources(concept, atoms, scale),

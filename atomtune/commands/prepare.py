@@ -23,7 +23,7 @@ from .shared import (
 )
 
 if TYPE_CHECKING:
-    from ..diffusion.photos.prepare import Prepared
+    from ..training.prepare import Prepared
 
 
 def prepare(
@@ -49,9 +49,9 @@ def prepare(
     Takes the options that train will be given. Writes prepare.png, a sheet of the pictures as they will be cut, with
     their captions; loads no weights.
     """
-    from ..diffusion.concept import Concept
-    from ..diffusion.photos.prepare import prepare as look
-    from ..diffusion.training.options import TrainOptions
+    from ..data.concept import Concept
+    from ..training.options import TrainOptions
+    from ..training.prepare import prepare as look
 
     options = TrainOptions(
         concept=Concept(concept, class_name or concept, token),

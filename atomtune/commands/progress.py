@@ -4,7 +4,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from ..diffusion.events import Events
+from ..runtime.progress import Events
 
 if TYPE_CHECKING:
     from .console import Console

@@ -85,9 +85,9 @@ def sample(
 
     Prints the paths of the pictures. They are numbered on from what the folder holds: nothing is overwritten.
     """
-    from ..diffusion.sampling.generate import Settings
-    from ..diffusion.sampling.sample import SampleOptions
-    from ..diffusion.sampling.sample import sample as draw
+    from ..sampling.generate import Settings
+    from ..sampling.sample import SampleOptions
+    from ..sampling.sample import sample as draw
 
     runs = Path("runs")
     options = SampleOptions(

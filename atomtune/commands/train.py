@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..units import size
+from ..runtime.units import size
 from .console import Console, duration, fields, table
 from .method import (
     Alpha,
@@ -72,9 +72,9 @@ from .training import (
 )
 
 if TYPE_CHECKING:
-    from ..diffusion.training.options import TrainOptions
-    from ..diffusion.training.train import TrainResult
     from ..methods.base import LayerPlan
+    from ..training.options import TrainOptions
+    from ..training.train import TrainResult
 
 SPEC = frozenset(
     {
@@ -172,9 +172,9 @@ def train(
 
     Writes the run's folder: atoms.safetensors (the result), run.json, log.jsonl, loss.svg and the state to resume from.
     """
-    from ..diffusion.concept import Concept
-    from ..diffusion.training.options import TrainOptions
+    from ..data.concept import Concept
     from ..methods import METHODS
+    from ..training.options import TrainOptions
 
     options = TrainOptions(
         concept=Concept(concept, class_name or concept, token),
@@ -238,7 +238,7 @@ def train(
     if dry_run:
         _plan(console, options)
         return
-    from ..diffusion.training.train import train as run
+    from ..training.train import train as run
 
     result = run(
         options,
@@ -276,8 +276,8 @@ def _text(result: "TrainResult") -> str:
 
 def _plan(console: Console, options: "TrainOptions") -> None:
     """Show what would be trained, by group of layers."""
-    from ..diffusion.models import resolve
-    from ..diffusion.training.planning import plan as planned
+    from ..models.base_model import resolve
+    from ..training.plan import plan as planned
 
     base, plan = resolve(options.model).name, planned(options)
     groups = [

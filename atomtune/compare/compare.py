@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from ..diffusion.events import Events
-from ..diffusion.models import resolve
 from ..errors import AtomtuneError, Interrupted, UsageError, excerpt
-from ..evaluate.encoders import Encoders, encoders_for
-from .apart import Trainer, train_apart
+from ..evaluate.encoders.base import Encoders, encoders_for
+from ..models.base_model import resolve
+from ..runtime.progress import Events
 from .options import CompareOptions, Job, jobs_of
 from .runs import Trained, check, train_missing, trained
 from .scoring import Score, names_of, score_run, stored_score
+from .subprocess_training import Trainer, train_apart
 from .table import Run
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..diffusion.concept import Concept, read_prompts
-from ..diffusion.models import native_resolution, resolve
-from ..diffusion.training.options import TrainOptions
+from ..data.concept import Concept, read_prompts
 from ..errors import UsageError, excerpt
-from ..evaluate.subject import EvaluateOptions
+from ..evaluate.inputs import EvaluateOptions
+from ..models.base_model import native_resolution, resolve
+from ..training.options import TrainOptions
 from .variants import Variant, rate_of
 
 

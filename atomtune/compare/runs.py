@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..diffusion.events import Events
-from ..diffusion.photos.captions import captions_of
-from ..diffusion.photos.reading import load_images
-from ..diffusion.training.material import check_material, material_of
-from ..diffusion.training.options import TrainOptions
-from ..diffusion.training.planning import plan
-from ..diffusion.training.run_folder import RunFolder
+from ..data.captions import captions_of
+from ..data.images import load_images
 from ..errors import AtomtuneError, UsageError
-from .apart import Order, Trainer, cost
+from ..runtime.progress import Events
+from ..training.options import TrainOptions
+from ..training.plan import plan
+from ..training.resume import check_material, material_of
+from ..training.run_folder import RunFolder
 from .options import Job
+from .subprocess_training import Order, Trainer, cost
 
 _SHOWN = 20  # differences listed
 

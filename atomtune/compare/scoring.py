@@ -5,18 +5,17 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..diffusion.concept import read_prompts
-from ..diffusion.events import Events
-from ..evaluate.concept import Evaluation, evaluate_concept
-from ..evaluate.encoders import Encoders
-from ..evaluate.grader import Grader
+from ..data.concept import read_prompts
+from ..evaluate.checkpoint_selection import worth
+from ..evaluate.encoders.base import Encoders
+from ..evaluate.encoders.grader import Grader, scenes_named
+from ..evaluate.evaluate import Evaluation, evaluate_concept
+from ..evaluate.image_sets import Picture
+from ..evaluate.inputs import EvaluateOptions
 from ..evaluate.measure import Measures
-from ..evaluate.picking import worth
-from ..evaluate.pictures import Picture
-from ..evaluate.subject import EvaluateOptions
 from ..files.atomic import write_text
-from ..files.plain_json import read_json
-from ..pocket.naming import scenes_named
+from ..files.untrusted_json import read_json
+from ..runtime.progress import Events
 from .options import CompareOptions, Job
 from .runs import Trained
 

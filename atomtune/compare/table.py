@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from ..units import size
+from ..runtime.units import size
 from .runs import Trained
 from .scoring import Score
 from .variants import Variant

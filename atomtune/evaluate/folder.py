@@ -6,10 +6,10 @@ from typing import Any
 
 from PIL import Image
 
-from ..diffusion.events import Events
-from ..diffusion.photos.reading import load_whole_images
+from ..data.images import load_whole_images
 from ..files.atomic import write_text
-from .encoders import Encoders
+from ..runtime.progress import Events
+from .encoders.base import Encoders
 from .measure import Measures, likeness_among, measure
 
 LEAST = 512

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from . import scores
-from .encoders import Encoders
+from . import metrics as scores
+from .encoders.base import Encoders
 
 ENOUGH_FOR_FID = 2048
 FEWEST_FOR_KID = 50

@@ -10,12 +10,11 @@ from typing import Any
 from PIL import Image
 
 from .. import __version__
-from ..diffusion.training.curve import loss_curve
 from ..files.atomic import write_text
-from .charts import Point, line_chart, scatter_chart
-from .concept import Evaluation, Step, scored_rows
+from ..report.charts import Point, line_chart, loss_curve, scatter_chart
+from ..report.html import render_page
+from .evaluate import Evaluation, Step, scored_rows
 from .measure import ENOUGH_FOR_FID, Measures
-from .page import render_page
 
 REPORT, TABLE, FIGURES = "report.html", "pictures.csv", "scores.json"
 _EXTREMES = 4

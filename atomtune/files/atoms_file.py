@@ -17,7 +17,7 @@ from torch import Tensor
 from .. import __version__
 from ..errors import AtomtuneError, excerpt, is_one_line
 from . import store
-from .plain_json import parse_json
+from .untrusted_json import parse_json
 
 KIND = "atoms"
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import AtomtuneError, excerpt
 from . import store
-from .plain_json import parse_json
+from .untrusted_json import parse_json
 
 KIND = "checkpoint"
 

@@ -14,7 +14,7 @@ from ..core.decompose import Decomposition
 from ..core.rows import RowLayout
 from ..errors import AtomtuneError, excerpt
 from . import store
-from .plain_json import parse_json
+from .untrusted_json import parse_json
 
 KIND = "decomposition"
 

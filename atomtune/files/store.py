@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..core.finite import all_finite
 from ..errors import AtomtuneError, excerpt
-from . import plain_json
+from . import untrusted_json as plain_json
 from .atomic import write_atomically
 
 FORMAT_VERSION = 1

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from atomtune.diffusion.models import pick_device
+from atomtune.models.base_model import pick_device
 
 T = TypeVar("T")
 

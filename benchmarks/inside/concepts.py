@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from atomtune.core.decompose import decompose_all
 from atomtune.core.fingerprint import fingerprint
-from atomtune.diffusion.models import architecture_of
 from atomtune.files.atoms_file import AtomsInfo, save_atoms
 from atomtune.methods.atoms import chosen_layers
 from atomtune.methods.atoms_spec import PRESETS
 from atomtune.methods.base import weight_of
+from atomtune.models.base_model import architecture_of
 
 PRESET = "c2"
 RANK = 4

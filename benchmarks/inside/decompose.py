@@ -7,10 +7,10 @@ from torch import Tensor
 
 from atomtune.core.decompose import absolute_penalty, decompose, decompose_all, encode_weight
 from atomtune.core.rows import RowLayout
-from atomtune.diffusion.models import load_unet, resolve
 from atomtune.methods.atoms import chosen_layers
 from atomtune.methods.atoms_spec import PRESETS, AtomsSpec
 from atomtune.methods.base import weight_of
+from atomtune.models.base_model import load_unet, resolve
 
 from . import clock, textbook
 

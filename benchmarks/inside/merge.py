@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from atomtune.diffusion.events import Events
-from atomtune.diffusion.models import load_pipeline, resolve
-from atomtune.diffusion.sampling.combine import changes_of, merge_atoms, read_atoms
+from atomtune.models.base_model import load_pipeline, resolve
+from atomtune.runtime.progress import Events
+from atomtune.sampling.apply import changes_of, merge_atoms, read_atoms
 
 from . import clock
 from .concepts import RANK, write_atoms, write_lora

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from atomtune.commands.app import main as atomtune
-from atomtune.diffusion.models import pick_device
+from atomtune.models.base_model import pick_device
 
 from . import clock
 

@@ -17,26 +17,24 @@ from torch import Tensor, nn
 
 from atomtune.adapt import DEFAULT, adapted_layers, swap
 from atomtune.core.deltas import WeightDelta
-from atomtune.diffusion.allocator import keep_freed_memory
-from atomtune.diffusion.concept import Concept
-from atomtune.diffusion.conditioning import Embeddings
-from atomtune.diffusion.decomposition import obtain
-from atomtune.diffusion.events import Events
-from atomtune.diffusion.models import load_unet, resolve
-from atomtune.diffusion.training.assemble import make_accelerator
-from atomtune.diffusion.training.batches import Batches
-from atomtune.diffusion.training.latents import Latents
-from atomtune.diffusion.training.loop import Loop
-from atomtune.diffusion.training.objective import Objective
-from atomtune.diffusion.training.optimizers import make_optimizer, make_schedule
-from atomtune.diffusion.training.options import PRECISIONS, TrainOptions
-from atomtune.diffusion.training.placing import TYPES, place
-from atomtune.diffusion.training.run_folder import RunFolder
-from atomtune.diffusion.training.speed import choose_stepping
-from atomtune.diffusion.training.tuned import Tuned
+from atomtune.data.concept import Concept
 from atomtune.methods import METHODS
 from atomtune.methods.atoms_spec import PRESETS
 from atomtune.methods.base import select_layers
+from atomtune.models.base_model import load_unet, resolve
+from atomtune.models.conditioning import Embeddings
+from atomtune.models.decomposition import obtain
+from atomtune.runtime.malloc import keep_freed_memory
+from atomtune.runtime.progress import Events
+from atomtune.training.data import Batches, Latents
+from atomtune.training.loop import Loop
+from atomtune.training.loss import Objective
+from atomtune.training.model import TYPES, Tuned, place
+from atomtune.training.optimizers import make_optimizer, make_schedule
+from atomtune.training.options import PRECISIONS, TrainOptions
+from atomtune.training.run_folder import RunFolder
+from atomtune.training.setup import make_accelerator
+from atomtune.training.stepping_choice import choose_stepping
 
 from .concepts import PRESET, RANK
 

@@ -11,7 +11,7 @@ from accelerate.state import AcceleratorState
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
-from atomtune.diffusion.models import load_pipeline, resolve
+from atomtune.models.base_model import load_pipeline, resolve
 from benchmarks import end_to_end, pipeline
 from benchmarks.compared import judged, table
 from benchmarks.end_to_end import DECOMPOSE, DIFFUSERS, LOW_MEMORY, TARGETS, TRAIN, Work, targets_of

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from atomtune.diffusion.sampling.lora_export import ExportResult
 from atomtune.evaluate.measure import Measures
+from atomtune.export.lora import ExportResult
 from benchmarks.export import Row, table
 
 

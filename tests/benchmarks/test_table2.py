@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from atomtune.compare.apart import Order, train_here
 from atomtune.compare.compare import Comparison, Failure, NothingCompared
 from atomtune.compare.options import CompareOptions
+from atomtune.compare.subprocess_training import Order, train_here
 from atomtune.compare.variants import parse_variants, rate_of
-from atomtune.diffusion.events import Events
 from atomtune.errors import AtomtuneError, UsageError
+from atomtune.runtime.progress import Events
 from benchmarks import table2
 from benchmarks.table2_rates import FIRST, Try, as_markdown, best, rate, read_rates, sweep, write_rates
 from benchmarks.table2_subjects import LIVE, OBJECTS, POCKET_SWEEP, POCKET_THINGS, drawn, photographed

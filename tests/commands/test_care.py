@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 import atomtune
-from atomtune.diffusion import doctor
-from atomtune.diffusion.doctor import Health, Problem
-from atomtune.diffusion.learned import Learned
-from atomtune.diffusion.sampling.merging import MergeResult
+from atomtune.doctor import checks as doctor
+from atomtune.doctor.checks import Health, Problem
+from atomtune.export.merged_model import MergeResult
+from atomtune.training.runs import Learned
 from made import made_atoms
 
 Cli = Callable[..., Any]

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from atomtune.compare.apart import train_here
 from atomtune.compare.compare import compare
 from atomtune.compare.options import CompareOptions, Taught, jobs_of
+from atomtune.compare.subprocess_training import train_here
 from atomtune.compare.variants import parse_variants
-from atomtune.diffusion.concept import Concept
-from atomtune.diffusion.sampling.generate import Settings
-from atomtune.diffusion.training.options import TrainOptions
-from atomtune.evaluate.subject import EvaluateOptions
+from atomtune.data.concept import Concept
+from atomtune.evaluate.inputs import EvaluateOptions
+from atomtune.sampling.generate import Settings
+from atomtune.training.options import TrainOptions
 from small_encoders import small_clip, small_dinov2
 
 Cli = Callable[..., Any]

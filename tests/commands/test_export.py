@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from safetensors import safe_open
 
-from atomtune.diffusion.sampling.lora_export import ExportResult
+from atomtune.export.lora import ExportResult
 from made import made_atoms
 
 Cli = Callable[..., Any]

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from atomtune.compare.runs import Trained
 from atomtune.compare.table import Line
-from atomtune.diffusion.doctor import Health
-from atomtune.diffusion.learned import Learned
-from atomtune.diffusion.photos.prepare import Prepared, PreparedImage
-from atomtune.diffusion.sampling.lora_export import ExportResult
-from atomtune.diffusion.sampling.merging import MergedAtoms, MergeResult
-from atomtune.diffusion.training.train import TrainResult
+from atomtune.demo.demo import DemoResult
+from atomtune.doctor.checks import Health
+from atomtune.evaluate.checkpoint_selection import Pick
 from atomtune.evaluate.measure import Measures
-from atomtune.evaluate.picking import Pick
+from atomtune.export.lora import ExportResult
+from atomtune.export.merged_model import MergedAtoms, MergeResult
 from atomtune.files.atoms_file import AtomsInfo
-from atomtune.pocket.demo import DemoResult
+from atomtune.training.prepare import Prepared, PreparedImage
+from atomtune.training.runs import Learned
+from atomtune.training.train import TrainResult
 
 TEXT = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
 

@@ -8,10 +8,10 @@ from typing import Any, get_args
 import pytest
 
 from atomtune.commands.train import train
-from atomtune.diffusion.training.optimizers import OPTIMIZERS, SCHEDULES
-from atomtune.diffusion.training.options import TrainOptions
-from atomtune.diffusion.training.tracking import TRACKERS
 from atomtune.errors import UsageError
+from atomtune.training.optimizers import OPTIMIZERS, SCHEDULES
+from atomtune.training.options import TrainOptions
+from atomtune.training.trackers import TRACKERS
 
 Cli = Callable[..., Any]
 
@@ -45,7 +45,7 @@ def test_every_training_option_reaches_the_run(cli: Cli, monkeypatch: pytest.Mon
         seen.append((options, explicit))
         raise UsageError("enough")
 
-    monkeypatch.setattr("atomtune.diffusion.training.train.train", run)
+    monkeypatch.setattr("atomtune.training.train.train", run)
     flags = [word for name, (value, _) in GIVEN.items() for word in (f"--{name.replace('_', '-')}", *value)]
     assert "enough" in cli("train", "--concept", "castle", *flags).err
     options, explicit = seen[0]

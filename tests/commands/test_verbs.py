@@ -219,7 +219,7 @@ def test_scale_multiplies_every_strength(cli: Cli, trained: Path, monkeypatch: p
         seen.append([scale for _, scale in options.atoms])
         raise UsageError("enough")
 
-    monkeypatch.setattr("atomtune.diffusion.sampling.sample.sample", draw)
+    monkeypatch.setattr("atomtune.sampling.sample.sample", draw)
     cli("sample", "--concept", "castle", "--atoms", f"{trained}:0.5", "--scale", "2", "--prompt", "x")
     assert seen == [[2.0, 1.0]]
 
@@ -257,10 +257,10 @@ def test_the_defaults_of_the_options_are_those_of_the_floor_below() -> None:
 
     from atomtune.commands.sample import sample
     from atomtune.commands.train import train
-    from atomtune.diffusion.concept import DEFAULT_TOKEN
-    from atomtune.diffusion.sampling.generate import SCHEDULERS, Settings
-    from atomtune.diffusion.sampling.sample import SampleOptions
-    from atomtune.diffusion.training.options import PRECISIONS, TrainOptions
+    from atomtune.data.concept import DEFAULT_TOKEN
+    from atomtune.sampling.generate import SCHEDULERS, Settings
+    from atomtune.sampling.sample import SampleOptions
+    from atomtune.training.options import PRECISIONS, TrainOptions
 
     def same(function: Any, *structures: Any) -> set[str]:
         parameters = inspect.signature(function, eval_str=True).parameters
@@ -300,7 +300,7 @@ def test_the_command_line_offers_every_scheduler() -> None:
     from typing import get_args, get_type_hints
 
     from atomtune.commands.sample import sample
-    from atomtune.diffusion.sampling.generate import SCHEDULERS
+    from atomtune.sampling.generate import SCHEDULERS
 
     offered = get_args(get_args(get_type_hints(sample)["scheduler"])[0])
     assert set(offered) == set(SCHEDULERS)

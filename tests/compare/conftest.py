@@ -9,15 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
-from atomtune.compare.apart import train_here
 from atomtune.compare.compare import Comparison, compare
 from atomtune.compare.options import CompareOptions, Taught
-from atomtune.compare.page import write_comparison
+from atomtune.compare.report import write_comparison
+from atomtune.compare.subprocess_training import train_here
 from atomtune.compare.variants import parse_variants
-from atomtune.diffusion.concept import Concept
-from atomtune.diffusion.sampling.generate import Settings
-from atomtune.diffusion.training.options import TrainOptions
-from atomtune.evaluate.subject import EvaluateOptions
+from atomtune.data.concept import Concept
+from atomtune.evaluate.inputs import EvaluateOptions
+from atomtune.sampling.generate import Settings
+from atomtune.training.options import TrainOptions
 from small_encoders import small_clip, small_dinov2
 
 

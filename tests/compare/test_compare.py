@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from atomtune.compare.apart import Order, Trainer, train_here
 from atomtune.compare.compare import NothingCompared, compare
 from atomtune.compare.options import CompareOptions, Job, jobs_of, parse_concept, parse_seeds
 from atomtune.compare.scoring import SCORE
+from atomtune.compare.subprocess_training import Order, Trainer, train_here
 from atomtune.compare.variants import parse_variants
-from atomtune.diffusion.events import Events
-from atomtune.diffusion.training.run_folder import RunFolder
 from atomtune.errors import AtomtuneError, Interrupted, UsageError
-from atomtune.evaluate.studio import WITHOUT_CONCEPT
+from atomtune.evaluate.image_sets import WITHOUT_CONCEPT
 from atomtune.files.atoms_file import load_atoms
+from atomtune.runtime.progress import Events
+from atomtune.training.run_folder import RunFolder
 
 from .conftest import Compared
 

@@ -5,17 +5,7 @@ import io
 
 import pytest
 
-from atomtune.compare.table import (
-    Mean,
-    csv_of,
-    differences,
-    flat,
-    lines,
-    markdown,
-    mean_and_spread,
-    reference,
-    run_row,
-)
+from atomtune.compare.table import Mean, csv_of, differences, flat, lines, markdown, mean_and_spread, reference, run_row
 from atomtune.compare.variants import parse_variant
 from made_runs import made_run
 

@@ -16,16 +16,16 @@ from torch import Tensor
 from transformers import AutoModel, BitImageProcessor, Dinov2Config, Dinov2Model
 from transformers.utils import logging
 
-from atomtune.diffusion.models import DEFAULT_MODEL
 from atomtune.errors import AtomtuneError
-from atomtune.evaluate import scores
-from atomtune.evaluate.clip import load_clip
-from atomtune.evaluate.dino import DINOV2_PREPROCESSING, load_dino, load_dinov2
-from atomtune.evaluate.embedding import unit_rows
-from atomtune.evaluate.encoders import encoders_for, parse_encoder_paths
-from atomtune.evaluate.grader import IDENTITY_WIDTH, load_grader, load_identity
-from atomtune.evaluate.preprocessing import IMAGENET_DEVIATION, IMAGENET_MEAN, Preprocessing
-from atomtune.pocket.pretrain.evaluate import same_thing
+from atomtune.evaluate import metrics as scores
+from atomtune.evaluate.encoders.base import encoders_for, parse_encoder_paths
+from atomtune.evaluate.encoders.clip import load_clip
+from atomtune.evaluate.encoders.dino import DINOV2_PREPROCESSING, load_dino, load_dinov2
+from atomtune.evaluate.encoders.embedding import unit_rows
+from atomtune.evaluate.encoders.grader import IDENTITY_WIDTH, load_grader, load_identity
+from atomtune.evaluate.encoders.preprocessing import IMAGENET_DEVIATION, IMAGENET_MEAN, Preprocessing
+from atomtune.models.base_model import DEFAULT_MODEL
+from pretrain.evaluate import same_thing
 from small_encoders import (
     CLIP_SIDE,
     LOADERS,

@@ -22,14 +22,14 @@ from PIL.PngImagePlugin import PngInfo
 
 from atomtune.commands.evaluate import OF_FOLDER, evaluate
 from atomtune.core.fingerprint import fingerprint
-from atomtune.diffusion.conditioning import embed
-from atomtune.diffusion.events import Events
-from atomtune.diffusion.models import load_pipeline, resolve
-from atomtune.diffusion.sampling.combine import merge_atoms, read_atoms, wearing
 from atomtune.evaluate.folder import prompt_of
+from atomtune.evaluate.image_sets import PictureSet
 from atomtune.evaluate.measure import Measures
-from atomtune.evaluate.pictures import PictureSet
+from atomtune.models.base_model import load_pipeline, resolve
+from atomtune.models.conditioning import embed
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style, render
+from atomtune.runtime.progress import Events
+from atomtune.sampling.apply import merge_atoms, read_atoms, wearing
 from made import made_atoms
 
 SCENES = ("", "in the snow", "on the beach", "in the jungle")

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from atomtune.core.fingerprint import fingerprint
-from atomtune.diffusion.decomposition import cache_path, obtain
-from atomtune.diffusion.models import ModelSource
 from atomtune.errors import AtomtuneError
 from atomtune.files import store
 from atomtune.files.atoms_file import load_atoms
 from atomtune.files.decomposition_file import load_decomposition
-from atomtune.files.plain_json import DEEPEST, LONGEST, parse_json
+from atomtune.files.untrusted_json import DEEPEST, LONGEST, parse_json
+from atomtune.models.base_model import ModelSource
+from atomtune.models.decomposition import cache_path, obtain
 from hostile import (
     READERS,
     SPEC,

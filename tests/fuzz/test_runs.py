@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from atomtune.diffusion.learned import learned, thumbnail_sheet
-from atomtune.diffusion.training.options import TrainOptions
-from atomtune.diffusion.training.run_folder import RunFolder
+from atomtune.training.options import TrainOptions
+from atomtune.training.run_folder import RunFolder
+from atomtune.training.runs import learned, thumbnail_sheet
 from hostile import (
     SPEC,
     TEXTS,

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from atomtune.diffusion.models import load_pipeline, resolve
-from atomtune.evaluate.grader import load_identity
-from atomtune.pocket.pretrain.__main__ import main
-from atomtune.pocket.pretrain.dataset import elsewhere, subject
-from atomtune.pocket.pretrain.denoiser import draw_times
-from atomtune.pocket.pretrain.grader import CLASSES_AT_ONCE, draw_numbers
-from atomtune.pocket.pretrain.recipe import Recipe
+from atomtune.evaluate.encoders.grader import load_identity
+from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.pocket.world import THINGS
+from pretrain.__main__ import main
+from pretrain.dataset import elsewhere, subject
+from pretrain.denoiser import draw_times
+from pretrain.grader import CLASSES_AT_ONCE, draw_numbers
+from pretrain.recipe import Recipe
 
 
 @pytest.mark.slow

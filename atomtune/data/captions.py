@@ -1,0 +1,59 @@
+"""Captions: one for all pictures, or of a picture's own from the text file beside it (01.txt beside 01.jpg)."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import AtomtuneError, UsageError
+from ..runtime.progress import Events
+from .concept import Concept, expand
+
+_LONGEST = 10_000  # characters read; a text encoder sees some 300
+
+
+def captions_of(pictures: Sequence[Path], prompt: str, concept: Concept, events: Events | None = None) -> list[str]:
+    """The caption of each picture, as the text encoder gets it.
+
+    `{}` and `<name>` stand for the concept's words, in `prompt` as in files. A file without `{}`, `<name>` or the token
+    gets the words in front ("sks castle, on a hill"): a caption that does not name the concept cannot teach its name.
+    A picture without a file, or with an empty one, gets `prompt`.
+
+    Raises AtomtuneError that names every file that cannot be read or names another concept.
+    """
+    common = expand(prompt.replace("{}", concept.words), [concept])
+    captions, nameless, problems = [], [], []
+    for picture in pictures:
+        path = picture.with_suffix(".txt")
+        try:
+            own = read_caption(path)
+            filled = expand(own.replace("{}", concept.words), [concept])
+        except (OSError, UnicodeDecodeError) as problem:
+            problems.append(f"{path.name} ({getattr(problem, 'strerror', None) or 'not UTF-8 text'})")
+        except UsageError:
+            problems.append(f"{path.name} (it names another concept than <{concept.name}>)")
+        else:
+            if filled and not _names(filled, concept):
+                nameless.append(path.name)
+                filled = f"{concept.words}, {filled}"
+            captions.append(filled or common)
+    if problems:
+        raise AtomtuneError(
+            f"cannot use {len(problems)} captions in {pictures[0].parent}: {', '.join(problems)}",
+            f"captions are UTF-8 text; {{}} or <{concept.name}> stands for the concept",
+        )
+    if nameless and events is not None:
+        shown = ", ".join(nameless[:10]) + (f" and {len(nameless) - 10} more" if len(nameless) > 10 else "")
+        events.warn(f'captions that do not name the concept get "{concept.words}, " in front: {shown}')
+    return captions
+
+
+def read_caption(path: Path) -> str:
+    """The text of a file on one line; "" where there is none."""
+    if not path.is_file():
+        return ""
+    with path.open(encoding="utf-8-sig") as stream:
+        return " ".join(stream.read(_LONGEST).split())
+
+
+def _names(caption: str, concept: Concept) -> bool:
+    return re.search(rf"(?<!\w){re.escape(concept.token)}(?!\w)", caption, re.IGNORECASE) is not None

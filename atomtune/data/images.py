@@ -1,0 +1,172 @@
+"""The pictures in a concept's folder: found, read, cut to squares, and what is odd about them."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from PIL import Image, UnidentifiedImageError
+
+from ..errors import AtomtuneError
+from ..runtime.progress import Events
+from .crop import check_crop, square
+from .decode import NeedsHeif, decode
+
+SUFFIXES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"),
+        *(".heic", ".heif", ".hif"),
+    }
+)
+FEWEST, MOST = 4, 9  # what the method was made for
+
+_JUNK = frozenset({".ds_store", ".localized", "desktop.ini", "ehthumbs.db", "thumbs.db"})
+_SHOWN = 10  # names in one warning
+
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True)
+class TrainingImage:
+    """One picture of the concept, as training sees it.
+
+    Attributes:
+        image: the square, RGB.
+        size: width and height of the whole picture, upright, in pixels.
+        digest: of the decoded pixels before cropping; equal for the same picture under two names.
+    """
+
+    path: Path
+    image: Image.Image
+    size: tuple[int, int]
+    digest: str
+
+
+def load_images(
+    folder: Path, resolution: int, *, crop: str = "center", seed: int = 0, events: Events | None = None
+) -> list[TrainingImage]:
+    """The pictures of a folder in the order of their names. One at a time is held in full.
+
+    Args:
+        resolution: side of the squares in pixels.
+        crop: see `crop.square`; `seed` decides the random one.
+        events: hears of files left out, of pictures that are there twice or too small, and of an odd number of them.
+
+    Raises AtomtuneError where the folder is missing or empty, or files cannot be decoded whole (all of them are named),
+    UsageError for a crop that cannot be had.
+    """
+    events = events or Events()
+    check_crop(crop)
+
+    def cut(path: Path) -> TrainingImage:
+        # twice the resolution leaves the scaling to a good filter
+        whole, size = decode(path, 2 * resolution)
+        return TrainingImage(path, square(whole, resolution, crop, seed, path.name), size, _digest(whole))
+
+    images = _read_all(folder, events, cut)
+    for remark in remarks(images, resolution):
+        events.warn(remark)
+    return images
+
+
+def load_whole_images(folder: Path, least: int, events: Events | None = None) -> list[tuple[Path, Image.Image]]:
+    """The pictures of a folder, upright and RGB, in the order of their names; see `decode` for `least`.
+
+    Raises as `load_images`.
+    """
+    return _read_all(folder, events or Events(), lambda path: (path, decode(path, least)[0]))
+
+
+def _read_all(folder: Path, events: Events, read: Callable[[Path], Read]) -> list[Read]:
+    """What `read` makes of every picture of a folder. Raises AtomtuneError that names all that it fails for."""
+    paths, others = find_images(folder)
+    if others:
+        events.warn(f"left out in {folder}: {_listed(others)}")
+    events.phase(f"reading {len(paths)} pictures")
+    images, broken, need_heif = [], [], []
+    for path in paths:
+        try:
+            images.append(read(path))
+        except NeedsHeif as problem:
+            need_heif.append(problem)
+            broken.append(f"{_name(path)} (HEIC)")
+        except Exception as problem:  # the decoders raise nearly anything for a broken file
+            broken.append(f"{_name(path)} ({_reason(problem)})")
+    if broken:
+        hints = [f"for HEIC: {need_heif[0].hint}"] if need_heif else []
+        hints += ["remove or replace them"] if len(broken) > len(need_heif) else []
+        raise AtomtuneError(
+            f"cannot read {len(broken)} of {len(paths)} pictures in {folder}: {', '.join(broken)}", "; ".join(hints)
+        )
+    return images
+
+
+def find_images(folder: Path) -> tuple[list[Path], list[str]]:
+    """Pictures by the ends of their names, sorted, and what else there is, apart from captions and systems' own files.
+
+    Raises AtomtuneError where the folder is missing or has no pictures.
+    """
+    hint = f"put {FEWEST} to {MOST} pictures of the concept into {folder}, or name a folder with --images"
+    if not folder.is_dir():
+        raise AtomtuneError(f"there is no folder {folder}", hint)
+    pictures, others = [], []
+    for path in sorted(folder.iterdir()):
+        is_hidden, suffix = path.name.startswith("."), path.suffix.lower()
+        if suffix in SUFFIXES and not is_hidden and path.is_file():
+            pictures.append(path)
+        elif path.name.lower() not in _JUNK and not path.name.startswith("._"):
+            others.append(path)
+    if not pictures:
+        found = f": {_listed(map(_name, others))}" if others else ""
+        raise AtomtuneError(f"there are no pictures in {folder}{found}", hint)
+    stems = {path.stem for path in pictures}
+    is_caption = {path: path.suffix == ".txt" and path.stem in stems and path.is_file() for path in others}
+    return pictures, [_name(path) for path in others if not is_caption[path]]
+
+
+def remarks(images: Sequence[TrainingImage], resolution: int) -> list[str]:
+    """What is odd about pictures that can all be read."""
+    found = [
+        f"the same picture {len(group)} times: {_listed(_name(image.path) for image in group)}"
+        for group in duplicates(images)
+    ]
+    small = [f"{_name(i.path)} ({i.size[0]}×{i.size[1]})" for i in images if min(i.size) < resolution]
+    if small:
+        found.append(f"smaller than {resolution} pixels and enlarged: {_listed(small)}")
+    if not FEWEST <= len(images) <= MOST:
+        one = "1 picture" if len(images) == 1 else f"{len(images)} pictures"
+        found.append(f"{one} in {images[0].path.parent}: {FEWEST} to {MOST} work best")
+    return found
+
+
+def duplicates(images: Sequence[TrainingImage]) -> list[list[TrainingImage]]:
+    """Groups of two or more that have the same pixels."""
+    groups: dict[str, list[TrainingImage]] = {}
+    for image in images:
+        groups.setdefault(image.digest, []).append(image)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _digest(image: Image.Image) -> str:
+    return hashlib.blake2b(image.tobytes(), digest_size=16, person=b"%dx%d" % image.size).hexdigest()
+
+
+def _reason(problem: Exception) -> str:
+    if isinstance(problem, UnidentifiedImageError):
+        return "no picture, or of an unknown kind"
+    if isinstance(problem, Image.DecompressionBombWarning | Image.DecompressionBombError):
+        return f"more than {Image.MAX_IMAGE_PIXELS:,} pixels"
+    text = getattr(problem, "strerror", None) or str(problem)
+    return (text.strip().splitlines() or [type(problem).__name__])[0]
+
+
+def _name(path: Path) -> str:
+    name = path.name if path.name.isprintable() else ascii(path.name)
+    return f"{name}/" if path.is_dir() else name
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    rest = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + rest

@@ -1,0 +1,254 @@
+"""The demo: `pocket` learns a thing it has never seen, and a page shows it."""
+
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..core.fingerprint import fingerprint
+from ..data.concept import Concept
+from ..errors import UsageError
+from ..evaluate.encoders.base import encoders_for
+from ..evaluate.encoders.grader import Grader, load_grader, scenes_named
+from ..evaluate.evaluate import Evaluation, evaluate_concept
+from ..evaluate.image_sets import Picture
+from ..evaluate.inputs import EvaluateOptions
+from ..evaluate.measure import Measures, measure
+from ..evaluate.report import page_values
+from ..files.atomic import write_text
+from ..files.png import save_png
+from ..methods.atoms_spec import PRESETS
+from ..models.base_model import POCKET, load_pipeline, resolve
+from ..models.decomposition import obtain
+from ..pocket.world import FIRST_HELD_OUT_SEED, THINGS, Style, render
+from ..report.html import render_page
+from ..runtime.progress import Events
+from ..sampling.generate import Settings
+from ..training.options import TrainOptions
+from ..training.train import train
+from .other_methods import Beside, learn_beside
+
+PRESET = "c2"
+PICTURES_OF_EACH = 2  # of each prompt; the first is shown
+SAMPLE_STEPS = 25
+GUIDANCE = 5.0  # what the figures of `pocket` were taken at; more makes colours too strong
+TRAINING_SCENES = (
+    "",
+    "on a cobblestone street",
+    "with a mountain in the background",
+    "on top of a dirt road",
+    "with a city in the background",
+)
+PROMPT_SCENES = (
+    "in the snow",
+    "in the jungle",
+    "on the beach",
+    "with the Eiffel Tower in the background",
+    "floating on top of water",
+    "on top of green grass with sunflowers around it",
+)
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo came to.
+
+    Attributes:
+        index: the page.
+        likeness: mean cosine to the training pictures, by the grader: base model, atomtune, fresh drawings of it.
+        scenes_right: how many of the prompts' scenes the grader names right in each of them.
+        beside: the other methods, an object each, with `compare`.
+    """
+
+    index: Path
+    trainable_parameters: int
+    atoms_file: Path
+    atoms_bytes: int
+    decompose_seconds: float
+    train_seconds: float
+    seconds: float
+    likeness: tuple[float, float, float]
+    scenes_right: tuple[int, int, int]
+    beside: tuple[dict[str, Any], ...] = ()
+
+
+def run_demo(
+    output: Path,
+    *,
+    thing: str = "castle",
+    instance: int = 7,
+    steps: int = 300,
+    batch_size: int = 4,
+    lr: float = 1e-3,
+    seed: int = 0,
+    compare: bool = False,
+    overwrite: bool = False,
+    events: Events | None = None,
+) -> DemoResult:
+    """Draw a new thing, train on it, sample with and without it, and write `output`/index.html.
+
+    Args:
+        thing: a class of things of the world.
+        instance: which one of it; all of them are held out from the training of `pocket`.
+        compare: train and show other methods beside it, see `beside`.
+
+    Raises UsageError for an unknown thing, or where the page is there and `overwrite` is not set.
+    """
+    events = events or Events()
+    began = time.perf_counter()
+    if thing not in THINGS:
+        raise UsageError(f"pocket knows no {thing!r}", f"things: {', '.join(THINGS)}")
+    index = output / "index.html"
+    if index.exists() and not overwrite:
+        raise UsageError(f"{index} is there already", "--overwrite replaces it, --output names another folder")
+    style = Style(FIRST_HELD_OUT_SEED + instance)
+    pictures = draw_concept(output / "concept", thing, style)
+    options = TrainOptions(
+        concept=Concept(thing, thing),
+        images=output / "concept",
+        model=POCKET,
+        spec=PRESETS[PRESET],
+        steps=steps,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+    )
+    source = resolve(POCKET)
+    unet: Any = load_pipeline(source).unet
+    _, decomposition = obtain(unet, source, PRESETS[PRESET], base_fingerprint=fingerprint(unet), events=events)
+    result = train(options, output / "run", overwrite=True, events=events)
+    evaluation = _evaluate(output, output / "run", seed, events)
+    others: list[Beside] = []
+    if compare:
+        others += learn_beside(options, output, lambda run: _evaluate(output, run, seed, events), events)
+    comparison = _compare(evaluation, thing, style, pictures, others)
+    seconds = time.perf_counter() - began
+    values = page_values(evaluation, {}) | {
+        "pictures": pictures,
+        "rows": comparison.rows,
+        "train": result,
+        "decomposition": decomposition,
+        "scenes_right": comparison.scenes_right,
+        "unet_parameters": sum(parameter.numel() for parameter in unet.parameters()),
+        "preset": PRESET.upper(),
+        "batch_size": batch_size,
+        "lr": lr,
+        "seed": seed,
+        "ours": evaluation.final.scored.measures,
+        "beside": [{**vars(other), **shown} for other, shown in zip(others, comparison.beside, strict=True)],
+        "seconds": seconds,
+        "machine": f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}",
+    }
+    write_text(index, render_page("demo.html", **values))
+    ours, base, truth = comparison.scenes_right
+    return DemoResult(
+        index=index,
+        trainable_parameters=result.trainable_parameters,
+        atoms_file=result.atoms_file,
+        atoms_bytes=result.atoms_bytes,
+        decompose_seconds=decomposition.seconds,
+        train_seconds=result.seconds,
+        seconds=seconds,
+        likeness=comparison.likeness,
+        scenes_right=(base, ours, truth),
+        beside=tuple(comparison.beside),
+    )
+
+
+def draw_concept(folder: Path, thing: str, style: Style) -> list[Image.Image]:
+    """Draw a thing in the scenes it is shown in for training, as 01.png, …, in `folder`; returns the pictures."""
+    pictures = [render(thing, style, scene, FIRST_HELD_OUT_SEED + i) for i, scene in enumerate(TRAINING_SCENES)]
+    for number, picture in enumerate(pictures, start=1):
+        save_png(folder / f"{number:02d}.png", picture)
+    return pictures
+
+
+def _evaluate(output: Path, run: Path, seed: int, events: Events) -> Evaluation:
+    """Draw the demo's prompts with a run and without it, and score both."""
+    prompts = output / "prompts.txt"
+    write_text(prompts, "".join(f"a {{}} {scene}\n" for scene in PROMPT_SCENES))
+    options = EvaluateOptions(
+        run, prompts, PICTURES_OF_EACH, seed, Settings(steps=SAMPLE_STEPS, guidance_scale=GUIDANCE)
+    )
+    return evaluate_concept(options, lambda name: encoders_for(name, device="cpu"), output, events)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """The pictures beside fresh drawings of the same thing.
+
+    Attributes:
+        rows: for each prompt the pictures of it, for the page.
+        scenes_right: with the concept, base model, fresh drawings, as the page has them.
+        likeness, beside: as in DemoResult.
+    """
+
+    rows: list[dict[str, Any]]
+    scenes_right: tuple[int, int, int]
+    likeness: tuple[float, float, float]
+    beside: list[dict[str, Any]]
+
+
+def _compare(
+    evaluation: Evaluation, thing: str, style: Style, pictures: list[Image.Image], others: Sequence[Beside]
+) -> _Comparison:
+    truth = [render(thing, style, scene, FIRST_HELD_OUT_SEED + 100 + i) for i, scene in enumerate(PROMPT_SCENES)]
+    real = measure(evaluation.encoders, truth, [None] * len(truth), pictures).measures
+    ours, base = (_first_of_each(group) for group in (evaluation.final.pictures, evaluation.base_pictures))
+    grader = load_grader()
+    words = evaluation.concept.words
+    theirs = [_first_of_each(other.evaluation.final.pictures) for other in others]
+    return _Comparison(
+        rows=[
+            {
+                "prompt": f"a {words} {scene}",
+                "ours": ours[i],
+                "base": base[i],
+                "truth": truth[i],
+                "others": [
+                    {"name": other.name, "picture": group[i]} for other, group in zip(others, theirs, strict=True)
+                ],
+            }
+            for i, scene in enumerate(PROMPT_SCENES)
+        ],
+        scenes_right=(
+            _scenes_right(grader, thing, ours),
+            _scenes_right(grader, thing, base),
+            _scenes_right(grader, thing, truth),
+        ),
+        likeness=(_told(evaluation.base.measures), _told(evaluation.final.scored.measures), _told(real)),
+        beside=[
+            {
+                "method": other.name,
+                "lr": other.lr,
+                "trainable_parameters": other.train.trainable_parameters,
+                "atoms_bytes": other.train.atoms_bytes,
+                "train_seconds": other.train.seconds,
+                "likeness": _told(other.evaluation.final.scored.measures),
+                "scenes_right": _scenes_right(grader, thing, group),
+            }
+            for other, group in zip(others, theirs, strict=True)
+        ],
+    )
+
+
+def _told(measures: Measures) -> float:
+    """Fidelity, which is always told where pictures are."""
+    assert measures.fidelity is not None
+    return measures.fidelity
+
+
+def _first_of_each(pictures: Sequence[Picture]) -> list[Image.Image]:
+    """The first picture of each prompt."""
+    firsts = {picture.prompt: picture for picture in reversed(pictures)}
+    return [picture.load() for picture in reversed(firsts.values())]
+
+
+def _scenes_right(grader: Grader, thing: str, group: list[Image.Image]) -> int:
+    """In how many pictures the grader names the scene that was asked for, out of all scenes."""
+    return sum(scenes_named(grader, thing, PROMPT_SCENES, group))

@@ -1,1 +1,0 @@
-"""Stable Diffusion pipelines: load, decompose, train, sample (floor 2)."""

@@ -1,1 +1,0 @@
-"""From files on disk to square pictures and their captions."""

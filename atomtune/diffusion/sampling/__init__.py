@@ -1,1 +1,0 @@
-"""From atoms files and prompts to pictures, or to a merged model."""

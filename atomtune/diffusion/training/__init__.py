@@ -1,1 +1,0 @@
-"""From pictures of a concept to its atoms file."""

@@ -1,0 +1,1 @@
+"""The image and text encoders that metrics rest on."""

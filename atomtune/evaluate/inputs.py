@@ -1,0 +1,117 @@
+"""What an evaluation is about: a run's atoms, the prompts, the concept's pictures. Read before anything is drawn."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from ..data.concept import Concept, read_prompts
+from ..data.images import load_images
+from ..errors import UsageError
+from ..models.base_model import ModelSource, native_resolution, resolve
+from ..sampling.apply import LoadedAtoms, read_atoms
+from ..sampling.generate import Settings
+from ..training.options import TrainOptions
+from ..training.resources import MOST_KEPT
+from ..training.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What to score and how to draw it.
+
+    Attributes:
+        run: folder of the training run.
+        prompts: file with one prompt a line, {} for the concept.
+        per_prompt: pictures of each prompt; picture k has the seed `seed` + k.
+        checkpoints: score every kept checkpoint too, and choose one; `strengths` of them are drawn on a strip.
+        model: another base than the one the atoms were trained on.
+    """
+
+    run: Path
+    prompts: Path
+    per_prompt: int = 4
+    seed: int = 0
+    settings: Settings = field(default_factory=Settings)
+    scheduler: str | None = None
+    checkpoints: bool = False
+    scale: float = 1.0
+    strengths: tuple[float, ...] = (0.5, 0.75, 1.0, 1.25)
+    model: str | None = None
+    device: str | None = None
+    precision: str = "fp32"
+    batch_size: int = 8
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is scored, and against what.
+
+    Attributes:
+        atoms: by step, in order, the run's result last.
+        prompts: with the concept's words in them.
+        references: the pictures it was trained on, squares as training saw them.
+        source: the base model.
+        losses: of the run, step by step.
+    """
+
+    atoms: list[tuple[int, LoadedAtoms]]
+    prompts: list[str]
+    references: list[Image.Image]
+    source: ModelSource
+    losses: list[float]
+
+    @property
+    def concept(self) -> Concept:
+        """The concept that was trained."""
+        return self.atoms[-1][1].concept
+
+
+def read_subject(options: EvaluateOptions) -> Subject:
+    """Read what is to be scored.
+
+    Raises:
+        UsageError: no such run, no prompts, or no checkpoints to choose from.
+        AtomtuneError: a file cannot be read, or the model is not there.
+    """
+    folder = RunFolder(options.run)
+    files = _atoms_files(folder, options.checkpoints)
+    trained = TrainOptions.from_dict(folder.read_record().get("options", {}))
+    loaded = read_atoms([(path, options.scale) for _, path in files])
+    final = loaded[-1]
+    prompts = read_prompts(options.prompts, [final.concept])
+    source = resolve(options.model or final.info.base)
+    side = trained.resolution or native_resolution(source)
+    images = load_images(trained.images, side, crop=trained.crop, seed=trained.seed)
+    return Subject(
+        atoms=[(step, atoms) for (step, _), atoms in zip(files, loaded, strict=True)],
+        prompts=prompts,
+        references=[item.image for item in images],
+        source=source,
+        losses=folder.losses(),
+    )
+
+
+def _atoms_files(folder: RunFolder, with_checkpoints: bool) -> list[tuple[int, Path]]:
+    """Steps and atoms files to score, the final one last."""
+    if not folder.atoms.is_file():
+        raise UsageError(
+            f"there is no {folder.atoms}", "atomtune train makes it; atomtune concepts lists what is there"
+        )
+    info = read_atoms([(folder.atoms, 1.0)])[0].info
+    final = (info.steps, folder.atoms)
+    if not with_checkpoints:
+        return [final]
+    earlier = [(step, path) for step, path in folder.kept_steps().items() if step < info.steps]
+    if earlier:
+        return [*earlier, final]
+    if info.parameters > MOST_KEPT:
+        raise UsageError(
+            f"{folder.path} keeps no checkpoints: {info.parameters:,} numbers were trained, and atoms of every "
+            f"checkpoint are kept up to {MOST_KEPT:,}",
+            "leave out --checkpoints, or train a smaller preset, as --preset c2",
+        )
+    raise UsageError(
+        f"{folder.path} keeps no checkpoint before the last step, {info.steps}, so there is nothing to choose from",
+        "leave out --checkpoints, or train again with a --checkpoint-every below the number of steps",
+    )

@@ -1,0 +1,1 @@
+"""A learned concept in the forms that other programs load."""

@@ -1,0 +1,186 @@
+"""A base model with atoms merged in, as a diffusers folder that needs atomtune no more."""
+
+import datetime
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from .. import __version__
+from ..core.fingerprint import fingerprint
+from ..errors import AtomtuneError, UsageError
+from ..files.atomic_folder import bytes_in, new_folder
+from ..models.base_model import load_pipeline, resolve
+from ..runtime.progress import Events
+from ..sampling.apply import LoadedAtoms, merge_atoms, read_atoms
+
+RECORD = "atomtune.json"
+FORMAT = "atomtune.merged"
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class MergedAtoms:
+    """One atoms file that went into a merged model or a LoRA."""
+
+    file: str
+    scale: float
+    sha256: str
+    concept: str
+    trigger: str
+    preset: str
+    base: str
+    base_fingerprint: str
+
+
+@dataclass(frozen=True)
+class MergeResult:
+    """What was written.
+
+    Attributes:
+        output: the diffusers folder; bytes: of all its files.
+        base, base_fingerprint: the model merged into, before.
+        seconds: from the first file read to the last one written.
+    """
+
+    output: Path
+    bytes: int
+    precision: str
+    base: str
+    base_fingerprint: str
+    atoms: list[MergedAtoms]
+    seconds: float
+
+
+def merge_to_folder(
+    atoms: Sequence[tuple[Path, float]],
+    output: Path,
+    *,
+    model: str | None = None,
+    precision: str = "fp32",
+    overwrite: bool = False,
+    events: Events | None = None,
+) -> MergeResult:
+    """Write a diffusers folder of the base model with atoms merged in; their changes add up.
+
+    The weights are added in float32 and rounded to `precision` ("fp32", "fp16") once, at the end. The folder appears
+    when it is complete; its atomtune.json says what was merged. Like all that atomtune draws with, it has no safety
+    checker.
+
+    Args:
+        atoms: files and strengths.
+        model: as for `models.resolve`; None for the model that the first file was trained on.
+        overwrite: replace a folder that this function wrote. Nothing else is ever replaced.
+
+    Raises:
+        UsageError: no atoms, or `output` is occupied.
+        AtomtuneError: the model or a file cannot be loaded, they do not fit each other, the merged weights are not
+            finite at this precision, or the folder cannot be written.
+    """
+    events = events or Events()
+    began = time.perf_counter()
+    if not atoms:
+        raise UsageError("there is nothing to merge", "give --concept NAME or --atoms FILE[:SCALE]")
+    if precision not in DTYPES:
+        raise UsageError(f"there is no precision {precision!r} to write", f"one of {', '.join(DTYPES)}")
+    loaded = read_atoms(atoms)
+    source = resolve(model or loaded[0].info.base)
+    if source.is_local and Path(source.location).resolve() == output.resolve():
+        raise UsageError(f"{output} is the base model itself", "--output names another folder")
+    _check_free(output, overwrite)
+    with new_folder(output) as folder:  # before the model is loaded: a folder that cannot be written is known at once
+        events.phase(f"loading {source.name}")
+        pipeline = load_pipeline(source)
+        base = fingerprint(pipeline.unet)
+        events.phase("merging")
+        merge_atoms(pipeline, loaded, events)
+        _round(pipeline, DTYPES[precision])
+        _check_space(pipeline, output)
+        events.phase(f"writing {output}")
+        try:
+            pipeline.save_pretrained(folder, safe_serialization=True)
+        except SafetensorError as problem:  # how safetensors reports a full disk
+            raise OSError(str(problem)) from problem
+        merged = [facts_of(item) for item in loaded]
+        record = {
+            "format": FORMAT,
+            "format_version": 1,
+            "tool_version": __version__,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "base": source.name,
+            "base_fingerprint": base,
+            "precision": precision,
+            "atoms": [asdict(item) for item in merged],
+        }
+        (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        size = bytes_in(folder)
+    return MergeResult(output, size, precision, source.name, base, merged, time.perf_counter() - began)
+
+
+def _check_free(output: Path, overwrite: bool) -> None:
+    """Raise UsageError where the output folder holds anything but what `overwrite` may replace."""
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output} is not a folder", "--output names another one")
+    if not output.is_dir() or not any(output.iterdir()):
+        return
+    if not _is_ours(output):
+        raise UsageError(
+            f"{output} holds something that atomtune merge did not write", "--output names a new or empty folder"
+        )
+    if not overwrite:
+        raise UsageError(
+            f"{output} already holds a merged model", "--overwrite replaces it, --output names another folder"
+        )
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and record.get("format") == FORMAT
+
+
+def _modules(pipeline: Any) -> dict[str, nn.Module]:
+    return {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
+
+
+def _round(pipeline: Any, dtype: torch.dtype) -> None:
+    """Cast every part of a pipeline. Raises AtomtuneError where a weight is beyond the type's range."""
+    for name, part in _modules(pipeline).items():
+        nn.Module.to(part, dtype)  # diffusers' own version warns
+        for key, parameter in part.named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                raise AtomtuneError(f"{name}.{key} is not finite in {dtype}", "use --precision fp32, or a lower scale")
+
+
+def _check_space(pipeline: Any, output: Path) -> None:
+    needed = sum(p.numel() * p.element_size() for part in _modules(pipeline).values() for p in part.parameters())
+    free = shutil.disk_usage(output.resolve().parent).free
+    if free < needed:
+        raise AtomtuneError(
+            f"{output} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free there",
+            "--precision fp16 needs half, --output names another place",
+        )
+
+
+def facts_of(item: LoadedAtoms) -> MergedAtoms:
+    """What a result says of a file that went into it."""
+    info = item.info
+    return MergedAtoms(
+        file=item.path.name,
+        scale=item.scale,
+        sha256=item.sha256,
+        concept=info.concept,
+        trigger=info.trigger,
+        preset=info.preset,
+        base=info.base,
+        base_fingerprint=info.base_fingerprint,
+    )

@@ -1,0 +1,1 @@
+"""Base models: loading, prompt embeddings, and their cached decompositions."""

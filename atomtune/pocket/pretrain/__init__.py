@@ -1,4 +1,0 @@
-"""The recipe that trains `pocket` from nothing: `python -m atomtune.pocket.pretrain --work DIR`.
-
-Stages, in order: draw, autoencoder, latents, denoiser, grader, export, evaluate, card. Each one resumes by itself.
-"""

@@ -1,0 +1,264 @@
+"""The frame of a chart: axes, texts, and where a point lies in the picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH, HEIGHT, LEFT, BOTTOM, EDGE = 420, 260, 52, 40, 18
+"""Of a picture in pixels; the margins around its frame."""
+
+
+@dataclass(frozen=True)
+class Axes:
+    """A frame with its two axes.
+
+    Attributes:
+        x, y: their ends.
+        height: of the picture.
+        ends: how the ends of the x axis are written.
+    """
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    height: int = HEIGHT
+    ends: str = "{:g}"
+
+    @property
+    def right(self) -> int:
+        """Where the frame ends."""
+        return WIDTH - EDGE
+
+    @property
+    def floor(self) -> int:
+        """Where it stands."""
+        return self.height - BOTTOM
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Where a point lies in the picture."""
+        across = LEFT + (self.right - LEFT) * (x - self.x[0]) / (self.x[1] - self.x[0])
+        up = self.floor - (self.floor - EDGE) * (y - self.y[0]) / (self.y[1] - self.y[0])
+        return round(across, 1), round(up, 1)
+
+    def drawn(self, x_title: str, y_title: str) -> str:
+        """Lines, ends and titles."""
+        right, floor = self.right, self.floor
+        return "".join(
+            [
+                f'<polyline points="{LEFT},{EDGE} {LEFT},{floor} {right},{floor}" fill="none" stroke="#808080"/>',
+                text_at(LEFT, floor + 15, self.ends.format(self.x[0]), "start"),
+                text_at(right, floor + 15, self.ends.format(self.x[1]), "end"),
+                text_at((LEFT + right) / 2, floor + 31, x_title, "middle"),
+                text_at(LEFT - 6, floor, f"{self.y[0]:.3g}", "end"),
+                text_at(LEFT - 6, EDGE + 8, f"{self.y[1]:.3g}", "end"),
+                text_at(LEFT + 6, EDGE - 5, y_title, "start"),
+            ]
+        )
+
+    def framed(self, content: str, x_title: str, y_title: str) -> str:
+        """The whole picture."""
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height}" role="img" '
+            f'aria-label="{escape(y_title)} over {escape(x_title)}" '
+            f'font-family="sans-serif" font-size="11" fill="#808080">{content}</svg>'
+        )
+
+
+def text_at(x: float, y: float, text: str, anchor: str, extra: str = "") -> str:
+    """A text of a chart; `anchor` is start, middle or end."""
+    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}"{extra}>{escape(text)}</text>'
+
+
+def axis_range(values: Sequence[float]) -> tuple[float, float]:
+    """Low and high end of an axis, with some air."""
+    if not values:
+        return 0.0, 1.0
+    low, high = min(values), max(values)
+    air = 0.06 * (high - low) or max(abs(high), 1.0) * 0.05
+    return low - air, high + air
+
+
+@dataclass(frozen=True)
+class Point:
+    """A mark on a chart; `strong` ones are filled and named in bold."""
+
+    x: float
+    y: float
+    label: str = ""
+    strong: bool = False
+
+
+def line_chart(points: Sequence[Point], x_title: str, y_title: str, levels: Sequence[tuple[str, float]] = ()) -> str:
+    """Points joined by a line in their order; `levels` are horizontal lines with names."""
+    return _chart(points, x_title, y_title, levels, joined=True)
+
+
+def scatter_chart(points: Sequence[Point], x_title: str, y_title: str, front: Sequence[int] = ()) -> str:
+    """Points on their own; those with an index in `front` are joined by a dashed line, from left to right."""
+    return _chart(points, x_title, y_title, (), joined=False, front=front)
+
+
+def _chart(
+    points: Sequence[Point],
+    x_title: str,
+    y_title: str,
+    levels: Sequence[tuple[str, float]],
+    joined: bool,
+    front: Sequence[int] = (),
+) -> str:
+    axes = Axes(
+        axis_range([point.x for point in points]),
+        axis_range([point.y for point in points] + [level for _, level in levels]),
+    )
+    place, right = axes.place, axes.right
+
+    def path(chosen: Sequence[Point]) -> str:
+        return " ".join(f"{x},{y}" for x, y in (place(point.x, point.y) for point in chosen))
+
+    parts = [axes.drawn(x_title, y_title)]
+    for name, level in levels:
+        y = place(axes.x[0], level)[1]
+        parts.append(f'<path d="M{LEFT} {y}H{right}" stroke="#808080" stroke-dasharray="3 4"/>')
+        parts.append(text_at(right, y - 4, name, "end"))
+    if joined:
+        parts.append(f'<polyline points="{path(points)}" fill="none" stroke="#3b78e7" stroke-width="2"/>')
+    if front:
+        ordered = sorted((points[i] for i in front), key=lambda point: point.x)
+        parts.append(f'<polyline points="{path(ordered)}" fill="none" stroke="#3b78e7" stroke-dasharray="5 4"/>')
+    for point in points:
+        x, y = place(point.x, point.y)
+        fill = "#3b78e7" if point.strong else "#9bb8f0"
+        parts.append(f'<circle cx="{x}" cy="{y}" r="{6 if point.strong else 4}" fill="{fill}"/>')
+        if point.label:
+            weight = ' font-weight="bold"' if point.strong else ""
+            anchor = "end" if x > (LEFT + right) / 2 else "start"
+            parts.append(text_at(x + (-9 if anchor == "end" else 9), y - 7, point.label, anchor, weight))
+    return axes.framed("".join(parts), x_title, y_title)
+
+
+_HIGH = 340
+_LETTER = 5.8  # pixels of width, of a sans serif of 11 pixels, about
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Points that belong together, of one colour, and the mark in their middle, which is named.
+
+    Attributes:
+        points: (x, y, what a pointer that rests on it is told).
+        color: in CSS.
+        hollow: a square without points, for what the others are seen against.
+    """
+
+    label: str
+    middle: tuple[float, float]
+    points: Sequence[tuple[float, float, str]] = ()
+    color: str = "#808080"
+    hollow: bool = False
+
+
+def cloud_chart(clouds: Sequence[Cloud], x_title: str, y_title: str, marks: Sequence[tuple[str, float]] = ()) -> str:
+    """Clouds of points; `marks` are vertical lines with names."""
+    everywhere = [cloud.middle for cloud in clouds] + [(x, y) for cloud in clouds for x, y, _ in cloud.points]
+    xs, ys = [x for x, _ in everywhere], [y for _, y in everywhere]
+    axes = Axes(axis_range([*xs, *(x for _, x in marks)]), axis_range(ys), _HIGH, "{:.3g}")
+    parts = [axes.drawn(x_title, y_title)]
+    taken = [_box(LEFT + 6, EDGE - 5, y_title, "start")]
+    for name, x in marks:
+        across = axes.place(x, axes.y[0])[0]
+        parts.append(f'<path d="M{across} {EDGE}V{axes.floor}" stroke="#808080" stroke-dasharray="3 4"/>')
+        taken.append(_box(across, EDGE + 8, name, "end" if across > WIDTH / 2 else "start"))
+        parts.append(_label(taken[-1], name, ""))
+    for cloud in clouds:
+        for x, y, told in cloud.points:
+            across, up = axes.place(x, y)
+            title = f"<title>{escape(told)}</title>"
+            parts.append(f'<circle cx="{across}" cy="{up}" r="3" fill="{cloud.color}" opacity="0.45">{title}</circle>')
+    middles = [axes.place(*cloud.middle) for cloud in clouds]
+    taken += [_Box(x - 7, y - 7, 14, 14) for x, y in middles]
+    for cloud, (x, y) in zip(clouds, middles, strict=True):
+        if cloud.hollow:
+            parts.append(f'<path d="M{x - 5} {y - 5}h10v10h-10z" fill="none" stroke="{cloud.color}" stroke-width="2"/>')
+        else:
+            parts.append(f'<circle cx="{x}" cy="{y}" r="6" fill="{cloud.color}" stroke="#80808080"/>')
+    for cloud, (x, y) in zip(clouds, middles, strict=True):
+        taken.append(_free_place(x, y, cloud.label, taken, axes))
+        parts.append(_label(taken[-1], cloud.label, f' fill="{cloud.color}"'))
+    return axes.framed("".join(parts), x_title, y_title)
+
+
+@dataclass(frozen=True)
+class _Box:
+    """Where a label is: its left upper corner and its size."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def covers(self, other: "_Box") -> float:
+        """The area that both take."""
+        across = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
+        down = min(self.y + self.height, other.y + other.height) - max(self.y, other.y)
+        return max(0.0, across) * max(0.0, down)
+
+
+def _box(x: float, y: float, text: str, anchor: str) -> _Box:
+    width = _LETTER * len(text) + 2
+    left = {"start": x, "end": x - width, "middle": x - width / 2}[anchor]
+    return _Box(left, y - 9, width, 12)
+
+
+def _label(box: _Box, text: str, extra: str) -> str:
+    return text_at(box.x + 1, box.y + 9, text, "start", extra)
+
+
+def _free_place(x: float, y: float, text: str, taken: Sequence[_Box], axes: "Axes") -> _Box:
+    """The place around a mark where a label covers least of what is there; of equals, the nearest."""
+    around = [
+        _box(x + side * 9, y + 4 + shift, text, "start" if side > 0 else "end")
+        for shift in (0, -10, 10, -20, 20, -32, 32, -44, 44)
+        for side in (1, -1)
+    ]
+
+    def cost(box: _Box) -> float:
+        outside = box.width * box.height - box.covers(_Box(LEFT, 4, axes.right + EDGE - LEFT, axes.floor - 4))
+        return sum(box.covers(other) for other in taken) + 2 * outside
+
+    return min(around, key=cost)
+
+
+_WIDTH, _HEIGHT, _MARGIN = 640, 240, 40
+
+
+def smoothed(values: Sequence[float], weight: float = 0.95) -> list[float]:
+    """Exponential moving average, corrected for its start, so that it begins at the first value."""
+    result, average = [], 0.0
+    for i, value in enumerate(values, start=1):
+        average = weight * average + (1.0 - weight) * value
+        result.append(average / (1.0 - weight**i))
+    return result
+
+
+def loss_curve(losses: Sequence[float]) -> str:
+    """An SVG of the loss over steps: every step pale, the moving average on top. Readable on light and dark."""
+    top = max(losses, default=1.0) or 1.0
+
+    def points(values: Sequence[float]) -> str:
+        span = max(1, len(values) - 1)
+        wide, high = _WIDTH - 2 * _MARGIN, _HEIGHT - 2 * _MARGIN
+        return " ".join(
+            f"{_MARGIN + wide * i / span:.1f},{_HEIGHT - _MARGIN - high * v / top:.1f}" for i, v in enumerate(values)
+        )
+
+    bottom = _HEIGHT - _MARGIN
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="loss" '
+        'font-family="sans-serif" font-size="12" fill="#808080">'
+        f'<polyline points="{_MARGIN},{_MARGIN} {_MARGIN},{bottom} {_WIDTH - _MARGIN},{bottom}" fill="none" '
+        'stroke="#808080"/>'
+        f'<polyline points="{points(losses)}" fill="none" stroke="#8ab4f8" stroke-opacity="0.5"/>'
+        f'<polyline points="{points(smoothed(losses))}" fill="none" stroke="#3b78e7" stroke-width="2"/>'
+        f'<text x="{_MARGIN}" y="{_MARGIN - 8}">loss (at most {top:.4f})</text>'
+        f'<text x="{_WIDTH - _MARGIN}" y="{bottom + 18}" text-anchor="end">step {len(losses)}</text>'
+        "</svg>\n"
+    )

@@ -1,0 +1,1 @@
+"""What any long work needs: progress, seeds, memory and disk space, units."""

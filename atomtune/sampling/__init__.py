@@ -1,0 +1,1 @@
+"""From atoms files and prompts to images."""

@@ -1,0 +1,155 @@
+"""Atoms files laid onto a loaded pipeline: checked, turned into changes of its weights, merged or worn."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from ..core.fingerprint import fingerprint
+from ..data.concept import Concept
+from ..errors import AtomtuneError, excerpt
+from ..files.atoms_file import AtomsInfo, load_atoms
+from ..methods import METHODS
+from ..methods.textual_inversion import TOKEN_CHANGE
+from ..models.base_model import architecture_of
+from ..models.components import encoder_changes, name_in_file, split_parts, token_id
+from ..models.conditioning import text_encoders, tokenizer_of
+from ..runtime.malloc import keep_freed_memory
+from ..runtime.progress import Events
+
+Changes: TypeAlias = Mapping[str, Mapping[str, Tensor]]
+"""ΔW in float32, by part of the pipeline and name of the parameter."""
+
+
+@dataclass(frozen=True)
+class LoadedAtoms:
+    """An atoms file in memory, with the strength it is to have."""
+
+    path: Path
+    scale: float
+    info: AtomsInfo
+    tensors: dict[str, Any]
+    sha256: str
+
+    @property
+    def concept(self) -> Concept:
+        """The concept it was trained on."""
+        return Concept(self.info.concept, self.info.class_noun, self.info.token)
+
+
+def read_atoms(files: Sequence[tuple[Path, float]]) -> list[LoadedAtoms]:
+    """Read and check atoms files. Raises AtomtuneError for the first that does not pass, or for two of one token."""
+    loaded = []
+    for path, scale in files:
+        tensors, info, sha256 = load_atoms(path)
+        if info.method not in METHODS:
+            raise AtomtuneError(f"{path} was tuned by the unknown method {excerpt(info.method)!r}", "update atomtune")
+        loaded.append(LoadedAtoms(path, scale, info, tensors, sha256))
+    return loaded
+
+
+def merge_atoms(pipeline: Any, atoms: Sequence[LoadedAtoms], events: Events) -> None:
+    """Write atoms into the UNet of a pipeline, and its text encoders where they were tuned; changes add up.
+
+    In place, one weight after the other, so that it takes little memory. Another base of the same architecture is a
+    warning. Raises AtomtuneError for another architecture; and where a merged weight is not finite: the pipeline is
+    then to be loaded again.
+    """
+    keep_freed_memory()
+    with torch.no_grad():
+        for parameter, weight in _merged(
+            pipeline, [(changes_of(pipeline, item, events), item.scale) for item in atoms]
+        ):
+            parameter.copy_(weight)
+
+
+@contextmanager
+def wearing(pipeline: Any, atoms: Sequence[LoadedAtoms], events: Events) -> Iterator[Any]:
+    """Within the context a loaded pipeline draws with these atoms; then it is the base model again, bit for bit.
+
+    It takes the memory of another copy of the weights that change. Raises as `merge_atoms`.
+    """
+    with _wearing(pipeline, [(changes_of(pipeline, item, events), item.scale) for item in atoms]):
+        yield pipeline
+
+
+@contextmanager
+def wearing_at(
+    pipeline: Any, atoms: LoadedAtoms, events: Events
+) -> Iterator[Callable[[float], AbstractContextManager[Any]]]:
+    """Within the context a loaded pipeline can draw with these atoms at one strength after the other.
+
+    Gives `at`: within `at(strength)` the pipeline draws as `wearing` has it at this strength. The changes, which take
+    longest, are computed once for all of them. Raises as `merge_atoms`.
+    """
+    changes = {part: dict(found) for part, found in changes_of(pipeline, atoms, events).items()}
+    yield lambda scale: _wearing(pipeline, [(changes, scale)])
+
+
+def changes_of(pipeline: Any, item: LoadedAtoms, events: Events) -> Changes:
+    """What an atoms file adds to the base model at strength 1. Raises AtomtuneError where they do not fit."""
+    unet = pipeline.unet
+    architecture = architecture_of(unet)
+    # the shapes of atoms alone do not tell: tiles of wider layers can have the same size
+    if item.info.architecture != architecture:
+        raise AtomtuneError(
+            f"{item.path.name} is for the architecture {excerpt(item.info.architecture)}, the base model is "
+            f"{architecture}",
+            f"use {excerpt(item.info.base)}, or a base model of its architecture",
+        )
+    if item.info.base_fingerprint != fingerprint(unet):
+        events.warn(f"{item.path.name} was trained on {excerpt(item.info.base)}; this base has other weights")
+    encoders = text_encoders(pipeline)
+    method = METHODS[item.info.method]
+    spec, by_part = method.spec.from_dict(item.info.spec), split_parts(item.tensors)
+    if lacking := sorted(set(by_part) - {"unet", *encoders}):
+        raise AtomtuneError(
+            f"{item.path.name} tunes a {lacking[0]}, which the base model lacks", "use its own base model"
+        )
+    changes: dict[str, Mapping[str, Tensor]] = {"unet": method.changes(unet, spec, by_part.pop("unet"))}
+    for part, tensors in by_part.items():
+        token = None
+        if name_in_file(part, TOKEN_CHANGE) in tensors:
+            token = token_id(tokenizer_of(pipeline, part), item.info.token)
+        changes[part] = encoder_changes(method, spec, encoders, part, tensors, token)
+    return changes
+
+
+@contextmanager
+def _wearing(pipeline: Any, worn: Sequence[tuple[Changes, float]]) -> Iterator[Any]:
+    weights = list(_merged(pipeline, worn))
+    own = [parameter.data for parameter, _ in weights]
+    try:
+        for parameter, weight in weights:
+            parameter.data = weight
+        yield pipeline
+    finally:
+        for (parameter, _), weight in zip(weights, own, strict=True):
+            parameter.data = weight
+
+
+@torch.no_grad()
+def _merged(pipeline: Any, worn: Sequence[tuple[Changes, float]]) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    """The parameters that change, each with W + Σ scale·ΔW, added in float32 and cast to the dtype of W.
+
+    Raises AtomtuneError where one is not finite.
+    """
+    for part in dict.fromkeys(part for changes, _ in worn for part in changes):
+        parameters = dict(getattr(pipeline, part).named_parameters())
+        mine = [(changes[part], scale) for changes, scale in worn if part in changes and scale != 0.0]
+        for name in dict.fromkeys(name for changes, _ in mine for name in changes):
+            parameter = parameters[name]
+            weight = parameter.float()
+            for changes, scale in mine:
+                if name in changes:
+                    weight = torch.add(weight, changes[name].to(weight.device), alpha=scale)
+            weight = weight.to(parameter.dtype)
+            if not bool(torch.isfinite(weight).all()):
+                raise AtomtuneError(
+                    f"the adapted weight of {name} is not finite in {parameter.dtype}", "use a lower scale"
+                )
+            yield parameter, weight

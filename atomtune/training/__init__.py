@@ -1,0 +1,1 @@
+"""From images of a concept to its atoms file."""

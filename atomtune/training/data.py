@@ -1,0 +1,144 @@
+"""What training needs of pictures: latents, computed once."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from itertools import islice
+from typing import Any, Self
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..models.conditioning import Embeddings, Tokens
+from ..runtime.seeds import derived_generator
+from .loss import offset_noise
+
+
+def to_tensor(images: Sequence[Image.Image]) -> Tensor:
+    """RGB pictures of one size → (n, 3, h, w), float32 in -1..1."""
+    stack = np.stack([np.asarray(image, dtype=np.float32) for image in images])
+    return torch.from_numpy(stack).permute(0, 3, 1, 2).contiguous() / 127.5 - 1.0
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What the VAE says of each picture: mean and standard deviation of its latents, (n, c, h, w) each, scaled."""
+
+    mean: Tensor
+    std: Tensor
+
+    def draw(self, index: int, generator: torch.Generator) -> Tensor:
+        """One latent sample of one picture, (c, h, w)."""
+        noise = torch.randn(self.mean.shape[1:], generator=generator)
+        return self.mean[index] + self.std[index] * noise
+
+
+@torch.no_grad()
+def encode_latents(vae: Any, images: Iterable[Image.Image], batch: int = 4) -> Latents:
+    """Encode pictures, a few at a time, on the VAE's device; the result is on the CPU in float32."""
+    means, stds = [], []
+    remaining = iter(images)
+    while some := list(islice(remaining, batch)):
+        answer = vae.encode(to_tensor(some).to(vae.device, vae.dtype)).latent_dist
+        means.append(answer.mean.float().cpu())
+        stds.append(answer.std.float().cpu())
+    factor, shift = vae.config.scaling_factor, vae.config.shift_factor or 0.0
+    return Latents((torch.cat(means) - shift) * factor, torch.cat(stds) * factor)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Latents and noise (b, c, h, w) in float32, timesteps and numbers of the captions (b,), on the CPU."""
+
+    latents: Tensor
+    noise: Tensor
+    timesteps: Tensor
+    captions: Tensor
+
+    def __add__(self, other: "Batch") -> "Batch":
+        pairs = ((getattr(self, part.name), getattr(other, part.name)) for part in fields(Batch))
+        return Batch(*(torch.cat(pair) for pair in pairs))
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Draws batches. Example g of step s is the same whatever the number of processes that share the step.
+
+    Every picture is seen once before any is seen again, in an order that differs each time.
+
+    Attributes:
+        latents: of every picture; where `flip` is set, those of the mirrored pictures follow in the second half.
+        timesteps: training timesteps of the noise schedule.
+        size: examples in a step on all processes together.
+        noise_offset: strength of the noise that is constant over a channel.
+        captions: number of each picture's caption; none where all pictures have the same.
+    """
+
+    latents: Latents
+    flip: bool
+    timesteps: int
+    size: int
+    seed: int
+    noise_offset: float = 0.0
+    captions: tuple[int, ...] = ()
+
+    def draw(self, step: int, first: int = 0, count: int | None = None) -> Batch:
+        """Examples first, …, first + count − 1 of a step; all of them by default."""
+        parts = [self._example(step, first + i) for i in range(self.size if count is None else count)]
+        latents, noise, timesteps, captions = zip(*parts, strict=True)
+        return Batch(torch.stack(latents), torch.stack(noise), torch.tensor(timesteps), torch.tensor(captions))
+
+    def _example(self, step: int, place: int) -> tuple[Tensor, Tensor, int, int]:
+        images = self.latents.mean.shape[0] // (2 if self.flip else 1)
+        epoch, turn = divmod(step * self.size + place, images)
+        order = torch.randperm(images, generator=derived_generator(self.seed, "order", epoch))
+        generator = derived_generator(self.seed, "example", step, place)
+        index = int(order[turn])
+        caption = self.captions[index] if self.captions else 0
+        if self.flip and int(torch.randint(2, (), generator=generator)):
+            index += images
+        latent = self.latents.draw(index, generator)
+        noise = torch.randn(latent.shape, generator=generator)
+        timestep = int(torch.randint(self.timesteps, (), generator=generator))
+        if self.noise_offset:
+            noise = offset_noise(noise, self.noise_offset, generator)
+        return latent, noise, timestep, caption
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A micro-batch on the device.
+
+    Attributes:
+        latents, noise: (b, c, h, w), float32; timesteps: (b,).
+        condition: the captions' embeddings, or their tokens where text encoders learn.
+    """
+
+    latents: Tensor
+    noise: Tensor
+    timesteps: Tensor
+    condition: Embeddings | Tokens
+
+    @classmethod
+    def of(cls, batch: Batch, condition: Any, device: torch.device) -> Self:
+        """A drawn batch and the condition of each of its examples, on the device."""
+        latents, noise, timesteps = (
+            x.to(device, non_blocking=True) for x in (batch.latents, batch.noise, batch.timesteps)
+        )
+        return cls(latents, noise, timesteps, condition)
+
+    def tensors(self) -> list[Tensor]:
+        """All that it holds."""
+        return [self.latents, self.noise, self.timesteps, *self.condition.tensors()]
+
+    def held(self) -> Self:
+        """A copy with memory of its own."""
+        return type(self)(self.latents.clone(), self.noise.clone(), self.timesteps.clone(), self.condition.held())
+
+    def take(self, other: Self) -> None:
+        """Take over another's values, which must have the same shapes."""
+        for mine, theirs in zip(self.tensors(), other.tensors(), strict=True):
+            if mine.shape != theirs.shape:
+                raise ValueError(f"a micro-batch of {tuple(theirs.shape)} in the place of one of {tuple(mine.shape)}")
+            mine.copy_(theirs, non_blocking=True)

@@ -1,0 +1,187 @@
+"""The training loop: steps, checkpoints, and nothing that is not needed at every step."""
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import AtomtuneError
+from ..files.checkpoint import Checkpoint, check_fits, parameters_of, same_kind
+from ..models.conditioning import Embeddings, Tokens
+from .data import Batch, Batches, Inputs
+from .ema import Average
+from .loss import Objective
+from .model import Tuned
+from .optimizers import learning_rate
+from .prior_preservation import Prior
+from .step import StaticStepper, Stepper
+
+
+@dataclass
+class Loop:
+    """One process's share of a training run.
+
+    Attributes:
+        accelerator: accelerate's; holds device, precision and the other processes.
+        tuned: the adapted model. Its deltas are the only parameters that require gradients.
+        parameters: the trained parameters by name.
+        condition: every distinct caption on the device, embedded, or as tokens where the text encoders learn.
+        batches: examples by step; its size is that of all processes and micro-batches together.
+        optimizer: over `parameters`; schedule: of its learning rate.
+        accumulate: micro-batches that a process takes one after the other in a step.
+        max_grad_norm: longer gradients are cut to this norm; 0 for never.
+        prior: the class's examples, for prior preservation.
+        average: of the parameters over the steps.
+        stepper: runs the operations of a step; the plain one, until `hold_still`.
+        losses: loss of every step taken so far, the mean over all processes.
+    """
+
+    accelerator: Any
+    tuned: Tuned
+    parameters: dict[str, nn.Parameter]
+    condition: Embeddings | Tokens
+    objective: Objective
+    batches: Batches
+    optimizer: Any
+    schedule: Any
+    accumulate: int = 1
+    max_grad_norm: float = 0.0
+    prior: Prior | None = None
+    average: Average | None = None
+    losses: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    lr: float = field(default=0.0, init=False)  # of the step taken last
+
+    def __post_init__(self) -> None:
+        # the schedule is not prepared: accelerate would step it once for every process
+        self.model, self.optimizer = self.accelerator.prepare(self.tuned, self.optimizer)
+        self.stepper: Stepper | StaticStepper = Stepper(
+            self.accelerator,
+            self.model,
+            self.optimizer,
+            self.objective,
+            self.parameters.values(),
+            self.accumulate,
+            self.max_grad_norm,
+            None if self.prior is None else self.prior.weight,
+        )
+        self._drawn: dict[tuple[int, int], Batch] = {}
+
+    def compile_with(self, compiled: Callable[[Stepper, Inputs], bool]) -> bool:
+        """Have the model compiled, with the first micro-batch to check it; see `compiling`."""
+        assert isinstance(self.stepper, Stepper)
+        self.model.train()
+        return compiled(self.stepper, self._inputs(0, 0))
+
+    def hold_still(self, records: bool, moves: bool, told: Callable[[str], None]) -> None:
+        """Take the steps on inputs that stay in their place, see `StaticStepper`."""
+        assert isinstance(self.stepper, Stepper)
+        self.stepper = StaticStepper(self.stepper, records, moves, told)
+
+    @property
+    def step(self) -> int:
+        """Steps taken so far."""
+        return len(self.losses)
+
+    def run(self, steps: int, after_step: Callable[[float], bool]) -> None:
+        """Take steps until `steps` are taken or `after_step(loss)` is false.
+
+        Raises AtomtuneError before the optimiser's step where a loss is not finite.
+        """
+        self.model.train()
+        while self.step < steps:
+            began = time.perf_counter()
+            self.losses.append(self._take_step(self.step))
+            self.seconds += time.perf_counter() - began
+            if not after_step(self.losses[-1]):
+                return
+
+    def _take_step(self, step: int) -> float:
+        losses = [
+            self.stepper.learn(self._inputs(step, part), part + 1 == self.accumulate) for part in range(self.accumulate)
+        ]
+        if self.accelerator.device.type == "cuda":
+            self._drawn = {(step + 1, 0): self._draw(step + 1, 0)}  # while the GPU is at work
+        value = float(self.accelerator.gather(torch.stack(losses).mean().reshape(1)).mean())
+        if not math.isfinite(value):
+            raise AtomtuneError(
+                f"the loss became {value} at step {step + 1}; the step was not taken",
+                "train with a lower --lr; the last checkpoint is kept",
+            )
+        self.lr = learning_rate(self.optimizer)
+        self.stepper.finish()
+        self.schedule.step()
+        if self.average is not None:
+            self.average.update()
+        return value
+
+    def _inputs(self, step: int, part: int) -> Inputs:
+        """This process's micro-batch number `part`, the class's examples after the concept's."""
+        batch = self._drawn.pop((step, part), None) or self._draw(step, part)
+        condition: Any = self.condition[batch.captions[: self._share]]
+        if self.prior is not None:
+            condition = condition + self.prior.condition.expand(self._share)
+        return Inputs.of(batch, condition, self.accelerator.device)
+
+    def _draw(self, step: int, part: int) -> Batch:
+        first = self._share * (self.accelerator.process_index * self.accumulate + part)
+        batch = self.batches.draw(step, first, self._share)
+        return batch if self.prior is None else batch + self.prior.batches.draw(step, first, self._share)
+
+    @property
+    def _share(self) -> int:
+        """Examples of the concept in a micro-batch of this process."""
+        return self.batches.size // (self.accelerator.num_processes * self.accumulate)
+
+    def any_process(self, flag: bool) -> bool:
+        """True where `flag` is on any process, so that all of them stop after the same step."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        return bool(self.accelerator.gather(torch.tensor([int(flag)], device=self.accelerator.device)).any())
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within the context, the parameters hold their average where there is one."""
+        return self.average.in_place() if self.average is not None else nullcontext()
+
+    def checkpoint(self) -> Checkpoint:
+        """The state after the steps taken so far, on the CPU."""
+        scaler = getattr(self.accelerator, "scaler", None)
+        optimizer = self.optimizer.state_dict()
+        for group in optimizer["param_groups"]:
+            group["lr"] = float(group["lr"])  # a tensor where the step is recorded
+        return Checkpoint(
+            step=self.step,
+            parameters=parameters_of(self.parameters),
+            optimizer=optimizer,
+            scaler=scaler.state_dict() if scaler is not None else {},
+            losses=list(self.losses),
+            seconds=self.seconds,
+            schedule=self.schedule.state_dict(),
+            average=self.average.state() if self.average is not None else {},
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint. Raises AtomtuneError where it is of another run."""
+        own = self.optimizer.state_dict()
+        check_fits(checkpoint, self.parameters, own, self.schedule.state_dict(), averaged=self.average is not None)
+        scaler = getattr(self.accelerator, "scaler", None)
+        if scaler is not None and checkpoint.scaler and not same_kind(checkpoint.scaler, scaler.state_dict()):
+            raise AtomtuneError("the checkpoint's loss scaler is damaged", "start again with --overwrite")
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(checkpoint.parameters[name])
+        groups = zip(own["param_groups"], checkpoint.optimizer["param_groups"], strict=True)
+        stored = {"state": checkpoint.optimizer["state"], "param_groups": [{**ours, **its} for ours, its in groups]}
+        self.optimizer.load_state_dict(stored)
+        self.schedule.load_state_dict(checkpoint.schedule)
+        if self.average is not None:
+            self.average.restore(checkpoint.average, checkpoint.step)
+        if scaler is not None and checkpoint.scaler:
+            scaler.load_state_dict(checkpoint.scaler)
+        self.losses = list(checkpoint.losses)
+        self.seconds = checkpoint.seconds

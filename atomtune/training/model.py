@@ -1,0 +1,86 @@
+"""What is trained, as one module: the UNet, and the text encoders where these learn too."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..adapt import AdaptedConv2d, AdaptedLayer, AdaptedLinear, adapted_layers
+from ..core.deltas import WeightDelta
+from ..models.conditioning import Embeddings, Tokens, encode
+from .options import TrainOptions
+
+
+class Tuned(nn.Module):
+    """UNet and text encoders in one, so that several processes exchange all their gradients together.
+
+    Args:
+        unet: with its deltas.
+        encoders: the text encoders with theirs; none where captions come embedded.
+        side: of the training pictures, in pixels.
+    """
+
+    def __init__(self, unet: nn.Module, encoders: Sequence[nn.Module], side: int) -> None:
+        super().__init__()
+        self.unet = unet
+        self.encoders = nn.ModuleList(encoders)
+        self.side = side
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, condition: Embeddings | Tokens) -> Tensor:
+        """The prediction, (b, c, h, w), for noisy latents of that shape, (b,) timesteps and b captions."""
+        if isinstance(condition, Tokens):
+            condition = encode(list(self.encoders), condition)
+        prediction: Tensor = self.unet(noisy, timesteps, **condition.for_unet(self.side), return_dict=False)[0]
+        return prediction
+
+
+TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+"""What is computed in, by `precision`; float32 otherwise."""
+
+
+def place(unet: Any, encoders: Sequence[Any], options: TrainOptions, device: torch.device) -> None:
+    """Bring a UNet that is ready for training to its device, and have text encoders that learn behave as it does.
+
+    On CUDA frozen weights are held in the type that is computed in, to which they would be rounded at each step anyway.
+    With `low_memory` those of adapted layers are so everywhere, in float16 where float32 is computed in, and what the
+    layers answer is computed again on the way back.
+    """
+    parts = [unet, *encoders]
+    kind = TYPES.get(options.precision)
+    for part in parts:
+        if device.type == "cuda" and kind is not None:
+            _hold(part, kind, (nn.Conv2d, nn.Linear, AdaptedConv2d, AdaptedLinear))
+        if options.low_memory:
+            _hold(part, kind or torch.float16, (AdaptedConv2d, AdaptedLinear))
+        if options.low_memory or device.type == "cuda":
+            for layer in adapted_layers(part).values():
+                _compact(layer)
+    if options.gradient_checkpointing or options.low_memory:
+        # no dropout in these models, so the state of the random numbers, which no CUDA graph could ask for, is left out
+        again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
+        unet.enable_gradient_checkpointing(gradient_checkpointing_func=again)
+        for encoder in encoders:
+            encoder.gradient_checkpointing_enable()
+    if device.type == "cuda" or adapted_layers(unet):
+        # the order in which cuDNN's tensor cores, and here the changes of filters, work
+        unet.to(memory_format=torch.channels_last)
+    unet.to(device)
+
+
+def _hold(part: nn.Module, kind: torch.dtype, layers: tuple[type[nn.Module], ...]) -> None:
+    """Round the frozen weights of these layers, in place. A wrapped layer's weight belongs to the one that wraps it."""
+    for name, layer in part.named_modules():
+        if type(layer) in layers and not name.endswith(".base_layer"):
+            weight = layer.weight
+            assert isinstance(weight, nn.Parameter)
+            if not weight.requires_grad:
+                weight.data = weight.data.to(kind)
+
+
+def _compact(layer: AdaptedLayer) -> None:
+    for delta in layer.deltas.values():
+        assert isinstance(delta, WeightDelta)
+        delta.compact()

@@ -1,0 +1,89 @@
+"""What training will see of a concept's pictures, without a model's weights."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..data.captions import captions_of
+from ..data.contact_sheet import captioned_sheet
+from ..data.images import duplicates, load_images
+from ..errors import UsageError
+from ..files.png import save_png
+from ..models.base_model import native_resolution, resolve
+from ..runtime.progress import Events
+from .options import TrainOptions
+
+
+@dataclass(frozen=True)
+class PreparedImage:
+    """One picture.
+
+    Attributes:
+        width, height: of the whole picture, upright, in pixels.
+        caption: as the text encoder gets it.
+        same_as: an earlier picture with the same pixels.
+        enlarged: smaller than the training resolution.
+    """
+
+    path: Path
+    width: int
+    height: int
+    caption: str
+    same_as: Path | None
+    enlarged: bool
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What training will see, and what is odd about it: `warnings`. `base` is the model whose resolution counts."""
+
+    sheet: Path
+    base: str
+    resolution: int
+    crop: str
+    flip: bool
+    images: list[PreparedImage]
+    warnings: list[str]
+
+
+class _Listening(Events):
+    """Passes on what it hears and keeps the warnings."""
+
+    def __init__(self, events: Events) -> None:
+        self.events = events
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self.events.warn(text)
+
+
+def prepare(options: TrainOptions, output: Path, *, overwrite: bool = False, events: Events | None = None) -> Prepared:
+    """Read the pictures and captions as a run with these options would, and write `output`/prepare.png.
+
+    Raises AtomtuneError where pictures or captions cannot be read, UsageError where the sheet is there already and
+    `overwrite` is not set.
+    """
+    sheet = output / "prepare.png"
+    if sheet.exists() and not overwrite:
+        raise UsageError(f"{sheet} is there already", "--overwrite replaces it, --output names another folder")
+    listening = _Listening(events or Events())
+    source = resolve(options.model)
+    side = options.resolution or native_resolution(source)
+    images = load_images(options.images, side, crop=options.crop, seed=options.seed, events=listening)
+    captions = captions_of([image.path for image in images], options.prompt, options.concept, listening)
+    first = {copy.path: group[0].path for group in duplicates(images) for copy in group[1:]}
+    prepared = [
+        PreparedImage(image.path, *image.size, caption, first.get(image.path), min(image.size) < side)
+        for image, caption in zip(images, captions, strict=True)
+    ]
+    labels = [(_label(image), image.caption) for image in prepared]
+    columns = max(min(len(images), 5), math.isqrt(len(images) - 1) + 1)
+    save_png(sheet, captioned_sheet([image.image for image in images], labels, columns))
+    return Prepared(sheet, source.name, side, options.crop, options.flip, prepared, listening.warnings)
+
+
+def _label(image: PreparedImage) -> str:
+    notes = [f"same as {image.same_as.name}"] if image.same_as else []
+    notes += ["enlarged"] if image.enlarged else []
+    return " · ".join([image.path.name, f"{image.width}x{image.height}", *notes])

@@ -1,0 +1,94 @@
+"""Pictures drawn while training, and the strip of them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from PIL import Image
+
+from ..adapt import baked
+from ..data.concept import expand
+from ..data.contact_sheet import contact_sheet
+from ..files.png import save_png
+from ..models.conditioning import Embeddings, embed, embed_negative, text_encoders
+from ..runtime.seeds import derived_seed
+from ..sampling.generate import Settings, generate
+from .model import TYPES
+from .options import TrainOptions
+from .run_folder import RunFolder
+
+
+class Preview:
+    """Draws the sample prompts of a run with the adapted UNet as it stands.
+
+    The same prompt has the same seed at every step, so that the strip shows what training changes and nothing else.
+
+    Args:
+        encoders_learn: the text encoders change too, so the prompts are embedded anew each time.
+    """
+
+    def __init__(
+        self,
+        pipeline: Any,
+        options: TrainOptions,
+        folder: RunFolder,
+        device: torch.device,
+        encoders_learn: bool = False,
+    ) -> None:
+        self.pipeline = pipeline
+        self.folder = folder
+        self.device = device
+        self.encoders_learn = encoders_learn
+        self.precision, self.low_memory = options.precision, options.low_memory
+        self._embedded: tuple[Embeddings, Embeddings] | None = None
+        self.settings = Settings(steps=options.sample_steps)
+        prompts = options.sample_prompts or (options.prompt,)
+        words = options.concept.words
+        self.prompts = [expand(prompt.replace("{}", words), [options.concept]) for prompt in prompts]
+        self.seeds = [derived_seed(options.seed, "preview", i) for i in range(len(self.prompts))]
+
+    def draw(self, step: int) -> None:
+        """Draw every prompt and bring the strip up to date."""
+        learning = [self.pipeline.unet, *(text_encoders(self.pipeline).values() if self.encoders_learn else ())]
+        for part in learning:
+            part.eval()
+        self.pipeline.vae.to(self.device)
+        try:
+            with self._as_trained():
+                pictures = generate(self.pipeline, *self._embed(), self.seeds, self.settings)
+        finally:
+            self.pipeline.vae.to("cpu")
+            for part in learning:
+                part.train()
+        for i, picture in enumerate(pictures):
+            save_png(self.folder.strip_folder / f"step-{step:06d}-{i}.png", picture)
+        self._join()
+
+    @contextmanager
+    def _as_trained(self) -> Iterator[None]:
+        """Within the context the UNet computes in the type it is trained in, from weights made once."""
+        unet = self.pipeline.unet
+        kind = TYPES.get(self.precision)
+        if self.device.type == "cuda" and kind is not None:
+            unet.forward = torch.autocast("cuda", dtype=kind)(unet.forward)
+        try:
+            with nullcontext() if self.low_memory else baked(unet):
+                yield
+        finally:
+            vars(unet).pop("forward", None)
+
+    def _embed(self) -> tuple[Embeddings, Embeddings]:
+        if self._embedded is None or self.encoders_learn:
+            negative = embed_negative(self.pipeline, self.settings.negative_prompt)
+            self._embedded = embed(self.pipeline, self.prompts), negative
+        return self._embedded
+
+    def _join(self) -> None:
+        rows: list[list[Image.Image]] = []
+        steps: list[str] = []
+        for i in range(len(self.prompts)):
+            paths = sorted(self.folder.strip_folder.glob(f"step-*-{i}.png"))
+            steps = [f"step {int(path.name.split('-')[1])}" for path in paths]
+            rows.append([Image.open(path) for path in paths])
+        save_png(self.folder.strip, contact_sheet(rows, self.prompts, steps, least=128))

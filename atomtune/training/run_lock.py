@@ -1,0 +1,101 @@
+"""One run folder, one writer: a lock that the system takes back when its process ends, however it ends."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ..errors import AtomtuneError, UsageError, excerpt
+from ..files.atomic import write_text
+from ..files.untrusted_json import parse_json
+
+LOCK, NOTE = ".lock", ".lock.json"
+
+_RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")  # how launchers number their processes
+_ATTEMPTS = 5
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Hold the folder of a run, made if need be. Of the processes of one launch, the first holds it for all.
+
+    A note beside the lock says who holds it. It is for showing only: the system's lock decides, so a note left by a
+    process that was killed keeps nobody out. A folder made here in which nothing was written is taken away again.
+
+    Raises AtomtuneError where another process holds the folder or it cannot be written, UsageError where it is none.
+    """
+    if not _is_first_process():
+        yield
+        return
+    lock, is_new = _acquire(folder)
+    try:
+        note = {"process": os.getpid(), "host": socket.gethostname(), "since": datetime.now().astimezone().isoformat()}
+        write_text(folder / NOTE, json.dumps(note) + "\n")
+        yield
+    finally:
+        with suppress(OSError):
+            (folder / NOTE).unlink(missing_ok=True)
+            if is_new and [path.name for path in folder.iterdir()] == [LOCK]:
+                (folder / LOCK).unlink()  # still held: whoever waits for this very file looks again, see _acquire
+                folder.rmdir()
+        lock.release()
+
+
+def in_use(folder: Path, note: str, now: datetime) -> AtomtuneError:
+    """What to tell a process that comes second. `note` is the holder's, perhaps empty or cut short."""
+    try:
+        facts = parse_json(note)
+        since = datetime.fromisoformat(facts["since"]).astimezone(now.tzinfo)
+        shown = f"{since:%H:%M}" if since.date() == now.date() else f"{since:%Y-%m-%d %H:%M}"
+        holder = f" (process {int(facts['process'])} on {excerpt(facts['host'], 64)}, since {shown})"
+    except (ValueError, TypeError, LookupError, OverflowError):
+        holder = ""
+    return AtomtuneError(
+        f"{folder} is in use by another atomtune train{holder}", "wait for it, or --output names another folder"
+    )
+
+
+def _acquire(folder: Path) -> tuple[FileLock, bool]:
+    """The lock, held, and whether the folder was made for it."""
+    lock = FileLock(folder / LOCK)
+    for _ in range(_ATTEMPTS):
+        try:
+            is_new = not folder.exists()
+            folder.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # another process has just taken its empty folder away
+                lock.acquire(blocking=False)
+                if (folder / LOCK).exists():
+                    return lock, is_new
+                lock.release()
+        except Timeout:
+            note = folder / NOTE
+            raise in_use(folder, _text(note), datetime.now().astimezone()) from None
+        except FileExistsError:
+            raise UsageError(f"{folder} is not a folder", "--output names another one") from None
+        except OSError as problem:
+            raise _unwritable(folder, problem.strerror or str(problem)) from problem
+    raise _unwritable(folder, "it vanishes as soon as it is made")
+
+
+def _unwritable(folder: Path, reason: str) -> AtomtuneError:
+    return AtomtuneError(f"cannot write {folder}: {reason}", "check permissions, or --output names another folder")
+
+
+def _text(note: Path) -> str:
+    if not note.is_file():
+        return ""
+    try:
+        with note.open(encoding="utf-8", errors="replace") as stream:
+            return stream.read(1000)
+    except OSError:
+        return ""
+
+
+def _is_first_process() -> bool:
+    # asked before accelerate is set up, which must not happen where the folder is taken
+    return next((os.environ[name] for name in _RANKS if name in os.environ), "0") == "0"

@@ -1,0 +1,170 @@
+"""The parts of a training run, made from its options: accelerator, tunings, loop."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from typing import Any
+
+from PIL import Image
+from torch import Tensor, nn
+
+from ..errors import UsageError
+from ..methods import METHODS
+from ..methods.atoms_spec import AtomsSpec
+from ..methods.base import Tuning
+from ..methods.textual_inversion import TokenTuning
+from ..models.base_model import ModelSource, pick_device
+from ..models.components import encoder_spec, name_in_file, token_id
+from ..models.conditioning import embed, text_encoders, tokenize, tokenizer_of
+from ..models.decomposition import obtain
+from ..runtime.progress import Events
+from ..runtime.seeds import derived_seed
+from .data import Batches, encode_latents
+from .ema import Average
+from .loop import Loop
+from .loss import Objective
+from .model import Tuned, place
+from .optimizers import make_optimizer, make_schedule
+from .options import TrainOptions
+from .prior_preservation import Prior
+from .run_folder import RunFolder
+from .stepping_choice import choose_stepping
+
+
+def make_accelerator(options: TrainOptions, folder: RunFolder) -> Any:
+    """accelerate's Accelerator: device, precision, processes, tracker. Raises AtomtuneError for a device not there."""
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    device = pick_device(options.device)
+    if device.index:
+        # accelerate takes the first device it sees, so anything else would be passed over in silence
+        raise UsageError(
+            f"train cannot be sent to {device}",
+            f"CUDA_VISIBLE_DEVICES={device.index} atomtune train … shows it that one",
+        )
+    mixed = {"fp32": "no"}.get(options.precision, options.precision)
+    # coefficients are buffers, equal on every process by construction
+    handlers = [DistributedDataParallelKwargs(broadcast_buffers=False)]
+    return Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision=mixed,
+        kwargs_handlers=handlers,
+        log_with=options.tracker,
+        project_dir=folder.path,
+    )
+
+
+@dataclass(frozen=True)
+class Tunings:
+    """All that is trained of a pipeline.
+
+    Attributes:
+        named: each tuning with the function that gives its tensors' names in the file.
+    """
+
+    named: list[tuple[Tuning, Callable[[str], str]]]
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The trained parameters, by their names in the file."""
+        return {name(key): value for tuning, name in self.named for key, value in tuning.parameters.items()}
+
+    def export(self) -> dict[str, Tensor]:
+        """The tensors of the atoms file. Raises AtomtuneError where one is not finite."""
+        return {name(key): value for tuning, name in self.named for key, value in tuning.export().items()}
+
+
+def make_tunings(
+    pipeline: Any, source: ModelSource, options: TrainOptions, base: str, accelerator: Any, events: Events
+) -> Tunings:
+    """Make the UNet of a pipeline, and as asked its text encoders, ready for training."""
+    method = METHODS[options.method]
+
+    def tuned(part: nn.Module, spec: Any, place: str, base_fingerprint: str | None = None) -> Tuning:
+        decomposition = None
+        if isinstance(spec, AtomsSpec):
+            # the first process fills the cache, the others read it
+            with accelerator.main_process_first():
+                decomposition, _ = obtain(part, source, spec, base_fingerprint=base_fingerprint, events=events)
+        return method.attach(part, spec, seed=derived_seed(options.seed, place), decomposition=decomposition)
+
+    # atoms stand alone; the names of the others begin as diffusers' begin
+    in_unet = str if isinstance(options.spec, AtomsSpec) else partial(name_in_file, "unet")
+    named: list[tuple[Tuning, Callable[[str], str]]] = [(tuned(pipeline.unet, options.spec, "unet", base), in_unet)]
+    encoders = text_encoders(pipeline)
+    for part, encoder in encoders.items():
+        if options.train_text_encoder:
+            named.append(
+                (tuned(encoder, encoder_spec(options.spec, encoders, part), part), partial(name_in_file, part))
+            )
+        if options.trains_token:
+            token = token_id(tokenizer_of(pipeline, part), options.concept.token)
+            named.append((TokenTuning(encoder, token), partial(name_in_file, part)))
+    return Tunings(named)
+
+
+def make_loop(
+    pipeline: Any,
+    parameters: dict[str, nn.Parameter],
+    images: Sequence[Image.Image],
+    captions: Sequence[str],
+    class_images: list[Image.Image],
+    options: TrainOptions,
+    accelerator: Any,
+    events: Events,
+) -> Loop:
+    """The loop over a pipeline that is ready for training.
+
+    Args:
+        parameters: what is trained.
+        images: of the concept, each with its caption in `captions`.
+        class_images: for prior preservation; none without it.
+    """
+    events.phase("encoding the pictures")
+    device = accelerator.device
+    mirrored = (image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in images if options.flip)
+    latents = encode_latents(pipeline.vae.to(device), chain(images, mirrored))
+    class_latents = encode_latents(pipeline.vae, class_images) if class_images else None
+    encoders = text_encoders(pipeline)
+    for encoder in encoders.values():
+        encoder.to(device)
+    distinct = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
+    learning: list[Any] = list(encoders.values()) if options.encoders_learn else []
+    condition, class_condition = (
+        tokenize(pipeline, prompts, device) if learning else embed(pipeline, prompts)
+        for prompts in (list(distinct), [options.class_prompt])
+    )
+    # not needed at any step
+    for part in (pipeline.vae, *(encoder for encoder in encoders.values() if not learning)):
+        part.to("cpu")
+    objective = Objective(pipeline.scheduler, options.min_snr_gamma)
+    size = options.batch_size * options.grad_accum * accelerator.num_processes
+    numbers = tuple(distinct[caption] for caption in captions)
+    batches = Batches(latents, options.flip, objective.timesteps, size, options.seed, options.noise_offset, numbers)
+    prior = None
+    if class_latents is not None:
+        seed = derived_seed(options.seed, "class")
+        class_batches = replace(batches, latents=class_latents, flip=False, seed=seed, captions=())
+        prior = Prior(class_batches, class_condition, options.prior_weight)
+    place(pipeline.unet, learning, options, device)
+    optimizer = make_optimizer(options.optimizer, parameters.values(), options.lr, options.weight_decay, device)
+    loop = Loop(
+        accelerator=accelerator,
+        tuned=Tuned(pipeline.unet, learning, options.resolution or 0),
+        parameters=parameters,
+        condition=condition,
+        objective=objective,
+        batches=batches,
+        optimizer=optimizer,
+        schedule=make_schedule(
+            options.lr_scheduler, optimizer, options.steps, options.warmup, options.lr_cycles, options.lr_power
+        ),
+        accumulate=options.grad_accum,
+        max_grad_norm=options.max_grad_norm,
+        prior=prior,
+        average=Average(parameters, options.ema_decay) if options.ema else None,
+    )
+    choose_stepping(loop, options, events)
+    return loop

@@ -1,0 +1,102 @@
+"""Captions beside the pictures."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from atomtune.data.captions import captions_of
+from atomtune.data.concept import Concept
+from atomtune.errors import AtomtuneError, Interrupted
+from atomtune.files.atoms_file import load_atoms
+from atomtune.training.loop import Loop
+from atomtune.training.options import TrainOptions
+from atomtune.training.train import train
+from photo_files import Heard
+
+CASTLE = Concept("castle", "castle")
+
+
+def captions(folder: Path, **texts: str) -> tuple[list[str], list[str]]:
+    """Captions of 1.jpg to 5.jpg where some of them have a text file, and the warnings."""
+    for name, text in texts.items():
+        (folder / f"{name.removeprefix('_')}.txt").write_text(text, encoding="utf-8")
+    heard = Heard()
+    pictures = [folder / f"{number}.jpg" for number in range(1, 6)]
+    return captions_of(pictures, "a photo of a {}", CASTLE, heard), heard.warnings
+
+
+def test_pictures_without_a_text_get_the_prompt(tmp_path: Path) -> None:
+    assert captions(tmp_path, _2="  \n") == (["a photo of a sks castle"] * 5, [])
+
+
+def test_texts_may_call_the_concept_in_every_way(tmp_path: Path) -> None:
+    found, warnings = captions(
+        tmp_path, _1="a {} at dawn\n", _2="\ufeffthe <castle>,\n  seen from below ", _3="SKS castle", _4="an old sks"
+    )
+    assert found == [
+        "a sks castle at dawn",
+        "the sks castle, seen from below",
+        "SKS castle",
+        "an old sks",
+        "a photo of a sks castle",
+    ]
+    assert warnings == []
+
+
+def test_texts_that_do_not_name_it_get_its_words(tmp_path: Path) -> None:
+    found, warnings = captions(tmp_path, _1="a castle on a hill", _2="desksks", _3="{} by night")
+    assert found[:3] == ["sks castle, a castle on a hill", "sks castle, desksks", "sks castle by night"]
+    assert warnings == ['captions that do not name the concept get "sks castle, " in front: 1.txt, 2.txt']
+
+
+def test_texts_that_cannot_be_used_are_all_named(tmp_path: Path) -> None:
+    (tmp_path / "1.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(
+        AtomtuneError, match=r"2 captions .*1\.txt \(not UTF-8 text\), 2\.txt .*than <castle>"
+    ) as problem:
+        captions(tmp_path, _2="a <dog>")
+    assert "{}" in (problem.value.hint or "")
+
+
+def test_endless_texts_are_not_read_whole(tmp_path: Path) -> None:
+    found, _ = captions(tmp_path, _1="sks castle " * 100_000)
+    assert len(found[0]) <= 10_000
+
+
+def test_training_sees_every_caption_with_its_picture(
+    options: Callable[..., TrainOptions], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pictures / "1.txt").write_text("{} in the snow")
+    (pictures / "3.txt").write_text("{} by night")
+    (pictures / "4.txt").write_text("{} in the snow")
+    loops = []
+    prepare = Loop.__post_init__
+    monkeypatch.setattr(Loop, "__post_init__", lambda self: (loops.append(self), prepare(self))[1])
+    whole = train(options(flip=True), tmp_path / "whole")
+    _, info, _ = load_atoms(whole.atoms_file)
+    assert info.prompts == ["a photo of a sks castle", "sks castle in the snow", "sks castle by night"]
+    assert loops[0].batches.captions == (0, 1, 0, 2, 1)
+    assert len(loops[0].condition) == 3
+    (pictures / "3.txt").unlink()
+    assert train(options(flip=True), tmp_path / "other").sha256 != whole.sha256
+
+
+def test_a_run_with_random_crops_and_captions_resumes_bit_equal(
+    options: Callable[..., TrainOptions], pictures: Path, tmp_path: Path
+) -> None:
+    (pictures / "1.txt").write_text("{} in the snow")
+    asked = options(crop="random", flip=True)
+    whole = train(asked, tmp_path / "whole")
+    torch.rand(3)  # nobody else's draws matter
+
+    class Stop(Heard):
+        def advance(self, note: str = "") -> None:
+            if note.startswith("loss"):
+                raise KeyboardInterrupt
+
+    with pytest.raises((KeyboardInterrupt, Interrupted)):
+        train(asked, tmp_path / "parts", events=Stop())
+    assert train(asked, tmp_path / "parts", resume=True).sha256 == whole.sha256
+    assert train(options(flip=True), tmp_path / "centre").sha256 != whole.sha256

@@ -1,0 +1,162 @@
+"""Pictures: what they depend on, and what they do not."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from atomtune.adapt import attach
+from atomtune.core.fingerprint import fingerprint
+from atomtune.errors import AtomtuneError, UsageError
+from atomtune.files.cache import cache_folder
+from atomtune.methods.atoms import Atoms
+from atomtune.methods.atoms_spec import PRESETS
+from atomtune.models.base_model import load_pipeline, resolve
+from atomtune.models.conditioning import embed
+from atomtune.models.decomposition import obtain
+from atomtune.runtime.progress import Events
+from atomtune.sampling.apply import merge_atoms, read_atoms
+from atomtune.sampling.generate import SCHEDULERS, Settings, generate, use_scheduler
+from atomtune.sampling.sample import SampleOptions, sample
+from atomtune.training.options import TrainOptions
+from atomtune.training.train import train
+
+Options = Callable[..., TrainOptions]
+QUICK = Settings(steps=3)
+
+
+class Heard(Events):
+    """Keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def psnr(one: Image.Image, other: Image.Image) -> float:
+    """Peak signal-to-noise ratio of two pictures, dB."""
+    difference = np.asarray(one, dtype=np.float64) - np.asarray(other, dtype=np.float64)
+    error = float((difference**2).mean())
+    return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))
+
+
+@pytest.fixture
+def atoms(options: Options, tmp_path: Path) -> Path:
+    """An atoms file with a change that shows."""
+    return train(options(lr=0.05), tmp_path / "run").atoms_file
+
+
+def test_a_picture_depends_on_its_seed_and_not_on_its_batch(atoms: Path, tmp_path: Path) -> None:
+    def draw(batch_size: int, seed: int = 5, num: int = 3) -> list[Image.Image]:
+        wanted = SampleOptions(
+            atoms=((atoms, 1.0),), prompts=("a <castle>",), num=num, seed=seed, batch_size=batch_size, settings=QUICK
+        )
+        return [item.image for item in sample(wanted, tmp_path / "out")[0]]
+
+    together, alone, shifted = draw(3), draw(1), draw(1, seed=6, num=2)
+    # kernels may round differently by batch size, so a level or two of 255 is the same picture
+    assert all(psnr(a, b) > 55 for a, b in zip(together, alone, strict=True))
+    assert all(psnr(a, b) > 55 for a, b in zip(alone[1:], shifted, strict=True))
+    assert psnr(alone[0], alone[1]) < 40
+
+
+def test_the_file_and_the_base_alone_give_the_trained_model(atoms: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """The decomposition cache is deleted; what is encoded again gives the same pictures as the cached coefficients."""
+    source = resolve(str(tiny_model))
+    attached = load_pipeline(source)
+    loaded = read_atoms([(atoms, 1.0)])[0]
+    decomposition, report = obtain(attached.unet, source, PRESETS["c2"])
+    assert report.found
+    deltas = Atoms().create(attached.unet, PRESETS["c2"], decomposition)
+    with torch.no_grad():
+        for name, delta in deltas.items():
+            delta.delta_atoms.copy_(loaded.tensors[f"{name}.delta_atoms"].float() / delta.gain)
+    attach(attached.unet, deltas)
+
+    report.path.unlink()
+    assert not list(cache_folder().rglob("*.safetensors"))
+    merged = load_pipeline(source)
+    merge_atoms(merged, [loaded], Events())
+    pictures = []
+    for pipeline in (attached, merged, load_pipeline(source)):
+        words = embed(pipeline, ["a sks castle", ""])
+        pictures.append(generate(pipeline, words[:1], words[1:], [0], Settings(steps=5))[0])
+    assert psnr(pictures[0], pictures[1]) > 50
+    assert psnr(pictures[0], pictures[2]) < 40, "the atoms change nothing, so the comparison says nothing"
+
+
+def test_scale_zero_is_the_base_and_files_add_up(atoms: Path, tiny_model: Path) -> None:
+    def merged(*scales: float) -> dict[str, torch.Tensor]:
+        pipeline = load_pipeline(resolve(str(tiny_model)))
+        merge_atoms(pipeline, read_atoms([(atoms, scale) for scale in scales]), Events())
+        return dict(pipeline.unet.state_dict())
+
+    base, zero, one, halves = merged(), merged(0.0), merged(1.0), merged(0.5, 0.5)
+    assert all(torch.equal(base[name], zero[name]) for name in base)
+    assert any(not torch.equal(base[name], one[name]) for name in base)
+    assert all(torch.allclose(one[name], halves[name], atol=1e-6) for name in base)
+
+
+def test_pngs_say_how_they_were_made(atoms: Path, tmp_path: Path) -> None:
+    wanted = SampleOptions(
+        atoms=((atoms, 0.7),), prompts=("a <castle> in snow",), seed=9, settings=QUICK, base=True, grid=True
+    )
+    drawn, grid = sample(wanted, tmp_path / "out")
+    assert [item.base for item in drawn] == [True, False]
+    assert grid is not None
+    assert grid.is_file()
+    facts = json.loads(Image.open(drawn[1].path).info["atomtune"])
+    assert (facts["prompt"], facts["seed"], facts["atoms"][0]["scale"]) == ("a sks castle in snow", 9, 0.7)
+    assert facts["atoms"][0]["sha256"] == read_atoms([(atoms, 1.0)])[0].sha256
+    assert json.loads(Image.open(drawn[0].path).info["atomtune"])["atoms"] == []
+    assert "Seed: 9" in Image.open(drawn[1].path).info["parameters"]
+    again, _ = sample(wanted, tmp_path / "out")
+    assert not {item.path for item in drawn} & {item.path for item in again}, "a second call must not overwrite"
+
+
+def test_another_base_is_a_warning_and_another_architecture_an_error(
+    options: Options, other_model: Path, wider_model: Path, tmp_path: Path
+) -> None:
+    # with tiles of 4 every atom of the wider model has the shape of the file's
+    atoms = train(options(spec=PRESETS["c1"]), tmp_path / "c1").atoms_file
+    heard = Heard()
+    merge_atoms(load_pipeline(resolve(str(other_model))), read_atoms([(atoms, 1.0)]), heard)
+    assert "other weights" in heard.warnings[0]
+    wider = load_pipeline(resolve(str(wider_model)))
+    before = fingerprint(wider.unet)
+    with pytest.raises(AtomtuneError, match="is for the architecture") as problem:
+        merge_atoms(wider, read_atoms([(atoms, 1.0)]), heard)
+    assert "base model of its architecture" in (problem.value.hint or "")
+    assert fingerprint(wider.unet) == before
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULERS))
+def test_schedulers_draw(name: str, tiny_model: Path) -> None:
+    pipeline = load_pipeline(resolve(str(tiny_model)))
+    use_scheduler(pipeline, name)
+    words = embed(pipeline, ["a castle", ""])
+    picture = generate(pipeline, words[:1], words[1:], [0], QUICK)[0]
+    assert picture.size == (32, 32)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"prompts": ()}, "nothing to draw"),
+        ({"prompts": ("a <car>",)}, "<car>"),
+        ({"settings": Settings(size=(31, 32))}, "multiples of 8"),
+        ({"scheduler": "magic"}, "no scheduler 'magic'"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_wrong_wishes_are_refused(wrong: dict[str, Any], says: str, tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=says):
+        sample(SampleOptions(**{"prompts": ("a castle",), "model": str(tiny_model), **wrong}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

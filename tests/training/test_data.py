@@ -1,0 +1,78 @@
+"""Latents, and the batches drawn from them."""
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from atomtune.data.images import load_images
+from atomtune.models.base_model import load_pipeline, resolve
+from atomtune.runtime.seeds import derived_seed
+from atomtune.training.data import Batches, Latents, encode_latents, to_tensor
+
+
+def test_tensors_span_minus_one_to_one() -> None:
+    pixels = to_tensor([Image.new("RGB", (4, 4), (0, 255, 0))])
+    assert pixels.shape == (1, 3, 4, 4)
+    assert (pixels[0, 0].max(), pixels[0, 1].min()) == (-1.0, 1.0)
+
+
+def test_latents_are_the_vaes(tiny_model: Path, pictures: Path) -> None:
+    vae = load_pipeline(resolve(str(tiny_model))).vae
+    images = [image.image for image in load_images(pictures, 32)]
+    latents = encode_latents(vae, images, batch=2)
+    with torch.no_grad():
+        expected = vae.encode(to_tensor(images)).latent_dist
+    factor = vae.config.scaling_factor
+    assert torch.allclose(latents.mean, expected.mean * factor, atol=1e-5)
+    assert torch.allclose(latents.std, expected.std * factor, atol=1e-5)
+
+
+def latents(count: int) -> Latents:
+    """Latents of `count` pictures that tell their number."""
+    mean = torch.arange(float(count)).view(-1, 1, 1, 1).expand(-1, 4, 2, 2)
+    return Latents(mean, torch.zeros_like(mean))
+
+
+def test_batches_do_not_depend_on_who_draws_them() -> None:
+    batches = Batches(latents(5), False, 1000, 4, seed=3)
+    whole = batches.draw(7)
+    halves = [batches.draw(7, 0, 2), batches.draw(7, 2, 2)]
+    for name in ("latents", "noise", "timesteps"):
+        assert torch.equal(getattr(whole, name), torch.cat([getattr(half, name) for half in halves]))
+    assert not torch.equal(whole.noise, batches.draw(8).noise)
+    assert not torch.equal(whole.noise, Batches(latents(5), False, 1000, 4, seed=4).draw(7).noise)
+
+
+def test_every_picture_comes_once_before_any_comes_twice() -> None:
+    batches = Batches(latents(5), False, 1000, 1, seed=0)
+    seen = [int(batches.draw(step).latents.mean()) for step in range(15)]
+    assert [sorted(seen[i : i + 5]) for i in (0, 5, 10)] == [[0, 1, 2, 3, 4]] * 3
+    assert seen[:5] != seen[5:10] or seen[5:10] != seen[10:]
+
+
+def test_flips_take_the_second_half_half_of_the_time() -> None:
+    batches = Batches(latents(10), True, 1000, 1, seed=0)
+    seen = [int(batches.draw(step).latents.mean()) for step in range(200)]
+    assert set(seen) == set(range(10))
+    assert 60 < sum(index >= 5 for index in seen) < 140
+
+
+def test_captions_go_with_their_pictures() -> None:
+    batches = Batches(latents(10), True, 1000, 1, seed=0, captions=(3, 1, 4, 1, 5))
+    for step in range(40):
+        batch = batches.draw(step)
+        assert int(batch.captions) == (3, 1, 4, 1, 5)[int(batch.latents.mean()) % 5]
+    assert torch.equal(Batches(latents(5), False, 1000, 3, seed=0).draw(0).captions, torch.zeros(3, dtype=torch.long))
+
+
+def test_noise_and_timesteps_have_the_right_distribution() -> None:
+    batch = Batches(latents(5), False, 1000, 400, seed=0).draw(0)
+    assert abs(float(batch.noise.mean())) < 0.06
+    assert abs(float(batch.noise.std()) - 1) < 0.04
+    assert 430 < float(batch.timesteps.float().mean()) < 570
+    assert 0 <= int(batch.timesteps.min()) <= int(batch.timesteps.max()) <= 999
+
+
+def test_seeds_are_the_same_everywhere() -> None:
+    assert derived_seed(0, "example", 1, 2) == 8639155405961839054

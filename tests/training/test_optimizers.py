@@ -1,0 +1,165 @@
+"""Optimisers, schedules and averages against their formulas, and what is said where a package is missing."""
+
+import importlib.util
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from atomtune.errors import AtomtuneError
+from atomtune.files.checkpoint import Checkpoint, load_checkpoint, parameters_of, save_checkpoint
+from atomtune.training.ema import Average
+from atomtune.training.optimizers import (
+    OPTIMIZERS,
+    SCHEDULES,
+    advise,
+    learning_rate,
+    make_optimizer,
+    make_schedule,
+    require_package,
+)
+
+CPU = torch.device("cpu")
+STEPS, WARMUP = 12, 3
+
+
+def parameters() -> dict[str, nn.Parameter]:
+    generator = torch.Generator().manual_seed(0)
+    return {name: nn.Parameter(torch.randn(3, 4, generator=generator)) for name in ("a", "b")}
+
+
+def take_steps(named: dict[str, nn.Parameter], optimizer: Any, steps: range, schedule: Any = None) -> None:
+    for step in steps:
+        optimizer.zero_grad()
+        sum((p - step).square().sum() for p in named.values()).backward()
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+
+
+def share(name: str, step: int) -> float:
+    """The share of the full rate at a step, by the schedules' definitions."""
+    if name != "constant" and step < WARMUP:
+        return step / WARMUP
+    progress = (step - WARMUP) / (STEPS - WARMUP)
+    return {
+        "constant": 1.0,
+        "constant-with-warmup": 1.0,
+        "linear": 1.0 - progress,
+        "cosine": 0.5 * (1.0 + math.cos(math.pi * progress)),
+        "cosine-restarts": 0.5 * (1.0 + math.cos(math.pi * (3 * progress % 1.0))),
+        "polynomial": 1e-5 + (1 - 1e-5) * (1.0 - progress) ** 2,
+    }[name]
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_follows_its_formula(name: str) -> None:
+    named = parameters()
+    optimizer = make_optimizer("adamw", named.values(), 0.01, 0.0, CPU)
+    schedule = make_schedule(name, optimizer, STEPS, WARMUP, cycles=3, power=2.0)
+    for step in range(STEPS):
+        # polynomial ends at diffusers' 1e-7, here 1e-5 of the rate
+        assert learning_rate(optimizer) == pytest.approx(0.01 * share(name, step), rel=1e-6, abs=1e-12)
+        take_steps(named, optimizer, range(1), schedule)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("schedule_name", ["constant", "cosine"])
+def test_a_checkpoint_keeps_an_optimizer_and_its_schedule(tmp_path: Path, name: str, schedule_name: str) -> None:
+    if name == "prodigy":
+        pytest.importorskip("prodigyopt")
+    if name == "adamw8bit":
+        pytest.importorskip("bitsandbytes")
+        if not torch.cuda.is_available():
+            pytest.skip("8-bit AdamW needs a CUDA device")
+    device = torch.device("cuda" if name == "adamw8bit" else "cpu")
+
+    def start() -> tuple[dict[str, nn.Parameter], Any, Any]:
+        named = {key: nn.Parameter(value.detach().to(device)) for key, value in parameters().items()}
+        optimizer = make_optimizer(name, named.values(), 0.1, 0.01, device)
+        return named, optimizer, make_schedule(schedule_name, optimizer, 9)
+
+    named, optimizer, schedule = start()
+    take_steps(named, optimizer, range(4), schedule)
+    held = Checkpoint(
+        4, parameters_of(named), optimizer.state_dict(), {}, [0.5] * 4, 1.0, schedule=schedule.state_dict()
+    )
+    save_checkpoint(tmp_path / "c.safetensors", held)
+    take_steps(named, optimizer, range(4, 9), schedule)
+
+    read = load_checkpoint(tmp_path / "c.safetensors")
+    again, resumed, its_schedule = start()
+    with torch.no_grad():
+        for key, parameter in again.items():
+            parameter.copy_(read.parameters[key])
+    resumed.load_state_dict(read.optimizer)
+    its_schedule.load_state_dict(read.schedule)
+    assert its_schedule.get_last_lr() == held.schedule["_last_lr"]
+    take_steps(again, resumed, range(4, 9), its_schedule)
+    assert all(torch.equal(again[key], parameter) for key, parameter in named.items())
+    assert learning_rate(resumed) == learning_rate(optimizer)
+
+
+def test_prodigy_keeps_standard_output_clean(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("prodigyopt")
+    optimizer = make_optimizer("prodigy", parameters().values(), 1.0, 0.01, CPU)
+    assert capsys.readouterr().out == ""
+    assert learning_rate(optimizer) == optimizer.param_groups[0]["d"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "package"),
+    [
+        ("optimizer", "adamw8bit", "bitsandbytes"),
+        ("optimizer", "prodigy", "prodigyopt"),
+        ("tracker", "tensorboard", "tensorboard"),
+        ("tracker", "wandb", "wandb"),
+    ],
+)
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, option: str, value: str, package: str) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(AtomtuneError, match=f"--{option} {value} needs the package {package}") as missing:
+        require_package(option, value)
+    assert missing.value.hint == f"pip install {package}"
+    require_package("optimizer", "adamw")
+    require_package("tracker", None)
+
+
+def test_eight_bits_need_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: object())
+    with pytest.raises(AtomtuneError, match="needs a CUDA device"):
+        make_optimizer("adamw8bit", parameters().values(), 1e-3, 0.0, CPU)
+
+
+def test_a_small_rate_for_prodigy_is_pointed_out() -> None:
+    assert "1 is usual" in (advise("prodigy", 1e-3) or "")
+    assert advise("prodigy", 1.0) is None
+    assert advise("adamw", 1e-3) is None
+
+
+def test_the_average_follows_its_formula_and_stands_in_for_a_while() -> None:
+    named = parameters()
+    average = Average(named, decay=0.3)
+    expected = {name: parameter.detach().clone() for name, parameter in named.items()}
+    for step in range(5):
+        with torch.no_grad():
+            for parameter in named.values():
+                parameter.add_(step)
+        average.update()
+        decay = min((1 + step) / (10 + step), 0.3) if step else 0.0
+        expected = {name: decay * expected[name] + (1 - decay) * named[name].detach() for name in named}
+    own = parameters_of(named)
+    with average.in_place():
+        assert all(torch.allclose(named[name], expected[name]) for name in named)
+    assert all(torch.equal(named[name], own[name]) for name in named)
+
+    other = Average(named, decay=0.3)
+    other.restore(average.state(), steps=5)
+    with torch.no_grad():
+        named["a"].mul_(2.0)
+    average.update()
+    other.update()
+    assert all(torch.equal(average.state()[name], other.state()[name]) for name in named)
