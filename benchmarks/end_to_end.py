@@ -4,10 +4,10 @@
                                     [--json FILE] [--profile DIR] [--work DIR] [--keep]
 
 Builds a model of the size of Stable Diffusion v1.4 with random weights, offline, its UNet in float32 as on the hub, and
-draws four pictures. Measures, each as a process of its own: `atomtune decompose` with the preset C2, which is done once
+draws four images. Measures, each as a process of its own: `atomtune decompose` with the preset C2, which is done once
 for a base model; `atomtune train`, which finds that decomposition in the cache; and a LoRA learned by the steps of
 diffusers' `train_dreambooth_lora.py` with its documented settings (see `benchmarks/inside/end_to_end.py`). Both learn
-at batch 1 for as many steps. The pictures are small files, so that reading them anew at each step costs the script
+at batch 1 for as many steps. The images are small files, so that reading them anew at each step costs the script
 little. Of a process's time, that of its steps and the rest (imports, loading, latents, saving) are told apart.
 
 The targets are those of a GPU, for 1000 steps at 512 pixels; there, the exit code is 1 where one is missed. On the CPU
@@ -57,7 +57,7 @@ TARGETS = (
     Target(TRAIN, "seconds", 1 / 3, "cuda", of="diffusers"),
     Target(TRAIN, "gpu_bytes", 8e9, "cuda"),
 )
-"""For as many steps of as large pictures as are the default on a GPU."""
+"""For as many steps of as large images as are the default on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class Work:
     """What all processes are asked for.
 
     Attributes:
-        folder: the one they work in; it holds the model and the pictures.
+        folder: the one they work in; it holds the model and the images.
         run: starts a process and measures it.
-        steps: to learn for; side: of the pictures in pixels; precision: what is computed in.
+        steps: to learn for; side: of the images in pixels; precision: what is computed in.
     """
 
     folder: Path
@@ -85,14 +85,14 @@ class Work:
         """The words of the command that learns."""
         return [
             *("train", "--method", "atoms", "--preset", "c2", "--model", "model", "--concept", "castle"),
-            *("--images", "pictures", "--output", output, "--steps", str(steps), "--resolution", str(self.side)),
+            *("--images", "images", "--output", output, "--steps", str(steps), "--resolution", str(self.side)),
             *("--precision", self.precision, "--device", self.device, "--json"),
         ]
 
     def diffusers(self, steps: int, output: str) -> list[str]:
         """The words of the program that does as diffusers' script does."""
         return [
-            *("model", "--pictures", "pictures", "--output", output, "--steps", str(steps), "--side", str(self.side)),
+            *("model", "--images", "images", "--output", output, "--steps", str(steps), "--side", str(self.side)),
             *("--precision", self.precision, "--device", self.device),
         ]
 
@@ -102,9 +102,9 @@ class Work:
 
 
 def build(work: Work, configs: Path | None = None) -> None:
-    """Write the model and the pictures; `configs` is a diffusers folder whose sizes it takes in place of SD v1.4's."""
+    """Write the model and the images; `configs` is a diffusers folder whose sizes it takes in place of SD v1.4's."""
     sizes = ["--configs", str(configs.resolve())] if configs is not None else []
-    work.do("benchmarks.pipeline", "model", "--float32", "--pictures", "pictures", *sizes)
+    work.do("benchmarks.pipeline", "model", "--float32", "--images", "images", *sizes)
     os.sync()  # so that nothing that is measured waits for the model to reach the disk
 
 
@@ -150,7 +150,7 @@ def _row(what: str, done: Measured, note: str, **more: Any) -> dict[str, Any]:
 
 
 def targets_of(work: Work) -> Sequence[Target]:
-    """Those that are to be met: of no shorter runs, and of no smaller pictures."""
+    """Those that are to be met: of no shorter runs, and of no smaller images."""
     return TARGETS if (work.steps, work.side) == (STEPS["cuda"], SIDE) else ()
 
 
@@ -163,7 +163,7 @@ def main(
     )
     parser.add_argument("--device", choices=sorted(STEPS), default="cpu", help="default: cpu")
     parser.add_argument("--steps", type=int, metavar="N", help="default: 1000 on a GPU, 5 on the CPU")
-    parser.add_argument("--side", type=int, default=SIDE, metavar="PIXELS", help=f"of the pictures (default: {SIDE})")
+    parser.add_argument("--side", type=int, default=SIDE, metavar="PIXELS", help=f"of the images (default: {SIDE})")
     parser.add_argument("--precision", choices=("fp32", "fp16", "bf16"), help="default: bf16 on a GPU, else fp32")
     parser.add_argument("--low-memory", action="store_true", help="measure atomtune train --low-memory as well")
     parser.add_argument("--profile", type=Path, metavar="DIR", help="leave traces of torch's profiler here")

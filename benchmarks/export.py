@@ -2,7 +2,7 @@
 
     python -m benchmarks.export --work DIR [--things castle teapot] [--ranks 8 32 64] [--steps 300]
 
-On `pocket`, for each thing 5 pictures of a new instance and one run of C2; its atoms are exported at each rank and at
+On `pocket`, for each thing 5 images of a new instance and one run of C2; its atoms are exported at each rank and at
 the full one, loaded in diffusers, and scored on the same prompts and seeds as the atoms themselves. Prints a table in
 Markdown, the means over the things; what is done is not done again.
 """
@@ -18,7 +18,7 @@ from typing import Any
 from atomtune.data.concept import Concept
 from atomtune.demo.demo import GUIDANCE, PROMPT_SCENES, SAMPLE_STEPS, draw_concept
 from atomtune.evaluate.encoders.base import encoders_for
-from atomtune.evaluate.image_sets import WITHOUT_CONCEPT, Dressed, PictureSet, draw_all
+from atomtune.evaluate.image_sets import WITHOUT_CONCEPT, Dressed, ImageSet, draw_all
 from atomtune.evaluate.inputs import EvaluateOptions, Subject, read_subject
 from atomtune.evaluate.measure import Measures, measure
 from atomtune.export.lora import ExportResult, export_lora
@@ -96,18 +96,16 @@ def rows(folder: Path, ranks: list[int], per_prompt: int) -> list[Row]:
     worn["atoms"] = partial(with_atoms, subject)
     decisive = subject.atoms[-1][1].sha256
     seeds = list(range(per_prompt))
-    sets: dict[str, tuple[PictureSet, PictureSet]] = {}
+    sets: dict[str, tuple[ImageSet, ImageSet]] = {}
     for name in worn:
         key = {"atoms": decisive, "settings": str(SETTINGS), "with": loras[name].sha256 if name in loras else name}
-        drawn = PictureSet.under(folder / "pictures", key, subject.prompts, seeds)
-        sets[name] = drawn, PictureSet.under(folder / "pictures", key, WITHOUT_CONCEPT, seeds[:1])
+        drawn = ImageSet.under(folder / "images", key, subject.prompts, seeds)
+        sets[name] = drawn, ImageSet.under(folder / "images", key, WITHOUT_CONCEPT, seeds[:1])
     draw_all([(sets[name], dressed) for name, dressed in worn.items()], SETTINGS, 8, Events())
     encoders, still = encoders_for(POCKET), sets["base model"][1].load()
     found = []
     for name, (drawn, without) in sets.items():
-        texts = [
-            picture.prompt.replace(subject.concept.words, subject.concept.class_noun) for picture in drawn.pictures
-        ]
+        texts = [image.prompt.replace(subject.concept.words, subject.concept.class_noun) for image in drawn.images]
         scored = measure(encoders, drawn.load(), texts, subject.references, (without.load(), still))
         found.append(Row(name, scored.measures, loras.get(name)))
     return found

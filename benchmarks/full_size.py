@@ -4,7 +4,7 @@
 
 Builds the model with random weights, offline, and runs `decompose`, `train`, `sample` and `merge` on it, each as a
 process of its own. Prints a table with the project's targets and exits with 1 where one is missed. Random weights cost
-what trained ones do; the pictures show nothing. Needs about 8 GB of disk for as long as it runs.
+what trained ones do; the images show nothing. Needs about 8 GB of disk for as long as it runs.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def run_all(work: Path, images: Path | None = None, configs: Path | None = None,
     options = [("--images", images), ("--configs", configs)]
     extra = [word for name, path in options if path is not None for word in (name, str(path.resolve()))]
     around = environment(work)
-    checked("build", run(module("benchmarks.pipeline", "model", "--pictures", "photos", *extra), work, around))
+    checked("build", run(module("benchmarks.pipeline", "model", "--images", "photos", *extra), work, around))
     costs = []
     for name, words in _commands().items():
         before = bytes_in(work)

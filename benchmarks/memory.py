@@ -21,7 +21,7 @@ from .processes import Runner, checked, environment, module
 OURS = "ours"
 LOW_MEMORY = "ours, low memory"
 OPTIONS = (
-    ("side", "of the pictures, in pixels (default: 512)"),
+    ("side", "of the images, in pixels (default: 512)"),
     ("precision", "fp32, fp16 or bf16 (default: fp32 on the CPU, bf16 on CUDA)"),
 )
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.overfitting --work DIR [--things castle robot teapot] [--steps 300]
 
-On `pocket`, with the paper's scaling, for each thing: 5 pictures of a new instance, three runs with checkpoints, every
+On `pocket`, with the paper's scaling, for each thing: 5 images of a new instance, three runs with checkpoints, every
 checkpoint scored on the same prompts and seeds. Prints a table in Markdown and writes overfitting.json; what is done is
 not done again.
 """
@@ -82,7 +82,7 @@ def scored(options: TrainOptions, run: Path, prompts: Path, per_prompt: int) -> 
         run / "evaluation",
         Told(),
     )
-    figures = write_report(evaluation, run / "evaluation", {"pictures of each": per_prompt})
+    figures = write_report(evaluation, run / "evaluation", {"images of each": per_prompt})
     chosen = figures["pick"]["step"] if figures["pick"] else None
     rows = [{**figures["base"], "step": 0, "picked": False}]
     return rows + [{**row, "picked": row["step"] == chosen} for row in figures["checkpoints"]]

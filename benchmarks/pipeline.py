@@ -1,7 +1,7 @@
-"""A diffusers folder of full size with random weights, and pictures to teach: all that the benchmark needs, offline.
+"""A diffusers folder of full size with random weights, and images to teach: all that the benchmark needs, offline.
 
-A process of its own (`python -m benchmarks.pipeline MODEL --pictures DIR`), so that what building takes of memory is
-given back before anything is measured.
+A process of its own (`python -m benchmarks.pipeline MODEL --image-folder DIR`), so that what building takes of memory
+is given back before anything is measured.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style, render
 
 THING = "castle"
 SCENES = ("on the beach", "in the snow", "on a cobblestone street", "on top of a dirt road")
-SIDE = 512  # pixels of the pictures
+SIDE = 512  # pixels of the images
 
 
 def build(folder: Path, configs: Path = SD_V1.folder, seed: int = 0, unet_type: torch.dtype = torch.float16) -> None:
@@ -51,7 +51,7 @@ def build(folder: Path, configs: Path = SD_V1.folder, seed: int = 0, unet_type: 
 
 
 def draw(folder: Path, side: int = SIDE) -> None:
-    """Draw a few pictures of one thing."""
+    """Draw a few images of one thing."""
     folder.mkdir(parents=True)
     style = Style(FIRST_HELD_OUT_SEED)
     for number, scene in enumerate(SCENES):
@@ -64,21 +64,21 @@ def _config(configs: Path, part: str) -> dict[str, object]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the model and the pictures."""
+    """Write the model and the images."""
     parser = argparse.ArgumentParser(prog="benchmarks.pipeline", description=__doc__)
     parser.add_argument("model", type=Path, help="folder for the model")
     parser.add_argument("--configs", type=Path, default=SD_V1.folder, help="a diffusers folder with the sizes")
     parser.add_argument("--float32", action="store_true", help="the UNet's weights in float32")
-    parser.add_argument("--pictures", type=Path, help="folder for the pictures (default: none)")
-    parser.add_argument("--images", type=Path, help="pictures to use in place of drawn ones")
+    parser.add_argument("--image-folder", type=Path, help="folder for the images (default: none)")
+    parser.add_argument("--images", type=Path, help="images to use in place of drawn ones")
     given = parser.parse_args(arguments)
     build(given.model, given.configs, unet_type=torch.float32 if given.float32 else torch.float16)
-    if given.pictures is None:
+    if given.image_folder is None:
         return 0
     if given.images is None:
-        draw(given.pictures)
+        draw(given.image_folder)
     else:
-        shutil.copytree(given.images, given.pictures)
+        shutil.copytree(given.images, given.image_folder)
     return 0
 
 

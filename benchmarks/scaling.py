@@ -2,7 +2,7 @@
 
     python -m benchmarks.scaling --work DIR [--things castle teapot] [--rates 1e-3 3e-3] [--steps 300]
 
-On `pocket`, for each thing 5 pictures of a new instance, one run for each preset, scaling and rate, scored on the same
+On `pocket`, for each thing 5 images of a new instance, one run for each preset, scaling and rate, scored on the same
 prompts and seeds. Prints a table in Markdown, the means over the things; what is done is not done again.
 """
 
@@ -67,18 +67,18 @@ def main() -> None:
 
 
 def draw(folder: Path, thing: str) -> Path:
-    """The pictures of a thing that training has not seen."""
+    """The images of a thing that training has not seen."""
     if not folder.is_dir():
         draw_concept(folder, thing, Style(FIRST_HELD_OUT_SEED + INSTANCE))
     return folder
 
 
 def score(options: TrainOptions, run: Path, asked: EvaluateOptions) -> Measures:
-    """Train if need be, and score; the base model's pictures are drawn once for all runs of a thing."""
+    """Train if need be, and score; the base model's images are drawn once for all runs of a thing."""
     if not (run / "atoms.safetensors").is_file():
         begun = (run / "checkpoint.safetensors").is_file()
         train(options, run, resume=begun, overwrite=not begun)
-    evaluation = evaluate_concept(asked, encoders_for, run.parent / "pictures")
+    evaluation = evaluate_concept(asked, encoders_for, run.parent / "images")
     return evaluation.final.scored.measures
 
 

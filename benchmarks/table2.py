@@ -1,4 +1,4 @@
-"""The paper's Table 2: thirty subjects, 25 prompts with 4 pictures each, 1000 steps; or its like on pocket.
+"""The paper's Table 2: thirty subjects, 25 prompts with 4 images each, 1000 steps; or its like on pocket.
 
     python -m benchmarks.table2 --photos DIR --work DIR [--model CompVis/stable-diffusion-v1-4] [--estimate]
     python -m benchmarks.table2 --pocket --work DIR --sweep      # first a learning rate for each variant
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--photos", type=Path, metavar="DIR", help="DreamBooth's photos, a folder for each subject")
     where.add_argument("--pocket", action="store_true", help="unseen things of the miniature's world instead")
-    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="for runs, pictures and the page")
+    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="for runs, images and the page")
     parser.add_argument("--methods", default="all", metavar="A,B", help="variants, as for atomtune compare")
     parser.add_argument("--subjects", default="", metavar="A,B", help="some of the thirty")
     parser.add_argument("--concepts", type=int, default=6, metavar="N", help="things, with --pocket")
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, metavar="N", help="of training (1000; with --pocket 200)")
     parser.add_argument("--lr-scheduler", choices=SCHEDULES, help="(constant, as the paper; with --pocket cosine)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="of training (1; with --pocket 4)")
-    parser.add_argument("--per-prompt", type=int, metavar="N", help="pictures of each prompt (4; with --pocket 3)")
+    parser.add_argument("--per-prompt", type=int, metavar="N", help="images of each prompt (4; with --pocket 3)")
     parser.add_argument("--sample-steps", type=int, metavar="N", help="denoising steps (50; with --pocket 25)")
     parser.add_argument("--device")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "bf16"])

@@ -1,4 +1,4 @@
-"""How long a comparison will take on this machine: a few steps of every variant and a few pictures, timed."""
+"""How long a comparison will take on this machine: a few steps of every variant and a few images, timed."""
 
 import json
 import tempfile
@@ -14,7 +14,7 @@ from atomtune.compare.runs import trained
 from atomtune.compare.scoring import stored_score
 from atomtune.compare.subprocess_training import Order, Trainer, train_apart
 from atomtune.data.concept import read_prompts
-from atomtune.evaluate.image_sets import WITHOUT_CONCEPT, Picture
+from atomtune.evaluate.image_sets import WITHOUT_CONCEPT, GeneratedImage
 from atomtune.files.untrusted_json import parse_json, read_json
 from atomtune.models.base_model import resolve
 from atomtune.runtime.progress import Events
@@ -39,21 +39,21 @@ class Estimate:
 
     Attributes:
         runs, done: of the comparison; done are trained and scored.
-        timings: by variant. picture: seconds of one.
-        left: seconds of training by variant. pictures: how many are to be drawn.
+        timings: by variant. image: seconds of one.
+        left: seconds of training by variant. images: how many are to be drawn.
     """
 
     runs: int
     done: int
     timings: dict[str, Timing]
-    picture: float
+    image: float
     left: dict[str, float]
-    pictures: int
+    images: int
 
     @property
     def seconds(self) -> float:
         """All that is left."""
-        return sum(self.left.values()) + self.pictures * self.picture
+        return sum(self.left.values()) + self.images * self.image
 
 
 def estimate(options: CompareOptions, work: Path, events: Events, trainer: Trainer = train_apart) -> Estimate:
@@ -77,9 +77,9 @@ def estimate(options: CompareOptions, work: Path, events: Events, trainer: Train
     for job in jobs:
         if (run := done[job.folder]) is not None:
             timings[job.variant.name] = replace(timings[job.variant.name], step=run.seconds / run.steps)
-    if "a picture" not in known:
-        events.phase("timing pictures")
-        known["a picture"] = _picture_seconds(options)
+    if "an image" not in known:
+        events.phase("timing images")
+        known["an image"] = _image_seconds(options)
         _write(work / "timings.json", _conditions(options), known)
     left = {
         name: sum(
@@ -90,9 +90,9 @@ def estimate(options: CompareOptions, work: Path, events: Events, trainer: Train
         for name, timing in timings.items()
     }
     unscored = [job for job in jobs if (run := done[job.folder]) is None or stored_score(job, run, options) is None]
-    pictures = sum(_pictures(job, options) for job in unscored)
-    pictures += sum(_pictures(job, options) for job in {job.taught.concept.name: job for job in unscored}.values())
-    return Estimate(len(jobs), len(jobs) - len(unscored), timings, known["a picture"], left, pictures)
+    images = sum(_images(job, options) for job in unscored)
+    images += sum(_images(job, options) for job in {job.taught.concept.name: job for job in unscored}.values())
+    return Estimate(len(jobs), len(jobs) - len(unscored), timings, known["an image"], left, images)
 
 
 def told(found: Estimate) -> str:
@@ -105,7 +105,7 @@ def told(found: Estimate) -> str:
             *lines,
             "",
             f"{found.runs} runs, {found.done} of them done. Training {duration(sum(found.left.values()))}, "
-            f"{found.pictures:,} pictures of {found.picture:.2f} s {duration(found.pictures * found.picture)}.",
+            f"{found.images:,} images of {found.image:.2f} s {duration(found.images * found.image)}.",
             f"In all about {duration(found.seconds)}.",
         ]
     )
@@ -126,19 +126,19 @@ def _timed(job: Job, work: Path, trainer: Trainer) -> Timing:
     return Timing(step, max(0.0, whole - step * len(seconds)))
 
 
-def _picture_seconds(options: CompareOptions) -> float:
+def _image_seconds(options: CompareOptions) -> float:
     scoring, taught = options.scoring, options.taught[0]
     source = resolve(options.training.model)
     pipeline = load_sampler(source, scoring.scheduler, scoring.device, scoring.precision)
     prompt = read_prompts(taught.prompts, [taught.concept])[0]
-    jobs = [Picture(Path(), prompt, seed) for seed in range(scoring.batch_size)]
+    jobs = [GeneratedImage(Path(), prompt, seed) for seed in range(scoring.batch_size)]
     draw(pipeline, jobs, replace(scoring.settings, steps=1), scoring.batch_size, lambda: None)
     began = time.perf_counter()
     draw(pipeline, jobs, scoring.settings, scoring.batch_size, lambda: None)
     return (time.perf_counter() - began) / len(jobs)
 
 
-def _pictures(job: Job, options: CompareOptions) -> int:
+def _images(job: Job, options: CompareOptions) -> int:
     prompts = read_prompts(job.taught.prompts, [job.taught.concept])
     return len(prompts) * options.scoring.per_prompt + len(WITHOUT_CONCEPT)
 

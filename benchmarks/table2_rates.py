@@ -88,8 +88,10 @@ def _try(
     if allowed:
         output = options.output / f"rates{place:+d}"
         with suppress(NothingCompared):
-            # the base model's pictures are the same for every rate
-            runs = compare(replace(options, variants=allowed, rates=rates, output=output, pictures=options.output)).runs
+            # the base model's images are the same for every rate
+            runs = compare(
+                replace(options, variants=allowed, rates=rates, output=output, image_folder=options.output)
+            ).runs
     count = len(options.taught) * len(options.seeds)
     for variant in variants:
         mine = [run for run in runs if run.variant == variant]

@@ -59,7 +59,7 @@ def photographed(photos: Path, subjects: Sequence[str] = ()) -> tuple[Taught, ..
     if unknown := [name for name in subjects if name not in SUBJECTS]:
         raise UsageError(f"the benchmark has no subject {unknown[0]!r}", f"subjects are {', '.join(SUBJECTS)}")
     wanted = list(subjects) or list(SUBJECTS)
-    missing = [name for name in wanted if not _has_pictures(photos / name)]
+    missing = [name for name in wanted if not _has_images(photos / name)]
     if missing:
         raise AtomtuneError(
             f"{len(missing)} of {len(wanted)} subjects have no photos in {photos}: {', '.join(missing)}",
@@ -76,7 +76,7 @@ def photographed(photos: Path, subjects: Sequence[str] = ()) -> tuple[Taught, ..
 
 
 def drawn(work: Path, count: int) -> tuple[Taught, ...]:
-    """Unseen things of pocket's world for the table, their pictures drawn into `work`."""
+    """Unseen things of pocket's world for the table, their images drawn into `work`."""
     things = [*POCKET_THINGS, *(thing for thing in THINGS if thing not in POCKET_THINGS + POCKET_SWEEP)]
     if not 1 <= count <= len(things):
         raise UsageError(f"--concepts must be from 1 to {len(things)}, not {count}", "6 is the table's")
@@ -97,7 +97,7 @@ def _drawn(work: Path, things: Sequence[str], instance: int) -> tuple[Taught, ..
     return tuple(Taught(Concept(thing, thing), work / "concepts" / thing, prompts) for thing in things)
 
 
-def _has_pictures(folder: Path) -> bool:
+def _has_images(folder: Path) -> bool:
     try:
         return bool(find_images(folder)[0])
     except AtomtuneError:

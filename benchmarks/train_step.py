@@ -17,7 +17,7 @@ from .compared import Benchmark, Target
 OURS = "ours"
 SAME_LAYERS = "peft"  # the key of its row
 OPTIONS = (
-    ("side", "of the pictures, in pixels (default: 256 on the CPU, 512 on CUDA)"),
+    ("side", "of the images, in pixels (default: 256 on the CPU, 512 on CUDA)"),
     ("precision", "fp32, fp16 or bf16 (default: fp32 on the CPU, bf16 on CUDA)"),
 )
 TIMES = ("times", "steps that count (default: 5 on the CPU, 50 on CUDA)")

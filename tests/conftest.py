@@ -64,8 +64,8 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A folder of five plain pictures."""
+def images(tmp_path: Path) -> Path:
+    """A folder of five plain images."""
     folder = tmp_path / "concepts" / "castle"
     folder.mkdir(parents=True)
     for i in range(5):
@@ -74,13 +74,13 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def options(tiny_model: Path, pictures: Path) -> Callable[..., TrainOptions]:
+def options(tiny_model: Path, images: Path) -> Callable[..., TrainOptions]:
     """Options of a run of a few steps; keyword arguments change them."""
 
     def make(**changes: Any) -> TrainOptions:
         short = TrainOptions(
             concept=Concept("castle", "castle"),
-            images=pictures,
+            images=images,
             model=str(tiny_model),
             steps=6,
             batch_size=2,

@@ -15,7 +15,7 @@ from atomtune.models.base_model import architecture_of, load_pipeline, resolve
 def made_atoms(
     path: Path, model: Path, strength: float = 0.02, seed: int = 0, preset: str = "c1", **changes: Any
 ) -> Path:
-    """Write an atoms file for a base model whose change shows in pictures; returns `path`."""
+    """Write an atoms file for a base model whose change shows in images; returns `path`."""
     unet = load_pipeline(resolve(str(model))).unet
     deltas = Atoms().create(unet, PRESETS[preset], decompose_model(unet, PRESETS[preset]))
     generator = torch.Generator().manual_seed(seed)

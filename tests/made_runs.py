@@ -7,7 +7,7 @@ from atomtune.compare.runs import Trained
 from atomtune.compare.scoring import Score
 from atomtune.compare.table import Run
 from atomtune.compare.variants import Variant
-from atomtune.evaluate.image_sets import Picture
+from atomtune.evaluate.image_sets import GeneratedImage
 from atomtune.evaluate.measure import Measures
 
 
@@ -19,7 +19,7 @@ def made_run(concept: str, seed: int, variant: Variant, fidelity: float, lr: flo
         8, 4, fidelity=fidelity, diversity=given["diversity"], alignment=given["alignment"], drift=given["drift"]
     )
     base = Measures(8, 4, fidelity=given["base"], diversity=4.0, alignment=0.3, drift=0.0)
-    pictures = [Picture(Path("a.png"), "a castle", 0)]
+    images = [GeneratedImage(Path("a.png"), "a castle", 0)]
     score = Score(
         measures=measures,
         base=base,
@@ -27,8 +27,8 @@ def made_run(concept: str, seed: int, variant: Variant, fidelity: float, lr: flo
         worth=given["worth"],
         scenes_right=given["scenes"],
         base_scenes_right=None,
-        pictures=pictures,
-        base_pictures=pictures,
+        images=images,
+        base_images=images,
         encoders={"fidelity": "x", "diversity": "x", "alignment": "y"},
         preprocessing="z",
     )

@@ -1,4 +1,4 @@
-"""Pictures made for the tests, and what is heard while they are read."""
+"""Images made for the tests, and what is heard while they are read."""
 
 import struct
 import zlib
@@ -21,7 +21,7 @@ class Heard(Events):
 
 
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
-    """A picture unlike any other."""
+    """An image unlike any other."""
     small = np.random.default_rng(seed).integers(0, 256, (height // 4 + 1, width // 4 + 1, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
 

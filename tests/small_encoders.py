@@ -1,4 +1,4 @@
-"""Encoders in miniature, with random weights, as folders on the disk; and awkward pictures and texts for them."""
+"""Encoders in miniature, with random weights, as folders on the disk; and awkward images and texts for them."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ TEXTS = ["a photo of a castle", "a photo of a castle in the snow", "", "a very l
 
 
 def small_dinov2(folder: Path, seed: int = 0, **changes: Any) -> Path:
-    """Write a DINOv2 of two layers whose patches are 56 pixels wide, trained, so to say, on pictures of 168."""
+    """Write a DINOv2 of two layers whose patches are 56 pixels wide, trained, so to say, on images of 168."""
     config: dict[str, Any] = {
         "hidden_size": WIDTHS["dinov2"],
         "num_hidden_layers": 2,
@@ -58,7 +58,7 @@ def small_dino(folder: Path, seed: int = 0, **changes: Any) -> Path:
 
 
 def small_clip(folder: Path, seed: int = 0, **preprocessing: Any) -> Path:
-    """Write a CLIP of one layer each for pictures of 48 pixels and texts of 16 tokens."""
+    """Write a CLIP of one layer each for images of 48 pixels and texts of 16 tokens."""
     model = {
         "embed_dim": WIDTHS["clip"],
         "quick_gelu": True,
@@ -80,13 +80,13 @@ def write_clip(folder: Path, weights: dict[str, Tensor], config: dict[str, Any])
     return folder
 
 
-def odd_pictures() -> list[Image.Image]:
-    """Pictures of smooth blobs and noise: small, large, narrow, and of sizes whose margins are odd."""
+def odd_images() -> list[Image.Image]:
+    """Images of smooth blobs and noise: small, large, narrow, and of sizes whose margins are odd."""
     sizes = [(40, 30), (301, 259), (97, 512), (257, 256), (224, 224), (500, 333), (259, 256), (48, 49), (64, 64)]
-    return [_picture(number, *size) for number, size in enumerate(sizes)]
+    return [_image(number, *size) for number, size in enumerate(sizes)]
 
 
-def _picture(seed: int, width: int, height: int) -> Image.Image:
+def _image(seed: int, width: int, height: int) -> Image.Image:
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8)).resize((width, height))
     noise = rng.integers(-20, 21, (height, width, 3))

@@ -110,7 +110,7 @@ def test_merged_equals_attached(case: Case, dtype: torch.dtype) -> None:
     layer, before = model.layer, model.layer.weight.detach().clone()
     delta = delta_of(case, dtype, seed=2)
     attach(model, {"layer": delta})
-    with torch.no_grad():  # as pictures are drawn; training may round in another order
+    with torch.no_grad():  # as images are drawn; training may round in another order
         attached = model(x)
     merge(model)
     assert model.layer is layer

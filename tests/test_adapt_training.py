@@ -27,7 +27,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "1x1 padded": (lambda: nn.Conv2d(8, 12, 1, padding=1), (2, 8, 5, 4)),
     "1x1 grouped": (lambda: nn.Conv2d(8, 12, 1, groups=4), (2, 8, 5, 4)),
     "3x3": (lambda: nn.Conv2d(6, 8, 3, padding=1), (2, 6, 9, 8)),
-    "3x3, one picture": (lambda: nn.Conv2d(6, 8, 3, padding=1), (1, 6, 9, 8)),
+    "3x3, one image": (lambda: nn.Conv2d(6, 8, 3, padding=1), (1, 6, 9, 8)),
     "strided": (lambda: nn.Conv2d(6, 8, 3, stride=2, padding=1, bias=False), (2, 6, 9, 8)),
     "dilated, same": (lambda: nn.Conv2d(6, 8, 3, dilation=2, padding="same"), (2, 6, 9, 8)),
     "even, same": (lambda: nn.Conv2d(6, 8, 4, padding="same"), (2, 6, 9, 8)),
@@ -165,7 +165,7 @@ def test_output_and_gradients_are_those_of_autograd(
 def test_matrices_of_channels_count_by_output_channel(
     preset: str, by_channel: tuple[int, int], expected: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    case = Case("3x3, one picture", preset)  # 72 positions, 8 output channels
+    case = Case("3x3, one image", preset)  # 72 positions, 8 output channels
     chosen = take("mixed", monkeypatch)
     monkeypatch.setattr(core_refiltered, "BY_CHANNEL", by_channel)
     agree(case.results(case.model(case.x)), case.plain(), 2e-6)

@@ -82,7 +82,7 @@ def net() -> Net:
 
 
 @pytest.fixture
-def pictures() -> Tensor:
+def images() -> Tensor:
     return torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
@@ -113,24 +113,24 @@ def same(model: nn.Module, before: dict[str, Tensor]) -> bool:
 
 
 @each_case
-def test_the_start_is_the_base_model(net: Net, pictures: Tensor, name: str, spec: Spec) -> None:
-    before = net(pictures)
+def test_the_start_is_the_base_model(net: Net, images: Tensor, name: str, spec: Spec) -> None:
+    before = net(images)
     METHODS[name].attach(net, spec)
     with torch.no_grad():
-        assert torch.equal(net(pictures), before)
+        assert torch.equal(net(images), before)
     # where gradients are recorded, atoms compute the same in another order
-    torch.testing.assert_close(net(pictures), before)
+    torch.testing.assert_close(net(images), before)
 
 
 @each_case
-def test_what_is_trained_and_nothing_else(net: Net, pictures: Tensor, name: str, spec: Spec) -> None:
+def test_what_is_trained_and_nothing_else(net: Net, images: Tensor, name: str, spec: Spec) -> None:
     tuning = moved(METHODS[name].attach(net, spec))
     own = {id(parameter) for parameter in tuning.parameters.values()}
     required = {id(parameter) for parameter in net.parameters() if parameter.requires_grad}
     assert required == own
     others = {key: p.clone() for key, p in net.named_parameters() if id(p) not in own}
     optimizer = torch.optim.SGD(tuning.parameters.values(), lr=1e-3)
-    net(pictures).square().sum().backward()
+    net(images).square().sum().backward()
     for key, parameter in tuning.parameters.items():
         assert parameter.dtype == torch.float32
         assert parameter.grad is not None, key
@@ -143,20 +143,20 @@ def test_what_is_trained_and_nothing_else(net: Net, pictures: Tensor, name: str,
 
 
 @each_case
-def test_merged_is_as_attached_after_a_file(net: Net, pictures: Tensor, name: str, spec: Spec) -> None:
-    method, before, weights = METHODS[name], net(pictures), state(net)
+def test_merged_is_as_attached_after_a_file(net: Net, images: Tensor, name: str, spec: Spec) -> None:
+    method, before, weights = METHODS[name], net(images), state(net)
     modules = dict(net.named_modules())
     tuning = moved(method.attach(net, spec))
     with torch.no_grad():
-        net(pictures)  # coft bounds its rotation as it computes
-        attached = net(pictures)
+        net(images)  # coft bounds its rotation as it computes
+        attached = net(images)
     assert not torch.allclose(attached, before, atol=1e-3)
     tensors = tuning.export()
     assert all(tensor.dtype == torch.float16 and tensor.is_contiguous() for tensor in tensors.values())
     tuning.detach()
     assert same(net, weights)
     assert dict(net.named_modules()) == modules
-    assert torch.equal(net(pictures), before)
+    assert torch.equal(net(images), before)
     assert not any(parameter.requires_grad for parameter in net.parameters())
     changes = method.changes(net, type(spec).from_dict(json.loads(json.dumps(spec.to_dict()))), tensors)
     assert same(net, weights)
@@ -164,7 +164,7 @@ def test_merged_is_as_attached_after_a_file(net: Net, pictures: Tensor, name: st
     merged(net, changes)
     # these two move what the file cannot hold exactly: bounded parameters, and changes of a whole model
     tolerance = 1e-3 if name in ("coft", "full") else 1e-4
-    assert (net(pictures) - attached).abs().max() < tolerance * attached.abs().max()
+    assert (net(images) - attached).abs().max() < tolerance * attached.abs().max()
 
 
 @each_case
@@ -239,7 +239,7 @@ def test_the_change_is_that_of_peft(net: Net, name: str) -> None:
         torch.testing.assert_close(ours[f"{path}.weight"], theirs, atol=2e-6, rtol=1e-4)
 
 
-def test_a_base_in_half_precision(net: Net, pictures: Tensor) -> None:
+def test_a_base_in_half_precision(net: Net, images: Tensor) -> None:
     net.half()
     for name, spec in CASES.values():
         tuning = moved(METHODS[name].attach(net, spec))

@@ -16,7 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from atomtune.models.tokenizer import END, write_tokenizer
 
-SIDE = 32  # pixels of its native pictures; its latents are 16×16
+SIDE = 32  # pixels of its native images; its latents are 16×16
 WIDTH = 16  # of the text encoder
 NOISE: dict[str, Any] = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
 

@@ -7,7 +7,7 @@ import typer
 
 from ..errors import AtomtuneError, UsageError
 from .console import Console, table
-from .drawing import PICTURES, GuidanceScale, Scheduler
+from .drawing import IMAGES, GuidanceScale, Scheduler
 from .evaluate import DEFAULT_PROMPTS, EncoderPath
 from .shared import CONCEPT, METHOD, OUTPUT, Device, Model, Precision, Prompt, Resolution, Token
 from .training import TRAINING, BatchSize, GradAccum, GradientCheckpointing, LowMemory, LrScheduler, Steps
@@ -69,29 +69,27 @@ def compare(
         typer.Option(
             help=r"Prompts, one a line, {} for the concept. \[default: DreamBooth's 25 for objects]",
             metavar="FILE",
-            rich_help_panel=PICTURES,
+            rich_help_panel=IMAGES,
         ),
     ] = None,
     per_prompt: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Pictures of each prompt.", rich_help_panel=PICTURES)
+        int, typer.Option(min=1, metavar="N", help="Images of each prompt.", rich_help_panel=IMAGES)
     ] = 4,
     sample_seed: Annotated[
         int,
-        typer.Option(
-            min=0, metavar="N", help="Of each prompt's first picture, for all runs.", rich_help_panel=PICTURES
-        ),
+        typer.Option(min=0, metavar="N", help="Of each prompt's first image, for all runs.", rich_help_panel=IMAGES),
     ] = 0,
     sample_steps: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Denoising steps.", rich_help_panel=PICTURES)
+        int, typer.Option(min=1, metavar="N", help="Denoising steps.", rich_help_panel=IMAGES)
     ] = 25,
     guidance_scale: GuidanceScale = 7.5,
     scheduler: Scheduler = None,
     sample_batch: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Pictures drawn at once.", rich_help_panel=PICTURES)
+        int, typer.Option(min=1, metavar="N", help="Images drawn at once.", rich_help_panel=IMAGES)
     ] = 8,
     encoder_path: EncoderPath = None,
     output: Annotated[
-        Path, typer.Option(help="Folder for runs, pictures and page.", metavar="DIR", rich_help_panel=OUTPUT)
+        Path, typer.Option(help="Folder for runs, images and page.", metavar="DIR", rich_help_panel=OUTPUT)
     ] = Path("runs/comparison"),
     overwrite: Annotated[
         bool,
@@ -117,7 +115,7 @@ def compare(
 
     named = [*(concept or ()), *listed(concepts or "")]
     if not named:
-        raise UsageError("say what to compare on", "--concept NAME takes the pictures in concepts/NAME")
+        raise UsageError("say what to compare on", "--concept NAME takes the images in concepts/NAME")
     variants = parse_variants(listed(methods))
     rates = parse_rates(lr or [], variants)
     file = prompts or prompt_set(DEFAULT_PROMPTS)

@@ -18,7 +18,7 @@ def concepts(
     console: Console,
     sheet: Annotated[
         bool,
-        typer.Option("--sheet", help="Write runs/concepts.png: pictures of each.", rich_help_panel=OUTPUT),
+        typer.Option("--sheet", help="Write runs/concepts.png: images of each.", rich_help_panel=OUTPUT),
     ] = False,
 ) -> None:
     """List what has been learned: the runs in runs/, with damaged and unfinished ones and what is wrong with them."""

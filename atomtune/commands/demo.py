@@ -26,7 +26,7 @@ def demo(
         typer.Option(min=0, help="Which one of it; the model saw none of them.", metavar="N", rich_help_panel=THING),
     ] = 7,
     seed: Annotated[
-        int, typer.Option(min=0, help="Decides training and pictures.", metavar="N", rich_help_panel=THING)
+        int, typer.Option(min=0, help="Decides training and images.", metavar="N", rich_help_panel=THING)
     ] = 0,
     compare: Annotated[
         bool,

@@ -8,7 +8,7 @@ import typer
 from ..errors import UsageError
 from .shared import atoms_source, learned_concepts
 
-CONCEPT, PICTURES = "Concepts and prompts", "Pictures"
+CONCEPT, IMAGES = "Concepts and prompts", "Images"
 
 Concepts = Annotated[
     list[str] | None,
@@ -44,19 +44,19 @@ TunedModel = Annotated[
 ]
 FirstSeed = Annotated[
     int,
-    typer.Option(min=0, metavar="N", help="Of the first picture; the next has the next.", rich_help_panel=PICTURES),
+    typer.Option(min=0, metavar="N", help="Of the first image; the next has the next.", rich_help_panel=IMAGES),
 ]
-Steps = Annotated[int, typer.Option(min=1, metavar="N", help="Denoising steps.", rich_help_panel=PICTURES)]
+Steps = Annotated[int, typer.Option(min=1, metavar="N", help="Denoising steps.", rich_help_panel=IMAGES)]
 GuidanceScale = Annotated[
-    float, typer.Option(min=0.0, metavar="X", help="How closely to follow the prompt.", rich_help_panel=PICTURES)
+    float, typer.Option(min=0.0, metavar="X", help="How closely to follow the prompt.", rich_help_panel=IMAGES)
 ]
 Scheduler = Annotated[
     Literal["ddim", "ddpm", "pndm", "euler", "euler-a", "heun", "dpm++", "unipc"] | None,
-    typer.Option(help=r"Noise schedule's solver. \[default: the model's]", rich_help_panel=PICTURES),
+    typer.Option(help=r"Noise schedule's solver. \[default: the model's]", rich_help_panel=IMAGES),
 ]
 BatchSize = Annotated[
     int,
-    typer.Option(min=1, metavar="N", help="Pictures drawn at once; changes no picture.", rich_help_panel=PICTURES),
+    typer.Option(min=1, metavar="N", help="Images drawn at once; changes no image.", rich_help_panel=IMAGES),
 ]
 
 

@@ -7,7 +7,7 @@ import typer
 
 from ..errors import UsageError
 from .console import Console, fields
-from .drawing import PICTURES, BatchSize, FirstSeed, GuidanceScale, Scheduler, Steps, TunedModel
+from .drawing import IMAGES, BatchSize, FirstSeed, GuidanceScale, Scheduler, Steps, TunedModel
 from .shared import OUTPUT, Device, Precision, learned_concepts
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 WHAT, SCORING = "What", "Scoring"
 DEFAULT_PROMPTS = "dreambooth_objects.txt"
 OF_FOLDER = frozenset({"images", "references", "model", "device", "encoder_path", "output"})
-"""Parameters that mean something for pictures that are there already."""
+"""Parameters that mean something for images that are there already."""
 
 EncoderPath = Annotated[
     list[str] | None,
@@ -45,7 +45,7 @@ def evaluate(
     ] = False,
     images: Annotated[
         Path | None,
-        typer.Option(help="Or score the pictures of this folder.", metavar="DIR", rich_help_panel=WHAT),
+        typer.Option(help="Or score the images of this folder.", metavar="DIR", rich_help_panel=WHAT),
     ] = None,
     references: Annotated[
         Path | None,
@@ -56,17 +56,17 @@ def evaluate(
         typer.Option(
             help=r"Prompts, one a line, {} for the concept. \[default: DreamBooth's 25 for objects]",
             metavar="FILE",
-            rich_help_panel=PICTURES,
+            rich_help_panel=IMAGES,
         ),
     ] = None,
     per_prompt: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Pictures of each prompt.", rich_help_panel=PICTURES)
+        int, typer.Option(min=1, metavar="N", help="Images of each prompt.", rich_help_panel=IMAGES)
     ] = 4,
     seed: FirstSeed = 0,
     steps: Steps = 25,
     guidance_scale: GuidanceScale = 7.5,
     scheduler: Scheduler = None,
-    scale: Annotated[float, typer.Option(metavar="X", help="Strength of the concept.", rich_help_panel=PICTURES)] = 1.0,
+    scale: Annotated[float, typer.Option(metavar="X", help="Strength of the concept.", rich_help_panel=IMAGES)] = 1.0,
     batch_size: BatchSize = 8,
     model: TunedModel = None,
     device: Device = None,
@@ -75,15 +75,15 @@ def evaluate(
     output: Annotated[
         Path | None,
         typer.Option(
-            help=r"Folder for report and pictures. \[default: runs/NAME/evaluation]",
+            help=r"Folder for report and images. \[default: runs/NAME/evaluation]",
             metavar="DIR",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
 ) -> None:
-    """Score a concept: fidelity, diversity, alignment, drift. Writes report.html, pictures.csv and scores.json.
+    """Score a concept: fidelity, diversity, alignment, drift. Writes report.html, images.csv and scores.json.
 
-    Pictures that are there already are not drawn again, so an evaluation that was stopped goes on where it was.
+    Images that are there already are not drawn again, so an evaluation that was stopped goes on where it was.
     """
     if (concept is None) == (images is None):
         raise UsageError("say what to score", "--concept NAME, or --images DIR --references DIR")
@@ -121,7 +121,7 @@ def evaluate(
     )
     shown: dict[str, Any] = {
         "prompts": options.prompts.name,
-        "pictures of each": per_prompt,
+        "images of each": per_prompt,
         "first seed": seed,
         "denoising steps": steps,
         "guidance scale": guidance_scale,
@@ -136,10 +136,10 @@ def evaluate(
 def _refuse_strangers(explicit: frozenset[str], of_folder: bool) -> None:
     """Raise UsageError that names the options given which say nothing about what is to be scored."""
     if of_folder:
-        what, hint = "--images", "--images scores pictures that are there already: nothing is drawn"
+        what, hint = "--images", "--images scores images that are there already: nothing is drawn"
         strangers = explicit - OF_FOLDER
     else:
-        what, hint = "--concept", "a concept is scored against the pictures that it was trained on"
+        what, hint = "--concept", "a concept is scored against the images that it was trained on"
         strangers = explicit & {"references"}
     if strangers:
         named = ", ".join("--" + name.replace("_", "-") for name in sorted(strangers))
@@ -164,7 +164,7 @@ def _score_folder(
     from ..evaluate.report import measures_text
 
     if references is None:
-        raise UsageError("--images needs --references", "a folder with pictures of the concept")
+        raise UsageError("--images needs --references", "a folder with images of the concept")
     from ..models.base_model import resolve
 
     encoders = encoders_for(resolve(model).name, paths=paths, device=device)

@@ -1,4 +1,4 @@
-"""atomtune prepare: what training will see of the pictures."""
+"""atomtune prepare: what training will see of the images."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -44,9 +44,9 @@ def prepare(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Check the pictures of a concept and show what training will see of them.
+    """Check the images of a concept and show what training will see of them.
 
-    Takes the options that train will be given. Writes prepare.png, a sheet of the pictures as they will be cut, with
+    Takes the options that train will be given. Writes prepare.png, a sheet of the images as they will be cut, with
     their captions; loads no weights.
     """
     from ..data.concept import Concept
@@ -68,7 +68,7 @@ def prepare(
 
 
 def _text(prepared: "Prepared") -> str:
-    pictures = {image.path.name: f"{image.width}×{image.height}  {image.caption}" for image in prepared.images}
+    images = {image.path.name: f"{image.width}×{image.height}  {image.caption}" for image in prepared.images}
     mirrored = ", each mirrored half of the time" if prepared.flip else ""
-    seen = f"{len(pictures)} pictures at {prepared.resolution}×{prepared.resolution}, {prepared.crop} crop{mirrored}"
-    return f"{fields(pictures)}\n\n{seen}\n{prepared.sheet}"
+    seen = f"{len(images)} images at {prepared.resolution}×{prepared.resolution}, {prepared.crop} crop{mirrored}"
+    return f"{fields(images)}\n\n{seen}\n{prepared.sheet}"

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 EVERY = 10.0  # seconds between two lines where there is no terminal
 _WORK = {
     "decompose": ("Decomposing", "layers"),
-    "prior": ("Drawing the class", "pictures"),
+    "prior": ("Drawing the class", "images"),
     "train": ("Training", "steps"),
-    "sample": ("Sampling", "pictures"),
-    "evaluate": ("Drawing", "pictures"),
+    "sample": ("Sampling", "images"),
+    "evaluate": ("Drawing", "images"),
     "export": ("Approximating", "layers"),
 }
 

@@ -1,4 +1,4 @@
-"""atomtune sample: draw pictures with concepts."""
+"""atomtune sample: draw images with concepts."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from .console import Console
 from .drawing import (
     CONCEPT,
-    PICTURES,
+    IMAGES,
     AtomsFiles,
     BatchSize,
     Concepts,
@@ -50,9 +50,7 @@ def sample(
     model: TunedModel = None,
     device: Device = None,
     precision: Precision = "fp32",
-    num: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Pictures of each prompt.", rich_help_panel=PICTURES)
-    ] = 1,
+    num: Annotated[int, typer.Option(min=1, metavar="N", help="Images of each prompt.", rich_help_panel=IMAGES)] = 1,
     seed: FirstSeed = 0,
     steps: Steps = 50,
     guidance_scale: GuidanceScale = 7.5,
@@ -62,28 +60,28 @@ def sample(
         typer.Option(
             help=r"Side in pixels, or width and height. \[default: the model's]",
             metavar="N|WxH",
-            rich_help_panel=PICTURES,
+            rich_help_panel=IMAGES,
         ),
     ] = None,
     batch_size: BatchSize = 4,
     base: Annotated[
-        bool, typer.Option("--base", help="Draw each picture with the base model too.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--base", help="Draw each image with the base model too.", rich_help_panel=OUTPUT)
     ] = False,
     grid: Annotated[
-        bool, typer.Option("--grid", help="Write a sheet of all pictures as well.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--grid", help="Write a sheet of all images as well.", rich_help_panel=OUTPUT)
     ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
-            help=r"Folder for the pictures. \[default: runs/NAME/samples, or runs/samples]",
+            help=r"Folder for the images. \[default: runs/NAME/samples, or runs/samples]",
             metavar="DIR",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
 ) -> None:
-    """Draw pictures of concepts in new scenes.
+    """Draw images of concepts in new scenes.
 
-    Prints the paths of the pictures. They are numbered on from what the folder holds: nothing is overwritten.
+    Prints the paths of the images. They are numbered on from what the folder holds: nothing is overwritten.
     """
     from ..sampling.generate import Settings
     from ..sampling.sample import SampleOptions

@@ -11,7 +11,7 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from ..methods.atoms_spec import AtomsSpec
 
-CONCEPT, PICTURES, MODEL, METHOD, OUTPUT = "Concept", "Pictures", "Model", "Method", "Output"
+CONCEPT, IMAGES, MODEL, METHOD, OUTPUT = "Concept", "Images", "Model", "Method", "Output"
 
 ConceptName = Annotated[
     str,
@@ -25,7 +25,7 @@ ConceptName = Annotated[
 Images = Annotated[
     Path | None,
     typer.Option(
-        help=r"Folder with 4 to 9 pictures of it. \[default: concepts/NAME]", metavar="DIR", rich_help_panel=CONCEPT
+        help=r"Folder with 4 to 9 images of it. \[default: concepts/NAME]", metavar="DIR", rich_help_panel=CONCEPT
     ),
 ]
 ClassName = Annotated[
@@ -40,7 +40,7 @@ Token = Annotated[
 Prompt = Annotated[
     str,
     typer.Option(
-        help="Caption of every picture without one of its own (01.txt beside 01.jpg); {} stands for the concept.",
+        help="Caption of every image without one of its own (01.txt beside 01.jpg); {} stands for the concept.",
         rich_help_panel=CONCEPT,
     ),
 ]
@@ -49,18 +49,16 @@ Resolution = Annotated[
     typer.Option(
         metavar="N",
         min=8,
-        help=r"Side of the training pictures in pixels. \[default: the model's]",
-        rich_help_panel=PICTURES,
+        help=r"Side of the training images in pixels. \[default: the model's]",
+        rich_help_panel=IMAGES,
     ),
 ]
 Crop = Annotated[
     Literal["center", "random", "smart"],
-    typer.Option(
-        help="Where the square is cut out; smart looks for detail, colour and skin.", rich_help_panel=PICTURES
-    ),
+    typer.Option(help="Where the square is cut out; smart looks for detail, colour and skin.", rich_help_panel=IMAGES),
 ]
-Flip = Annotated[bool, typer.Option("--flip/--no-flip", help="Mirror half of the pictures.", rich_help_panel=PICTURES)]
-Seed = Annotated[int, typer.Option(metavar="N", help="Decides every draw.", rich_help_panel=PICTURES)]
+Flip = Annotated[bool, typer.Option("--flip/--no-flip", help="Mirror half of the images.", rich_help_panel=IMAGES)]
+Seed = Annotated[int, typer.Option(metavar="N", help="Decides every draw.", rich_help_panel=IMAGES)]
 
 Model = Annotated[
     str | None,

@@ -152,23 +152,21 @@ def train(
     ] = 250,
     sample_every: Annotated[
         int,
-        typer.Option(
-            min=0, metavar="N", help="Steps between two sets of pictures; 0 for none.", rich_help_panel=OUTPUT
-        ),
+        typer.Option(min=0, metavar="N", help="Steps between two sets of images; 0 for none.", rich_help_panel=OUTPUT),
     ] = 0,
     sample_prompt: Annotated[
         list[str] | None,
         typer.Option(help="What to draw then; give it again for more.", metavar="PROMPT", rich_help_panel=OUTPUT),
     ] = None,
     sample_steps: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Denoising steps of those pictures.", rich_help_panel=OUTPUT)
+        int, typer.Option(min=1, metavar="N", help="Denoising steps of those images.", rich_help_panel=OUTPUT)
     ] = 25,
     tracker: Tracker = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be trained, and stop.", rich_help_panel=OUTPUT)
     ] = False,
 ) -> None:
-    """Teach the base model a concept from a few pictures.
+    """Teach the base model a concept from a few images.
 
     Writes the run's folder: atoms.safetensors (the result), run.json, log.jsonl, loss.svg and the state to resume from.
     """

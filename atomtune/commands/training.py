@@ -8,7 +8,7 @@ TRAINING, RATE, OBJECTIVE, PRIOR = "Training", "Learning rate", "Objective", "Pr
 
 Steps = Annotated[int, typer.Option(min=1, metavar="N", help="Optimiser steps.", rich_help_panel=TRAINING)]
 BatchSize = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Pictures at a time on each device.", rich_help_panel=TRAINING)
+    int, typer.Option(min=1, metavar="N", help="Images at a time on each device.", rich_help_panel=TRAINING)
 ]
 GradAccum = Annotated[
     int, typer.Option(min=1, metavar="N", help="Batches whose mean gradient makes a step.", rich_help_panel=TRAINING)
@@ -74,13 +74,13 @@ MinSnrGamma = Annotated[
 NoiseOffset = Annotated[
     float,
     typer.Option(
-        min=0.0, metavar="X", help="Noise of a whole channel, for dark and bright pictures.", rich_help_panel=OBJECTIVE
+        min=0.0, metavar="X", help="Noise of a whole channel, for dark and bright images.", rich_help_panel=OBJECTIVE
     ),
 ]
 
 PriorPreservation = Annotated[
     bool,
-    typer.Option("--prior-preservation", help="Learn along with pictures of the class.", rich_help_panel=PRIOR),
+    typer.Option("--prior-preservation", help="Learn along with images of the class.", rich_help_panel=PRIOR),
 ]
 PriorImages = Annotated[
     int,

@@ -68,7 +68,7 @@ def compare(
     Raises:
         UsageError: impossible options, or runs on disk were trained otherwise.
         NothingCompared: all runs failed.
-        AtomtuneError: the model, an encoder or a concept's pictures cannot be read; runs are of other base weights.
+        AtomtuneError: the model, an encoder or a concept's images cannot be read; runs are of other base weights.
         Interrupted: stopped by the user; what was done is kept.
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":

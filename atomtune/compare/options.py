@@ -18,7 +18,7 @@ class Taught:
     """A concept that every variant is taught, and the prompts that show how well.
 
     Attributes:
-        images: folder of its pictures.
+        images: folder of its images.
         prompts: file with one prompt a line, {} for the concept.
     """
 
@@ -32,10 +32,10 @@ class CompareOptions:
     """A comparison: concepts × variants × seeds.
 
     Attributes:
-        seeds: of the training runs. The pictures of all of them are drawn from the same seeds.
+        seeds: of the training runs. The images of all of them are drawn from the same seeds.
         training: what the runs have in common; concept, images, method, spec, learning rate, seed of it count nothing.
-        scoring: how pictures are drawn; run and prompts of it count nothing.
-        output: folder of the runs, with a folder for each concept; pictures: of their pictures, `output` where None.
+        scoring: how images are drawn; run and prompts of it count nothing.
+        output: folder of the runs, with a folder for each concept; image_folder: of their images, `output` where None.
         rates: learning rates by the variants' names, in place of the methods' own.
         encoder_paths: see `encoders.encoders_for`.
     """
@@ -48,7 +48,7 @@ class CompareOptions:
     seeds: tuple[int, ...] = (0,)
     rates: Mapping[str, float] = field(default_factory=dict)
     encoder_paths: Mapping[str, str] = field(default_factory=dict)
-    pictures: Path | None = None
+    image_folder: Path | None = None
 
     def __post_init__(self) -> None:
         compared: dict[str, list[Any]] = {
@@ -70,7 +70,7 @@ class Job:
     Attributes:
         options: of its training, base model and resolution resolved.
         folder: of the run.
-        pictures: folder in which the pictures of all runs of the concept are kept by their settings.
+        image_folder: folder in which the images of all runs of the concept are kept by their settings.
     """
 
     taught: Taught
@@ -78,7 +78,7 @@ class Job:
     variant: Variant
     options: TrainOptions
     folder: Path
-    pictures: Path
+    image_folder: Path
 
     @property
     def title(self) -> str:
@@ -114,7 +114,7 @@ def jobs_of(options: CompareOptions) -> list[Job]:
                 seed=seed,
             ),
             options.output / taught.concept.name / f"seed-{seed}" / variant.folder,
-            (options.pictures or options.output) / taught.concept.name,
+            (options.image_folder or options.output) / taught.concept.name,
         )
         for seed in options.seeds
         for taught in options.taught

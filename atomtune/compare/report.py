@@ -13,7 +13,7 @@ from PIL import Image
 
 from .. import __version__
 from ..data.images import load_images
-from ..evaluate.image_sets import Picture
+from ..evaluate.image_sets import GeneratedImage
 from ..evaluate.report import MEANINGS
 from ..files.atomic import write_text
 from ..methods import METHODS
@@ -102,7 +102,7 @@ def _difference_row(found: Difference, first: str) -> dict[str, Any]:
 
 
 def settings_of(comparison: Comparison) -> dict[str, Any]:
-    """How runs were trained and pictures drawn."""
+    """How runs were trained and images drawn."""
     options = comparison.options
     training: TrainOptions = jobs_of(options)[0].options
     scoring = options.scoring
@@ -111,8 +111,8 @@ def settings_of(comparison: Comparison) -> dict[str, Any]:
         **{name.replace("_", " "): getattr(training, name) for name in _COMMON},
         "training seeds": ", ".join(map(str, options.seeds)),
         "prompts": ", ".join(dict.fromkeys(taught.prompts.name for taught in options.taught)),
-        "pictures of each prompt": scoring.per_prompt,
-        "first seed of the pictures": scoring.seed,
+        "images of each prompt": scoring.per_prompt,
+        "first seed of the images": scoring.seed,
         "denoising steps": scoring.settings.steps,
         "guidance scale": scoring.settings.guidance_scale,
         "scheduler": scoring.scheduler or "the model's",
@@ -180,11 +180,11 @@ def _digits(name: str) -> int:
 
 
 def _reference_rows(against: Reference, named: Sequence[str]) -> Iterator[list[str]]:
-    """The rows that are not sorted: base model and real pictures, as text."""
+    """The rows that are not sorted: base model and real images, as text."""
     base = [against.base[name].text(_digits(name)) if name in against.base else "" for name in named]
     yield ["base model", "", "", *base, "", "", "", ""]
     if against.real is not None:
-        yield ["real pictures", "", "", against.real.text(), *([""] * (len(named) + 3))]
+        yield ["real images", "", "", against.real.text(), *([""] * (len(named) + 3))]
 
 
 def _table_row(line: Line, named: Sequence[str]) -> list[Cell]:
@@ -233,7 +233,7 @@ def _run_cells(run: Run, named: Sequence[str]) -> list[Cell]:
 
 
 def _chart(name: str, runs: Sequence[Run], table: Sequence[Line], against: Reference, colors: dict[str, str]) -> str:
-    """Fidelity against another measure: a point a run, a mark a variant, the base model and real pictures."""
+    """Fidelity against another measure: a point a run, a mark a variant, the base model and real images."""
     clouds = []
     for line in table:
         if "fidelity" not in line.figures or name not in line.figures:
@@ -247,32 +247,34 @@ def _chart(name: str, runs: Sequence[Run], table: Sequence[Line], against: Refer
         clouds.append(Cloud(line.variant.name, middle, points, colors[line.variant.name]))
     if "fidelity" in against.base and name in against.base:
         clouds.append(Cloud("base model", (against.base["fidelity"].mean, against.base[name].mean), hollow=True))
-    marks = [("real pictures", against.real.mean)] if against.real is not None else []
+    marks = [("real images", against.real.mean)] if against.real is not None else []
     return cloud_chart(clouds, "fidelity", name, marks)
 
 
 def _grid(taught: Taught, comparison: Comparison, table: Sequence[Line]) -> dict[str, Any]:
-    """One concept: its pictures, and prompts × variants, the first picture of each, of the first seed that is there."""
+    """One concept: its images, and prompts × variants, the first image of each, of the first seed that is there."""
     firsts: dict[str, Run] = {}
     for run in comparison.runs:
         if run.concept == taught.concept.name:
             firsts.setdefault(run.variant.name, run)
     shown = [firsts[line.variant.name] for line in table if line.variant.name in firsts]
     training = jobs_of(comparison.options)[0].options
-    images = load_images(taught.images, training.resolution or 0, crop=training.crop, seed=comparison.options.seeds[0])
-    base = _first_of_each(shown[0].score.base_pictures) if shown else {}
+    training_images = load_images(
+        taught.images, training.resolution or 0, crop=training.crop, seed=comparison.options.seeds[0]
+    )
+    base = _first_of_each(shown[0].score.base_images) if shown else {}
     prompts = _spread(list(base), _PROMPTS)
-    columns = [_first_of_each(run.score.pictures) for run in shown]
+    columns = [_first_of_each(run.score.images) for run in shown]
     return {
         "name": taught.concept.name,
         "words": taught.concept.words,
-        "references": [thumbnail(image.image) for image in images],
+        "references": [thumbnail(image.image) for image in training_images],
         "columns": ["base model", *(run.variant.name for run in shown)],
         "fidelity": [shown[0].score.base.fidelity, *(run.figure("fidelity") for run in shown)] if shown else [],
         "rows": [
             {
                 "prompt": prompt,
-                "pictures": [thumbnail(pictures[prompt].load()) for pictures in (base, *columns)],
+                "images": [thumbnail(firsts_of[prompt].load()) for firsts_of in (base, *columns)],
             }
             for prompt in prompts
         ],
@@ -280,11 +282,11 @@ def _grid(taught: Taught, comparison: Comparison, table: Sequence[Line]) -> dict
     }
 
 
-def _first_of_each(pictures: Sequence[Picture]) -> dict[str, Picture]:
-    """The first picture of each prompt, by the prompt."""
-    firsts: dict[str, Picture] = {}
-    for picture in pictures:
-        firsts.setdefault(picture.prompt, picture)
+def _first_of_each(images: Sequence[GeneratedImage]) -> dict[str, GeneratedImage]:
+    """The first image of each prompt, by the prompt."""
+    firsts: dict[str, GeneratedImage] = {}
+    for image in images:
+        firsts.setdefault(image.prompt, image)
     return firsts
 
 
@@ -295,9 +297,9 @@ def _spread(items: list[str], most: int) -> list[str]:
     return [items[i * len(items) // most] for i in range(most)]
 
 
-def thumbnail(picture: Image.Image) -> str:
-    """A picture in a data: address, as a JPEG of a few kilobytes: a page holds hundreds of them."""
-    small = picture.convert("RGB").resize((_THUMBNAIL, _THUMBNAIL * picture.height // picture.width), _LANCZOS)
+def thumbnail(image: Image.Image) -> str:
+    """An image in a data: address, as a JPEG of a few kilobytes: a page holds hundreds of them."""
+    small = image.convert("RGB").resize((_THUMBNAIL, _THUMBNAIL * image.height // image.width), _LANCZOS)
     stream = io.BytesIO()
     small.save(stream, format="JPEG", quality=86, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()

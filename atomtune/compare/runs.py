@@ -11,7 +11,7 @@ from ..errors import AtomtuneError, UsageError
 from ..runtime.progress import Events
 from ..training.options import TrainOptions
 from ..training.plan import plan
-from ..training.resume import check_material, material_of
+from ..training.resume import check_material, material_of, recorded_images
 from ..training.run_folder import RunFolder
 from .options import Job
 from .subprocess_training import Order, Trainer, cost
@@ -71,13 +71,13 @@ def trained(job: Job) -> Trained | None:
 def check(jobs: Sequence[Job], events: Events, overwrite: bool = False) -> list[Job]:
     """Look at everything that can be wrong before the first hour of training. Returns the runs that are to be replaced.
 
-    Each variant is planned on the model, each concept's pictures are read, and what is on disk is held against what is
-    asked for: options, pictures and captions.
+    Each variant is planned on the model, each concept's images are read, and what is on disk is held against what is
+    asked for: options, images and captions.
 
     Raises:
         UsageError: runs on disk were trained otherwise and `overwrite` is not set (every difference is listed), or a
             variant finds nothing to train.
-        AtomtuneError: pictures, captions or a run's record cannot be read.
+        AtomtuneError: images, captions or a run's record cannot be read.
     """
     for job in {job.variant.name: job for job in jobs}.values():
         try:
@@ -122,7 +122,7 @@ def _differences(job: Job, material: list[dict[str, str]]) -> list[str]:
     now = job.options.to_dict()
     found = [f"{name} was {_shown(was[name])}, now {_shown(now[name])}" for name in now if was[name] != now[name]]
     try:
-        check_material(record.get("pictures"), material)
+        check_material(recorded_images(record), material)
     except UsageError as problem:
         found += problem.message.splitlines()[1:]
     return found

@@ -10,7 +10,7 @@ from ..evaluate.checkpoint_selection import worth
 from ..evaluate.encoders.base import Encoders
 from ..evaluate.encoders.grader import Grader, scenes_named
 from ..evaluate.evaluate import Evaluation, evaluate_concept
-from ..evaluate.image_sets import Picture
+from ..evaluate.image_sets import GeneratedImage
 from ..evaluate.inputs import EvaluateOptions
 from ..evaluate.measure import Measures
 from ..files.atomic import write_text
@@ -25,14 +25,14 @@ SCORE = "score.json"
 
 @dataclass(frozen=True)
 class Score:
-    """What a run's pictures score, and the base model's of the same prompts and seeds.
+    """What a run's images score, and the base model's of the same prompts and seeds.
 
     Attributes:
-        real: mean cosine between different pictures of the concept; None where there is one only.
+        real: mean cosine between different images of the concept; None where there is one only.
         worth: see `picking.worth`.
-        scenes_right, base_scenes_right: share of the pictures in which pocket's grader names the scene asked for, of
+        scenes_right, base_scenes_right: share of the images in which pocket's grader names the scene asked for, of
             all scenes; None for other models, or where no prompt names one.
-        pictures, base_pictures: prompt by prompt.
+        images, base_images: prompt by prompt.
         encoders: names, by what they tell; preprocessing: of the one that tells fidelity.
     """
 
@@ -42,24 +42,24 @@ class Score:
     worth: float
     scenes_right: float | None
     base_scenes_right: float | None
-    pictures: list[Picture]
-    base_pictures: list[Picture]
+    images: list[GeneratedImage]
+    base_images: list[GeneratedImage]
     encoders: dict[str, str]
     preprocessing: str
 
 
 def score_run(job: Job, done: Trained, options: CompareOptions, encoders: Encoders, events: Events) -> Score:
-    """Score a run; pictures that are missing are drawn, the base model's once for all runs of a concept.
+    """Score a run; images that are missing are drawn, the base model's once for all runs of a concept.
 
-    Raises AtomtuneError where pictures are not finite, or files cannot be read.
+    Raises AtomtuneError where images are not finite, or files cannot be read.
     """
     asked = replace(options.scoring, run=job.folder, prompts=job.taught.prompts, checkpoints=False)
-    evaluation = evaluate_concept(asked, lambda _name: encoders, job.pictures, events)
+    evaluation = evaluate_concept(asked, lambda _name: encoders, job.image_folder, events)
     score = _score(evaluation)
     stored = asdict(score) | {
         "key": _key(job, done, options),
-        "pictures": [_packed(picture, job.pictures) for picture in score.pictures],
-        "base_pictures": [_packed(picture, job.pictures) for picture in score.base_pictures],
+        "images": [_packed(image, job.image_folder) for image in score.images],
+        "base_images": [_packed(image, job.image_folder) for image in score.base_images],
     }
     write_text(job.folder / SCORE, json.dumps(stored, indent=1) + "\n")
     return score
@@ -68,7 +68,7 @@ def score_run(job: Job, done: Trained, options: CompareOptions, encoders: Encode
 def stored_score(
     job: Job, done: Trained, options: CompareOptions, encoders: dict[str, str] | None = None
 ) -> Score | None:
-    """The score of a run that was scored before in the same way and whose pictures are there; else None.
+    """The score of a run that was scored before in the same way and whose images are there; else None.
 
     Args:
         encoders: names of those that a score must be told by; None for whichever they are.
@@ -78,12 +78,14 @@ def stored_score(
         if told.pop("key") != _key(job, done, options):
             return None
         told["measures"], told["base"] = (Measures(**told[name]) for name in ("measures", "base"))
-        for name in ("pictures", "base_pictures"):
-            told[name] = [Picture(job.pictures / one["file"], one["prompt"], one["seed"]) for one in told[name]]
+        for name in ("images", "base_images"):
+            told[name] = [
+                GeneratedImage(job.image_folder / one["file"], one["prompt"], one["seed"]) for one in told[name]
+            ]
         score = Score(**told)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None  # not there, or of another version: it is told anew
-    there = all(picture.path.is_file() for picture in (*score.pictures, *score.base_pictures))
+    there = all(image.path.is_file() for image in (*score.images, *score.base_images))
     return score if there and encoders in (None, score.encoders) else None
 
 
@@ -115,24 +117,24 @@ def _score(evaluation: Evaluation) -> Score:
         base=base,
         real=evaluation.real,
         worth=worth(ours, base, 1.0 if evaluation.real is None else evaluation.real),
-        scenes_right=_scenes_right(evaluation, evaluation.final.pictures),
-        base_scenes_right=_scenes_right(evaluation, evaluation.base_pictures),
-        pictures=evaluation.final.pictures,
-        base_pictures=evaluation.base_pictures,
+        scenes_right=_scenes_right(evaluation, evaluation.final.images),
+        base_scenes_right=_scenes_right(evaluation, evaluation.base_images),
+        images=evaluation.final.images,
+        base_images=evaluation.base_images,
         encoders=names_of(encoders),
         preprocessing=encoders.fidelity.preprocessing,
     )
 
 
-def _scenes_right(evaluation: Evaluation, pictures: list[Picture]) -> float | None:
+def _scenes_right(evaluation: Evaluation, images: list[GeneratedImage]) -> float | None:
     grader = evaluation.encoders.alignment
     if not isinstance(grader, Grader):
         return None
     noun, words = evaluation.concept.class_noun, evaluation.concept.words
-    asked = [picture.prompt.replace(words, noun).removeprefix(f"a {noun} ") for picture in pictures]
-    named = scenes_named(grader, noun, asked, [picture.load() for picture in pictures])
+    asked = [image.prompt.replace(words, noun).removeprefix(f"a {noun} ") for image in images]
+    named = scenes_named(grader, noun, asked, [image.load() for image in images])
     return sum(named) / len(named) if named else None
 
 
-def _packed(picture: Picture, below: Path) -> dict[str, Any]:
-    return {"file": picture.path.relative_to(below).as_posix(), "prompt": picture.prompt, "seed": picture.seed}
+def _packed(image: GeneratedImage, below: Path) -> dict[str, Any]:
+    return {"file": image.path.relative_to(below).as_posix(), "prompt": image.prompt, "seed": image.seed}

@@ -83,10 +83,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Reference:
-    """What the variants are seen against: the base model on the same prompts and seeds, and real pictures.
+    """What the variants are seen against: the base model on the same prompts and seeds, and real images.
 
     Attributes:
-        base: means over the concepts. real: fidelity of real pictures to each other; None where that is not known.
+        base: means over the concepts. real: fidelity of real images to each other; None where that is not known.
     """
 
     base: dict[str, Mean]
@@ -140,7 +140,7 @@ def _most(values: Sequence[int | None]) -> int | None:
 
 
 def reference(runs: Sequence[Run]) -> Reference:
-    """Of all concepts in the runs, each once: all runs of a concept are seen against the same pictures."""
+    """Of all concepts in the runs, each once: all runs of a concept are seen against the same images."""
     scores = list({run.concept: run.score for run in runs}.values())
 
     def mean(told: Callable[[Score], float | None]) -> Mean | None:
@@ -231,7 +231,7 @@ def flat(line: Line) -> dict[str, Any]:
 
 
 def text_rows(lines_: Sequence[Line], against: Reference) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table as text: base model and real pictures first."""
+    """Header and rows of the table as text: base model and real images first."""
     named = [*FIGURES, *([SCENES] if any(SCENES in line.figures for line in lines_) else [])]
     header = [
         "variant",
@@ -249,7 +249,7 @@ def text_rows(lines_: Sequence[Line], against: Reference) -> tuple[list[str], li
 
     rows = [["base model", "", "", *cells(against.base), "", "", "", ""]]
     if against.real is not None:
-        rows.append(["real pictures", "", "", *cells({"fidelity": against.real}), "", "", "", ""])
+        rows.append(["real images", "", "", *cells({"fidelity": against.real}), "", "", "", ""])
     for line in lines_:
         peak = "" if line.peak is None else size(line.peak)
         cost = [f"{line.parameters:,}", size(line.atoms_bytes), line.figures["seconds"].text(1), peak]

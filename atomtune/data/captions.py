@@ -1,4 +1,4 @@
-"""Captions: one for all pictures, or of a picture's own from the text file beside it (01.txt beside 01.jpg)."""
+"""Captions: one for all images, or of an image's own from the text file beside it (01.txt beside 01.jpg)."""
 
 import re
 from collections.abc import Sequence
@@ -11,19 +11,19 @@ from .concept import Concept, expand
 _LONGEST = 10_000  # characters read; a text encoder sees some 300
 
 
-def captions_of(pictures: Sequence[Path], prompt: str, concept: Concept, events: Events | None = None) -> list[str]:
-    """The caption of each picture, as the text encoder gets it.
+def captions_of(images: Sequence[Path], prompt: str, concept: Concept, events: Events | None = None) -> list[str]:
+    """The caption of each image, as the text encoder gets it.
 
     `{}` and `<name>` stand for the concept's words, in `prompt` as in files. A file without `{}`, `<name>` or the token
     gets the words in front ("sks castle, on a hill"): a caption that does not name the concept cannot teach its name.
-    A picture without a file, or with an empty one, gets `prompt`.
+    An image without a file, or with an empty one, gets `prompt`.
 
     Raises AtomtuneError that names every file that cannot be read or names another concept.
     """
     common = expand(prompt.replace("{}", concept.words), [concept])
     captions, nameless, problems = [], [], []
-    for picture in pictures:
-        path = picture.with_suffix(".txt")
+    for image in images:
+        path = image.with_suffix(".txt")
         try:
             own = read_caption(path)
             filled = expand(own.replace("{}", concept.words), [concept])
@@ -38,7 +38,7 @@ def captions_of(pictures: Sequence[Path], prompt: str, concept: Concept, events:
             captions.append(filled or common)
     if problems:
         raise AtomtuneError(
-            f"cannot use {len(problems)} captions in {pictures[0].parent}: {', '.join(problems)}",
+            f"cannot use {len(problems)} captions in {images[0].parent}: {', '.join(problems)}",
             f"captions are UTF-8 text; {{}} or <{concept.name}> stands for the concept",
         )
     if nameless and events is not None:

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures in rows and columns with their captions."""
+"""Contact sheets: images in rows and columns with their captions."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ def contact_sheet(
     column_labels: Sequence[str] = (),
     least: int = 192,
 ) -> Image.Image:
-    """Pictures in rows, labelled; small ones enlarged to at least `least` pixels wide so that labels fit. RGB."""
+    """Images in rows, labelled; small ones enlarged to at least `least` pixels wide so that labels fit. RGB."""
     width, height = rows[0][0].size
     factor = max(1, -(-least // width))
     width, height = width * factor, height * factor
@@ -33,25 +33,25 @@ def contact_sheet(
         y = _GAP + above + number * (height + over_row + _GAP)
         if row_labels:
             _write(draw, font, (_GAP, y), row_labels[number], columns * (width + _GAP) - _GAP)
-        for column, picture in enumerate(row):
-            large = picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+        for column, image in enumerate(row):
+            large = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
             sheet.paste(large, (_GAP + column * (width + _GAP), y + over_row))
     return sheet
 
 
 def captioned_sheet(
-    pictures: Sequence[Image.Image], captions: Sequence[tuple[str, str]], columns: int, side: int = 224
+    images: Sequence[Image.Image], captions: Sequence[tuple[str, str]], columns: int, side: int = 224
 ) -> Image.Image:
-    """Square pictures in `columns`, `side` pixels each, with a title and a caption of up to three lines below. RGB."""
+    """Square images in `columns`, `side` pixels each, with a title and a caption of up to three lines below. RGB."""
     font = ImageFont.load_default(13)
     texts = [[title, *_wrapped(font, caption, side, 3)] for title, caption in captions]
     cell = (side + _GAP, side + max(map(len, texts)) * _CAPTION + _GAP)
-    rows = -(-len(pictures) // columns)
+    rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (_GAP + columns * cell[0], _GAP + rows * cell[1]), (255, 255, 255))
     draw = ImageDraw.Draw(sheet)
-    for number, (picture, lines) in enumerate(zip(pictures, texts, strict=True)):
+    for number, (image, lines) in enumerate(zip(images, texts, strict=True)):
         x, y = _GAP + number % columns * cell[0], _GAP + number // columns * cell[1]
-        sheet.paste(picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS), (x, y))
+        sheet.paste(image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS), (x, y))
         for line, text in enumerate(lines):
             _write(draw, font, (x, y + side + 2 + line * _CAPTION), text, side)
     return sheet

@@ -1,4 +1,4 @@
-"""Where the square lies that is cut out of a picture."""
+"""Where the square lies that is cut out of an image."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""One picture file → upright RGB pixels, whatever the file holds."""
+"""One image file → upright RGB pixels, whatever the file holds."""
 
 import io
 import warnings
@@ -25,7 +25,7 @@ _TURNS = {
 
 
 class NeedsHeif(AtomtuneError):
-    """A HEIC picture, and the package that reads them is not installed."""
+    """A HEIC image, and the package that reads them is not installed."""
 
 
 def decode(path: Path, least: int) -> tuple[Image.Image, tuple[int, int]]:
@@ -56,7 +56,7 @@ def decode(path: Path, least: int) -> tuple[Image.Image, tuple[int, int]]:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Pictures of every mode in 8 bits: deep greys scaled, transparency laid on white, colours in sRGB."""
+    """Images of every mode in 8 bits: deep greys scaled, transparency laid on white, colours in sRGB."""
     profile = image.info.get("icc_profile")
     if image.mode.startswith("I") or image.mode == "F":
         image = _grey(image)
@@ -115,5 +115,5 @@ def _read_heif(path: Path) -> None:
     try:
         from pillow_heif import register_heif_opener
     except ImportError:
-        raise NeedsHeif(f"{path.name} is a HEIC picture", 'pip install "atomtune[heic]"') from None
+        raise NeedsHeif(f"{path.name} is a HEIC image", 'pip install "atomtune[heic]"') from None
     register_heif_opener()

@@ -1,4 +1,4 @@
-"""The pictures in a concept's folder: found, read, cut to squares, and what is odd about them."""
+"""The images in a concept's folder: found, read, cut to squares, and what is odd about them."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
@@ -29,12 +29,12 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True)
 class TrainingImage:
-    """One picture of the concept, as training sees it.
+    """One image of the concept, as training sees it.
 
     Attributes:
         image: the square, RGB.
-        size: width and height of the whole picture, upright, in pixels.
-        digest: of the decoded pixels before cropping; equal for the same picture under two names.
+        size: width and height of the whole image, upright, in pixels.
+        digest: of the decoded pixels before cropping; equal for the same image under two names.
     """
 
     path: Path
@@ -46,12 +46,12 @@ class TrainingImage:
 def load_images(
     folder: Path, resolution: int, *, crop: str = "center", seed: int = 0, events: Events | None = None
 ) -> list[TrainingImage]:
-    """The pictures of a folder in the order of their names. One at a time is held in full.
+    """The images of a folder in the order of their names. One at a time is held in full.
 
     Args:
         resolution: side of the squares in pixels.
         crop: see `crop.square`; `seed` decides the random one.
-        events: hears of files left out, of pictures that are there twice or too small, and of an odd number of them.
+        events: hears of files left out, of images that are there twice or too small, and of an odd number of them.
 
     Raises AtomtuneError where the folder is missing or empty, or files cannot be decoded whole (all of them are named),
     UsageError for a crop that cannot be had.
@@ -71,7 +71,7 @@ def load_images(
 
 
 def load_whole_images(folder: Path, least: int, events: Events | None = None) -> list[tuple[Path, Image.Image]]:
-    """The pictures of a folder, upright and RGB, in the order of their names; see `decode` for `least`.
+    """The images of a folder, upright and RGB, in the order of their names; see `decode` for `least`.
 
     Raises as `load_images`.
     """
@@ -79,11 +79,11 @@ def load_whole_images(folder: Path, least: int, events: Events | None = None) ->
 
 
 def _read_all(folder: Path, events: Events, read: Callable[[Path], Read]) -> list[Read]:
-    """What `read` makes of every picture of a folder. Raises AtomtuneError that names all that it fails for."""
+    """What `read` makes of every image of a folder. Raises AtomtuneError that names all that it fails for."""
     paths, others = find_images(folder)
     if others:
         events.warn(f"left out in {folder}: {_listed(others)}")
-    events.phase(f"reading {len(paths)} pictures")
+    events.phase(f"reading {len(paths)} images")
     images, broken, need_heif = [], [], []
     for path in paths:
         try:
@@ -97,45 +97,45 @@ def _read_all(folder: Path, events: Events, read: Callable[[Path], Read]) -> lis
         hints = [f"for HEIC: {need_heif[0].hint}"] if need_heif else []
         hints += ["remove or replace them"] if len(broken) > len(need_heif) else []
         raise AtomtuneError(
-            f"cannot read {len(broken)} of {len(paths)} pictures in {folder}: {', '.join(broken)}", "; ".join(hints)
+            f"cannot read {len(broken)} of {len(paths)} images in {folder}: {', '.join(broken)}", "; ".join(hints)
         )
     return images
 
 
 def find_images(folder: Path) -> tuple[list[Path], list[str]]:
-    """Pictures by the ends of their names, sorted, and what else there is, apart from captions and systems' own files.
+    """Images by the ends of their names, sorted, and what else there is, apart from captions and systems' own files.
 
-    Raises AtomtuneError where the folder is missing or has no pictures.
+    Raises AtomtuneError where the folder is missing or has no images.
     """
-    hint = f"put {FEWEST} to {MOST} pictures of the concept into {folder}, or name a folder with --images"
+    hint = f"put {FEWEST} to {MOST} images of the concept into {folder}, or name a folder with --images"
     if not folder.is_dir():
         raise AtomtuneError(f"there is no folder {folder}", hint)
-    pictures, others = [], []
+    images, others = [], []
     for path in sorted(folder.iterdir()):
         is_hidden, suffix = path.name.startswith("."), path.suffix.lower()
         if suffix in SUFFIXES and not is_hidden and path.is_file():
-            pictures.append(path)
+            images.append(path)
         elif path.name.lower() not in _JUNK and not path.name.startswith("._"):
             others.append(path)
-    if not pictures:
+    if not images:
         found = f": {_listed(map(_name, others))}" if others else ""
-        raise AtomtuneError(f"there are no pictures in {folder}{found}", hint)
-    stems = {path.stem for path in pictures}
+        raise AtomtuneError(f"there are no images in {folder}{found}", hint)
+    stems = {path.stem for path in images}
     is_caption = {path: path.suffix == ".txt" and path.stem in stems and path.is_file() for path in others}
-    return pictures, [_name(path) for path in others if not is_caption[path]]
+    return images, [_name(path) for path in others if not is_caption[path]]
 
 
 def remarks(images: Sequence[TrainingImage], resolution: int) -> list[str]:
-    """What is odd about pictures that can all be read."""
+    """What is odd about images that can all be read."""
     found = [
-        f"the same picture {len(group)} times: {_listed(_name(image.path) for image in group)}"
+        f"the same image {len(group)} times: {_listed(_name(image.path) for image in group)}"
         for group in duplicates(images)
     ]
     small = [f"{_name(i.path)} ({i.size[0]}×{i.size[1]})" for i in images if min(i.size) < resolution]
     if small:
         found.append(f"smaller than {resolution} pixels and enlarged: {_listed(small)}")
     if not FEWEST <= len(images) <= MOST:
-        one = "1 picture" if len(images) == 1 else f"{len(images)} pictures"
+        one = "1 image" if len(images) == 1 else f"{len(images)} images"
         found.append(f"{one} in {images[0].path.parent}: {FEWEST} to {MOST} work best")
     return found
 
@@ -154,7 +154,7 @@ def _digest(image: Image.Image) -> str:
 
 def _reason(problem: Exception) -> str:
     if isinstance(problem, UnidentifiedImageError):
-        return "no picture, or of an unknown kind"
+        return "no image, or of an unknown kind"
     if isinstance(problem, Image.DecompressionBombWarning | Image.DecompressionBombError):
         return f"more than {Image.MAX_IMAGE_PIXELS:,} pixels"
     text = getattr(problem, "strerror", None) or str(problem)

@@ -16,7 +16,7 @@ from ..errors import UsageError
 from ..evaluate.encoders.base import encoders_for
 from ..evaluate.encoders.grader import Grader, load_grader, scenes_named
 from ..evaluate.evaluate import Evaluation, evaluate_concept
-from ..evaluate.image_sets import Picture
+from ..evaluate.image_sets import GeneratedImage
 from ..evaluate.inputs import EvaluateOptions
 from ..evaluate.measure import Measures, measure
 from ..evaluate.report import page_values
@@ -34,7 +34,7 @@ from ..training.train import train
 from .other_methods import Beside, learn_beside
 
 PRESET = "c2"
-PICTURES_OF_EACH = 2  # of each prompt; the first is shown
+IMAGES_OF_EACH = 2  # of each prompt; the first is shown
 SAMPLE_STEPS = 25
 GUIDANCE = 5.0  # what the figures of `pocket` were taken at; more makes colours too strong
 TRAINING_SCENES = (
@@ -60,7 +60,7 @@ class DemoResult:
 
     Attributes:
         index: the page.
-        likeness: mean cosine to the training pictures, by the grader: base model, atomtune, fresh drawings of it.
+        likeness: mean cosine to the training images, by the grader: base model, atomtune, fresh drawings of it.
         scenes_right: how many of the prompts' scenes the grader names right in each of them.
         beside: the other methods, an object each, with `compare`.
     """
@@ -107,7 +107,7 @@ def run_demo(
     if index.exists() and not overwrite:
         raise UsageError(f"{index} is there already", "--overwrite replaces it, --output names another folder")
     style = Style(FIRST_HELD_OUT_SEED + instance)
-    pictures = draw_concept(output / "concept", thing, style)
+    images = draw_concept(output / "concept", thing, style)
     options = TrainOptions(
         concept=Concept(thing, thing),
         images=output / "concept",
@@ -126,10 +126,10 @@ def run_demo(
     others: list[Beside] = []
     if compare:
         others += learn_beside(options, output, lambda run: _evaluate(output, run, seed, events), events)
-    comparison = _compare(evaluation, thing, style, pictures, others)
+    comparison = _compare(evaluation, thing, style, images, others)
     seconds = time.perf_counter() - began
     values = page_values(evaluation, {}) | {
-        "pictures": pictures,
+        "images": images,
         "rows": comparison.rows,
         "train": result,
         "decomposition": decomposition,
@@ -161,29 +161,27 @@ def run_demo(
 
 
 def draw_concept(folder: Path, thing: str, style: Style) -> list[Image.Image]:
-    """Draw a thing in the scenes it is shown in for training, as 01.png, …, in `folder`; returns the pictures."""
-    pictures = [render(thing, style, scene, FIRST_HELD_OUT_SEED + i) for i, scene in enumerate(TRAINING_SCENES)]
-    for number, picture in enumerate(pictures, start=1):
-        save_png(folder / f"{number:02d}.png", picture)
-    return pictures
+    """Draw a thing in the scenes it is shown in for training, as 01.png, …, in `folder`; returns the images."""
+    images = [render(thing, style, scene, FIRST_HELD_OUT_SEED + i) for i, scene in enumerate(TRAINING_SCENES)]
+    for number, image in enumerate(images, start=1):
+        save_png(folder / f"{number:02d}.png", image)
+    return images
 
 
 def _evaluate(output: Path, run: Path, seed: int, events: Events) -> Evaluation:
     """Draw the demo's prompts with a run and without it, and score both."""
     prompts = output / "prompts.txt"
     write_text(prompts, "".join(f"a {{}} {scene}\n" for scene in PROMPT_SCENES))
-    options = EvaluateOptions(
-        run, prompts, PICTURES_OF_EACH, seed, Settings(steps=SAMPLE_STEPS, guidance_scale=GUIDANCE)
-    )
+    options = EvaluateOptions(run, prompts, IMAGES_OF_EACH, seed, Settings(steps=SAMPLE_STEPS, guidance_scale=GUIDANCE))
     return evaluate_concept(options, lambda name: encoders_for(name, device="cpu"), output, events)
 
 
 @dataclass(frozen=True)
 class _Comparison:
-    """The pictures beside fresh drawings of the same thing.
+    """The images beside fresh drawings of the same thing.
 
     Attributes:
-        rows: for each prompt the pictures of it, for the page.
+        rows: for each prompt the images of it, for the page.
         scenes_right: with the concept, base model, fresh drawings, as the page has them.
         likeness, beside: as in DemoResult.
     """
@@ -195,14 +193,14 @@ class _Comparison:
 
 
 def _compare(
-    evaluation: Evaluation, thing: str, style: Style, pictures: list[Image.Image], others: Sequence[Beside]
+    evaluation: Evaluation, thing: str, style: Style, images: list[Image.Image], others: Sequence[Beside]
 ) -> _Comparison:
     truth = [render(thing, style, scene, FIRST_HELD_OUT_SEED + 100 + i) for i, scene in enumerate(PROMPT_SCENES)]
-    real = measure(evaluation.encoders, truth, [None] * len(truth), pictures).measures
-    ours, base = (_first_of_each(group) for group in (evaluation.final.pictures, evaluation.base_pictures))
+    real = measure(evaluation.encoders, truth, [None] * len(truth), images).measures
+    ours, base = (_first_of_each(group) for group in (evaluation.final.images, evaluation.base_images))
     grader = load_grader()
     words = evaluation.concept.words
-    theirs = [_first_of_each(other.evaluation.final.pictures) for other in others]
+    theirs = [_first_of_each(other.evaluation.final.images) for other in others]
     return _Comparison(
         rows=[
             {
@@ -211,7 +209,7 @@ def _compare(
                 "base": base[i],
                 "truth": truth[i],
                 "others": [
-                    {"name": other.name, "picture": group[i]} for other, group in zip(others, theirs, strict=True)
+                    {"name": other.name, "image": group[i]} for other, group in zip(others, theirs, strict=True)
                 ],
             }
             for i, scene in enumerate(PROMPT_SCENES)
@@ -238,17 +236,17 @@ def _compare(
 
 
 def _told(measures: Measures) -> float:
-    """Fidelity, which is always told where pictures are."""
+    """Fidelity, which is always told where images are."""
     assert measures.fidelity is not None
     return measures.fidelity
 
 
-def _first_of_each(pictures: Sequence[Picture]) -> list[Image.Image]:
-    """The first picture of each prompt."""
-    firsts = {picture.prompt: picture for picture in reversed(pictures)}
-    return [picture.load() for picture in reversed(firsts.values())]
+def _first_of_each(images: Sequence[GeneratedImage]) -> list[Image.Image]:
+    """The first image of each prompt."""
+    firsts = {image.prompt: image for image in reversed(images)}
+    return [image.load() for image in reversed(firsts.values())]
 
 
 def _scenes_right(grader: Grader, thing: str, group: list[Image.Image]) -> int:
-    """In how many pictures the grader names the scene that was asked for, out of all scenes."""
+    """In how many images the grader names the scene that was asked for, out of all scenes."""
     return sum(scenes_named(grader, thing, PROMPT_SCENES, group))

@@ -1,4 +1,4 @@
-"""Other methods beside atoms in the demo: the same pictures, steps and seeds, each at a rate of its own."""
+"""Other methods beside atoms in the demo: the same images, steps and seeds, each at a rate of its own."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ class Beside:
     """A method that was trained beside atoms.
 
     Attributes:
-        train: what the run came to; evaluation: its pictures and what they score.
+        train: what the run came to; evaluation: its images and what they score.
     """
 
     name: str

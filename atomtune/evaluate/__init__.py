@@ -1,1 +1,1 @@
-"""Scores of pictures, and the encoders they rest on."""
+"""Scores of images, and the encoders they rest on."""

@@ -43,7 +43,7 @@ def pareto_front(points: Sequence[Sequence[float]]) -> list[int]:
 def worth(measures: Measures, base: Measures, real: float) -> float:
     """How good a compromise is: the geometric mean of three shares, each between 0 and 1.
 
-    How far fidelity has come from the base model's to that of real pictures of the concept (`real`), and how much of
+    How far fidelity has come from the base model's to that of real images of the concept (`real`), and how much of
     the base model's alignment and diversity is left. Any of them at nothing makes it nothing.
     """
     assert measures.fidelity is not None
@@ -72,9 +72,7 @@ def pick(candidates: Sequence[Candidate], base: Measures, real: float) -> Pick:
     values = {candidate.step: worth(candidate.measures, base, real) for candidate in candidates}
     best = max((candidates[i] for i in front), key=lambda candidate: (values[candidate.step], -candidate.step))
     fidelity = best.measures.fidelity or 0.0
-    reason = (
-        f"step {best.step}: fidelity {fidelity:.3f} (base model {base.fidelity or 0:.3f}, real pictures {real:.3f})"
-    )
+    reason = f"step {best.step}: fidelity {fidelity:.3f} (base model {base.fidelity or 0:.3f}, real images {real:.3f})"
     if best.measures.alignment is not None and base.alignment is not None:
         reason += f", alignment {best.measures.alignment:.3f} of the base model's {base.alignment:.3f}"
     if best.measures.diversity is not None and base.diversity is not None:

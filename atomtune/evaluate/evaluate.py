@@ -12,19 +12,19 @@ from ..runtime.progress import Events
 from ..sampling.apply import LoadedAtoms
 from .checkpoint_selection import Candidate, Pick, pick
 from .encoders.base import Encoders
-from .image_sets import Picture, Sets, Studio
+from .image_sets import GeneratedImage, Sets, Studio
 from .inputs import EvaluateOptions, Subject, read_subject
 from .measure import Measured, likeness_among, measure
 
 
 @dataclass(frozen=True)
 class Step:
-    """One scored set of atoms: its pictures and what they score."""
+    """One scored set of atoms: its images and what they score."""
 
     step: int
     atoms: LoadedAtoms
-    pictures: list[Picture]
-    drift: list[Picture]
+    images: list[GeneratedImage]
+    drift: list[GeneratedImage]
     scored: Measured
 
 
@@ -33,8 +33,8 @@ class Evaluation:
     """What an evaluation came to.
 
     Attributes:
-        still_pictures: the base model's, of the prompts without the concept.
-        real: mean cosine between different pictures of the concept; None where there is one only.
+        still_images: the base model's, of the prompts without the concept.
+        real: mean cosine between different images of the concept; None where there is one only.
         final: the run's result; base: the base model on the same prompts and seeds.
         steps: every checkpoint scored, in order, the final one last.
         pick: the checkpoint to keep; strip: steps × strengths. None where only one was scored.
@@ -46,8 +46,8 @@ class Evaluation:
     encoders: Encoders
     real: float | None
     base: Measured
-    base_pictures: list[Picture]
-    still_pictures: list[Picture]
+    base_images: list[GeneratedImage]
+    still_images: list[GeneratedImage]
     final: Step
     steps: list[Step]
     pick: Pick | None
@@ -62,23 +62,23 @@ def evaluate_concept(
 
     Args:
         encoders: gives the encoders for a base model of this name.
-        output: pictures are kept in its folder `pictures`, by their settings.
+        output: images are kept in its folder `images`, by their settings.
 
     Raises:
         UsageError: no such run, no prompts, or no checkpoints to choose from.
-        AtomtuneError: a file, the model or an encoder cannot be loaded, or the concept's pictures cannot be read.
+        AtomtuneError: a file, the model or an encoder cannot be loaded, or the concept's images cannot be read.
     """
     events = events or Events()
     subject = read_subject(options)
     # before anything is drawn: what cannot be scored need not be drawn
     scorers = encoders(subject.source.name)
-    studio = Studio(subject, options, output / "pictures", events)
+    studio = Studio(subject, options, output / "images", events)
     plain, tuned = studio.draw()
     events.phase("scoring")
     base, *scored = _scored(scorers, subject, plain, tuned)
     real = likeness_among(scorers, subject.references)
     steps = [
-        Step(step, atoms, sets.prompts.pictures, sets.without.pictures, one)
+        Step(step, atoms, sets.prompts.images, sets.without.images, one)
         for (step, atoms), sets, one in zip(subject.atoms, tuned, scored, strict=True)
     ]
     choice = sheet = None
@@ -92,8 +92,8 @@ def evaluate_concept(
         encoders=scorers,
         real=real,
         base=base,
-        base_pictures=plain.prompts.pictures,
-        still_pictures=plain.without.pictures,
+        base_images=plain.prompts.images,
+        still_images=plain.without.images,
         final=steps[-1],
         steps=steps,
         pick=choice,
@@ -103,8 +103,8 @@ def evaluate_concept(
 
 
 def _scored(encoders: Encoders, subject: Subject, plain: Sets, tuned: Sequence[Sets]) -> list[Measured]:
-    """What the base model's pictures score, and those of every set of atoms."""
-    texts = [_without_token(picture.prompt, subject.concept) for picture in plain.prompts.pictures]
+    """What the base model's images score, and those of every set of atoms."""
+    texts = [_without_token(image.prompt, subject.concept) for image in plain.prompts.images]
     still = plain.without.load()
     return [
         measure(encoders, sets.prompts.load(), texts, subject.references, (sets.without.load(), still))
@@ -118,18 +118,18 @@ def _without_token(prompt: str, concept: Concept) -> str:
 
 
 def scored_rows(step: Step) -> list[dict[str, Any]]:
-    """A row for each picture, for the CSV file."""
-    triples: Sequence[tuple[Picture, float, float]] = list(
-        zip(step.pictures, step.scored.fidelity.tolist(), step.scored.alignment.tolist(), strict=True)
+    """A row for each image, for the CSV file."""
+    triples: Sequence[tuple[GeneratedImage, float, float]] = list(
+        zip(step.images, step.scored.fidelity.tolist(), step.scored.alignment.tolist(), strict=True)
     )
     return [
         {
             "step": step.step,
-            "file": str(picture.path),
-            "prompt": picture.prompt,
-            "seed": picture.seed,
+            "file": str(image.path),
+            "prompt": image.prompt,
+            "seed": image.seed,
             "fidelity": round(fidelity, 6),
             "alignment": "" if alignment != alignment else round(alignment, 6),
         }
-        for picture, fidelity, alignment in triples
+        for image, fidelity, alignment in triples
     ]

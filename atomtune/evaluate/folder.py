@@ -1,4 +1,4 @@
-"""Score pictures from anywhere: a folder of them, against a folder of the concept's."""
+"""Score images from anywhere: a folder of them, against a folder of the concept's."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from .encoders.base import Encoders
 from .measure import Measures, likeness_among, measure
 
 LEAST = 512
-"""Pixels that pictures keep when they are read: no encoder looks at more than half of them."""
+"""Pixels that images keep when they are read: no encoder looks at more than half of them."""
 
 
 def score_folder(
@@ -21,7 +21,7 @@ def score_folder(
 ) -> tuple[dict[str, Any], Measures]:
     """The figures of a folder; written to `output`/scores.json where an output is named.
 
-    Alignment is told for pictures that say what they were drawn for: by a text file beside them (01.txt), or in the
+    Alignment is told for images that say what they were drawn for: by a text file beside them (01.txt), or in the
     chunk "parameters" of their PNG, as atomtune, A1111 and ComfyUI's savers leave it.
 
     Raises AtomtuneError where a folder is missing or empty, or files cannot be decoded whole (all of them are named).
@@ -30,8 +30,8 @@ def score_folder(
     shown = load_whole_images(images, LEAST, events)
     known = load_whole_images(references, LEAST, events)
     events.phase("scoring")
-    pictures = [image for _, image in known]
-    scored = measure(encoders, [image for _, image in shown], [prompt_of(path) for path, _ in shown], pictures)
+    reference_images = [image for _, image in known]
+    scored = measure(encoders, [image for _, image in shown], [prompt_of(path) for path, _ in shown], reference_images)
     each = [
         {"file": str(path), "fidelity": fidelity, "alignment": None if alignment != alignment else alignment}
         for (path, _), fidelity, alignment in zip(
@@ -40,14 +40,14 @@ def score_folder(
     ]
     figures = {
         **scored.measures.as_dict(),
-        "real_fidelity": likeness_among(encoders, pictures),
+        "real_fidelity": likeness_among(encoders, reference_images),
         "encoders": {
             "fidelity": encoders.fidelity.name,
             "diversity": encoders.diversity.name,
             "alignment": encoders.alignment.name,
         },
         "preprocessing": encoders.fidelity.preprocessing,
-        "pictures": each,
+        "images": each,
     }
     if output is not None:
         write_text(output / "scores.json", json.dumps(figures, indent=2) + "\n")
@@ -55,7 +55,7 @@ def score_folder(
 
 
 def prompt_of(path: Path) -> str | None:
-    """What a picture says it was drawn for; None where it says nothing."""
+    """What an image says it was drawn for; None where it says nothing."""
     beside = path.with_suffix(".txt")
     if beside.is_file():
         return beside.read_text(encoding="utf-8", errors="replace").strip() or None

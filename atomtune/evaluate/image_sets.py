@@ -1,4 +1,4 @@
-"""Pictures to be scored: drawn once for their settings, and found again when the work is taken up later."""
+"""Images to be scored: drawn once for their settings, and found again when the work is taken up later."""
 
 import hashlib
 import json
@@ -23,26 +23,26 @@ from .scale_grid import strip
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture on disk, with what it was drawn for."""
+class GeneratedImage:
+    """One image on disk, with what it was drawn for."""
 
     path: Path
     prompt: str
     seed: int
 
     def load(self) -> Image.Image:
-        """The picture, RGB."""
+        """The image, RGB."""
         with Image.open(self.path) as opened:
             return opened.convert("RGB")
 
 
 @dataclass(frozen=True)
-class PictureSet:
+class ImageSet:
     """Prompts × seeds, in a folder of their own.
 
     Attributes:
-        folder: holds NNN-SEED.png, NNN the prompt's number, and key.json, which says what decides the pictures.
-        seeds: of the pictures of each prompt.
+        folder: holds NNN-SEED.png, NNN the prompt's number, and key.json, which says what decides the images.
+        seeds: of the images of each prompt.
     """
 
     folder: Path
@@ -50,7 +50,7 @@ class PictureSet:
     seeds: tuple[int, ...]
 
     @classmethod
-    def under(cls, root: Path, key: dict[str, Any], prompts: Sequence[str], seeds: Sequence[int]) -> "PictureSet":
+    def under(cls, root: Path, key: dict[str, Any], prompts: Sequence[str], seeds: Sequence[int]) -> "ImageSet":
         """The set that these settings decide, in a folder named after them; other settings, another folder."""
         text = json.dumps({**key, "prompts": list(prompts)}, sort_keys=True)
         folder = root / hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -60,29 +60,29 @@ class PictureSet:
         return found
 
     @property
-    def pictures(self) -> list[Picture]:
+    def images(self) -> list[GeneratedImage]:
         """All of them, prompt by prompt, drawn or not."""
         return [
-            Picture(self.folder / f"{number:03d}-{seed}.png", prompt, seed)
+            GeneratedImage(self.folder / f"{number:03d}-{seed}.png", prompt, seed)
             for number, prompt in enumerate(self.prompts)
             for seed in self.seeds
         ]
 
     def load(self) -> list[Image.Image]:
         """All of them, in that order."""
-        return [picture.load() for picture in self.pictures]
+        return [image.load() for image in self.images]
 
-    def missing(self) -> list[Picture]:
+    def missing(self) -> list[GeneratedImage]:
         """Those that are not there, or are there in part."""
-        return [picture for picture in self.pictures if not _is_whole(picture.path)]
+        return [image for image in self.images if not _is_whole(image.path)]
 
     def draw(self, pipeline: Any, settings: Settings, batch_size: int, advance: Callable[[], object]) -> None:
-        """Draw what is missing. Each batch of pictures is kept as it is drawn."""
+        """Draw what is missing. Each batch of images is kept as it is drawn."""
         missing = self.missing()
         for first in range(0, len(missing), batch_size):
             part = missing[first : first + batch_size]
-            for picture, image in zip(part, draw(pipeline, part, settings, batch_size, lambda: None), strict=True):
-                save_png(picture.path, image)
+            for item, image in zip(part, draw(pipeline, part, settings, batch_size, lambda: None), strict=True):
+                save_png(item.path, image)
                 advance()
 
 
@@ -91,26 +91,26 @@ Dressed = Callable[[], AbstractContextManager[Any]]
 
 
 def draw_all(
-    work: Sequence[tuple[Sequence[PictureSet], Dressed]], settings: Settings, batch_size: int, events: Events
+    work: Sequence[tuple[Sequence[ImageSet], Dressed]], settings: Settings, batch_size: int, events: Events
 ) -> None:
     """Draw what is missing in several sets, in their order; a pipeline is asked for only where something is."""
-    sets = [pictures for group, _ in work for pictures in group]
-    total, missing = sum(len(s.pictures) for s in sets), sum(len(s.missing()) for s in sets)
+    sets = [images for group, _ in work for images in group]
+    total, missing = sum(len(s.images) for s in sets), sum(len(s.missing()) for s in sets)
     if not missing:
         return
     events.begin("evaluate", total, total - missing)
     for group, dressed in work:
-        if any(pictures.missing() for pictures in group):
+        if any(images.missing() for images in group):
             with dressed() as pipeline:
-                for pictures in group:
-                    pictures.draw(pipeline, settings, batch_size, events.advance)
+                for images in group:
+                    images.draw(pipeline, settings, batch_size, events.advance)
     events.end()
 
 
 def _is_whole(path: Path) -> bool:
     try:
-        with Image.open(path) as picture:
-            picture.load()
+        with Image.open(path) as image:
+            image.load()
             return True
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
         return False
@@ -133,21 +133,21 @@ WITHOUT_CONCEPT = (
 
 @dataclass(frozen=True)
 class Sets:
-    """Pictures of the prompts, and of those without the concept, by one set of atoms or by none."""
+    """Images of the prompts, and of those without the concept, by one set of atoms or by none."""
 
-    prompts: PictureSet
-    without: PictureSet
+    prompts: ImageSet
+    without: ImageSet
 
     @property
-    def both(self) -> tuple[PictureSet, PictureSet]:
+    def both(self) -> tuple[ImageSet, ImageSet]:
         """The two."""
         return self.prompts, self.without
 
 
 class Studio:
-    """Draws what is missing of an evaluation's pictures, and finds the others by their settings below `root`.
+    """Draws what is missing of an evaluation's images, and finds the others by their settings below `root`.
 
-    The base model is loaded when the first picture is missing, and once.
+    The base model is loaded when the first image is missing, and once.
     """
 
     def __init__(self, subject: Subject, options: EvaluateOptions, root: Path, events: Events) -> None:
@@ -165,7 +165,7 @@ class Studio:
 
     @cached_property
     def key(self) -> dict[str, Any]:
-        """What decides every picture, whatever the atoms."""
+        """What decides every image, whatever the atoms."""
         options = self.options
         own = self.subject.atoms[-1][1].info.base_fingerprint
         return {
@@ -174,11 +174,11 @@ class Studio:
         }
 
     def draw(self) -> tuple[Sets, list[Sets]]:
-        """The base model's pictures, and those of every set of atoms, all there."""
+        """The base model's images, and those of every set of atoms, all there."""
         atoms = [atoms for _, atoms in self.subject.atoms]
         plain = self._sets({"atoms": ""})
         tuned = [self._sets({"atoms": item.sha256, "scale": self.options.scale}) for item in atoms]
-        work: list[tuple[Sequence[PictureSet], Dressed]] = [(plain.both, partial(self._dressed, ()))]
+        work: list[tuple[Sequence[ImageSet], Dressed]] = [(plain.both, partial(self._dressed, ()))]
         work += [(sets.both, partial(self._dressed, (item,))) for item, sets in zip(atoms, tuned, strict=True)]
         draw_all(work, self.options.settings, self.options.batch_size, self.events)
         return plain, tuned
@@ -193,7 +193,7 @@ class Studio:
             "seed": options.seed,
         }
         prompt = subject.prompts[0]
-        path = PictureSet.under(self.root, own, [prompt], []).folder / "strip.png"
+        path = ImageSet.under(self.root, own, [prompt], []).folder / "strip.png"
         if not path.is_file():
             sheet = strip(
                 self.base, subject.atoms, options.strengths, prompt, options.seed, options.settings, self.events
@@ -204,8 +204,8 @@ class Studio:
     def _sets(self, of: dict[str, Any]) -> Sets:
         key, seeds = {**self.key, **of}, [self.options.seed + k for k in range(self.options.per_prompt)]
         return Sets(
-            PictureSet.under(self.root, key, self.subject.prompts, seeds),
-            PictureSet.under(self.root, key, WITHOUT_CONCEPT, seeds[:1]),
+            ImageSet.under(self.root, key, self.subject.prompts, seeds),
+            ImageSet.under(self.root, key, WITHOUT_CONCEPT, seeds[:1]),
         )
 
     def _dressed(self, atoms: Sequence[LoadedAtoms]) -> AbstractContextManager[Any]:

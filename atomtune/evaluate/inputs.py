@@ -1,4 +1,4 @@
-"""What an evaluation is about: a run's atoms, the prompts, the concept's pictures. Read before anything is drawn."""
+"""What an evaluation is about: a run's atoms, the prompts, the concept's images. Read before anything is drawn."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ class EvaluateOptions:
     Attributes:
         run: folder of the training run.
         prompts: file with one prompt a line, {} for the concept.
-        per_prompt: pictures of each prompt; picture k has the seed `seed` + k.
+        per_prompt: images of each prompt; image k has the seed `seed` + k.
         checkpoints: score every kept checkpoint too, and choose one; `strengths` of them are drawn on a strip.
         model: another base than the one the atoms were trained on.
     """
@@ -50,7 +50,7 @@ class Subject:
     Attributes:
         atoms: by step, in order, the run's result last.
         prompts: with the concept's words in them.
-        references: the pictures it was trained on, squares as training saw them.
+        references: the images it was trained on, squares as training saw them.
         source: the base model.
         losses: of the run, step by step.
     """

@@ -1,4 +1,4 @@
-"""The measures of a set of pictures, from the encoders' embeddings of them."""
+"""The measures of a set of images, from the encoders' embeddings of them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,16 +17,16 @@ FEWEST_FOR_KID = 50
 
 @dataclass(frozen=True)
 class Measures:
-    """What a set of pictures scores; None where it cannot be told.
+    """What a set of images scores; None where it cannot be told.
 
     Attributes:
-        n: pictures; references: pictures of the concept.
-        fidelity: mean cosine between each picture and each of the concept's (the paper's; DINOv2).
-        diversity: Vendi score of all pictures; between 1 and n.
-        diversity_per_prompt: mean Vendi score of the pictures of one prompt.
-        alignment: mean cosine between each picture and its prompt, without the token (CLIP-T of DreamBooth).
+        n: images; references: images of the concept.
+        fidelity: mean cosine between each image and each of the concept's (the paper's; DINOv2).
+        diversity: Vendi score of all images; between 1 and n.
+        diversity_per_prompt: mean Vendi score of the images of one prompt.
+        alignment: mean cosine between each image and its prompt, without the token (CLIP-T of DreamBooth).
         dino, clip_i: fidelity in the spaces of DINO ViT-S/16 and CLIP (DreamBooth, section 4.1).
-        drift: 1 − mean cosine between the tuned and the base model's pictures of prompts without the concept.
+        drift: 1 − mean cosine between the tuned and the base model's images of prompts without the concept.
         kid, fid: distances to the references, where there are enough of both.
     """
 
@@ -49,10 +49,10 @@ class Measures:
 
 @dataclass(frozen=True)
 class Measured:
-    """Measures of a set, and of each of its pictures.
+    """Measures of a set, and of each of its images.
 
     Attributes:
-        fidelity, alignment: of each picture, (n,); alignment is NaN for a picture without a prompt.
+        fidelity, alignment: of each image, (n,); alignment is NaN for an image without a prompt.
     """
 
     measures: Measures
@@ -62,42 +62,42 @@ class Measured:
 
 def measure(
     encoders: Encoders,
-    pictures: Sequence[Image.Image],
+    images: Sequence[Image.Image],
     texts: Sequence[str | None],
     references: Sequence[Image.Image],
     drift: tuple[Sequence[Image.Image], Sequence[Image.Image]] | None = None,
 ) -> Measured:
-    """Score pictures.
+    """Score images.
 
     Args:
-        texts: what each picture was drawn for, without the token; None where that is not known.
-        references: the concept's pictures.
-        drift: pictures of prompts without the concept, by the tuned and by the base model, pair by pair.
+        texts: what each image was drawn for, without the token; None where that is not known.
+        references: the concept's images.
+        drift: images of prompts without the concept, by the tuned and by the base model, pair by pair.
     """
-    embeddings, known = (encoders.fidelity.encode_images(group) for group in (pictures, references))
+    embeddings, known = (encoders.fidelity.encode_images(group) for group in (images, references))
     if encoders.diversity is encoders.fidelity:
         whole, known_whole = embeddings, known
     else:
-        whole, known_whole = (encoders.diversity.encode_images(group) for group in (pictures, references))
+        whole, known_whole = (encoders.diversity.encode_images(group) for group in (images, references))
     by_prompt: dict[str, list[int]] = {}
     for i, text in enumerate(texts):
         if text is not None:
             by_prompt.setdefault(text, []).append(i)
     several = [numbers for numbers in by_prompt.values() if len(numbers) > 1]
-    aligned, clip_i = _alignment(encoders, pictures, texts, references)
+    aligned, clip_i = _alignment(encoders, images, texts, references)
     moved = None
     if drift is not None:
         moved = scores.drift(*(encoders.diversity.encode_images(group) for group in drift))
     kid = fid = None
-    if min(len(pictures), len(references)) >= FEWEST_FOR_KID:
+    if min(len(images), len(references)) >= FEWEST_FOR_KID:
         kid, fid = scores.kid(whole, known_whole, gamma=1.0)[0], scores.fid(whole, known_whole)
     dino = None
     if encoders.dino is not None:
-        dino = scores.fidelity(encoders.dino.encode_images(pictures), encoders.dino.encode_images(references))
+        dino = scores.fidelity(encoders.dino.encode_images(images), encoders.dino.encode_images(references))
     told = aligned[~aligned.isnan()]
     return Measured(
         Measures(
-            n=len(pictures),
+            n=len(images),
             references=len(references),
             fidelity=scores.fidelity(embeddings, known),
             diversity=scores.vendi(whole),
@@ -115,7 +115,7 @@ def measure(
 
 
 def likeness_among(encoders: Encoders, references: Sequence[Image.Image]) -> float | None:
-    """Mean cosine between two different pictures of the concept: what real pictures of it score."""
+    """Mean cosine between two different images of the concept: what real images of it score."""
     if len(references) < 2:
         return None
     matrix = scores.cosine_matrix(*(2 * [encoders.fidelity.encode_images(references)]))
@@ -125,18 +125,18 @@ def likeness_among(encoders: Encoders, references: Sequence[Image.Image]) -> flo
 
 def _alignment(
     encoders: Encoders,
-    pictures: Sequence[Image.Image],
+    images: Sequence[Image.Image],
     texts: Sequence[str | None],
     references: Sequence[Image.Image],
 ) -> tuple[Tensor, float | None]:
-    """Each picture's cosine with its text, and CLIP-I where the space is not that of fidelity already."""
+    """Each image's cosine with its text, and CLIP-I where the space is not that of fidelity already."""
     encoder = encoders.alignment
-    aligned = torch.full((len(pictures),), float("nan"))
+    aligned = torch.full((len(images),), float("nan"))
     is_another = encoder is not encoders.fidelity
     told = [i for i, text in enumerate(texts) if text is not None]
     if not told and not is_another:
         return aligned, None
-    embeddings = encoder.encode_images(pictures)
+    embeddings = encoder.encode_images(images)
     if told:
         unique = list(dict.fromkeys(text for text in texts if text is not None))
         encoded = dict(zip(unique, encoder.encode_texts(unique), strict=True))

@@ -1,7 +1,7 @@
-"""Scores of pictures from their embeddings: pure functions on tensors.
+"""Scores of images from their embeddings: pure functions on tensors.
 
 Embeddings are rows, (n, d), of any floating type; everything is computed from them in float64 on the CPU. No score
-depends on the order of the rows (for paired ones: of the pairs). Embeddings of the same pictures made in other batches
+depends on the order of the rows (for paired ones: of the pairs). Embeddings of the same images made in other batches
 differ by rounding, about 1e-7 an entry, and no score by more than 1e-5.
 """
 
@@ -23,7 +23,7 @@ def cosine_matrix(a: Tensor, b: Tensor) -> Tensor:
 
 
 def fidelity(generated: Tensor, reference: Tensor) -> float:
-    """Mean cosine over all pairs of a generated, (n, d), and a reference picture, (m, d).
+    """Mean cosine over all pairs of a generated, (n, d), and a reference image, (m, d).
 
     The fidelity of the filter atoms paper in the space of DINOv2; DINO and CLIP-I of DreamBooth (Ruiz et al. 2023,
     section 4.1) in those of DINO and CLIP.
@@ -32,12 +32,12 @@ def fidelity(generated: Tensor, reference: Tensor) -> float:
 
 
 def fidelity_each(generated: Tensor, reference: Tensor) -> Tensor:
-    """For each generated picture, (n, d), its mean cosine with the reference pictures, (m, d): (n,), float64."""
+    """For each generated image, (n, d), its mean cosine with the reference images, (m, d): (n,), float64."""
     return cosine_matrix(generated, reference).mean(dim=1)
 
 
 def vendi(embeddings: Tensor) -> float:
-    """Vendi score (Friedman and Dieng 2023, arXiv 2210.02410): how many different pictures there are, 1 to n.
+    """Vendi score (Friedman and Dieng 2023, arXiv 2210.02410): how many different images there are, 1 to n.
 
     exp of the Shannon entropy of the eigenvalues of K/n, where K is the cosine kernel of the rows, (n, d). It is 1
     where all rows point one way and n where they are orthogonal, so it cannot exceed d.
@@ -50,7 +50,7 @@ def vendi(embeddings: Tensor) -> float:
 
 
 def alignment_each(images: Tensor, texts: Tensor) -> Tensor:
-    """Cosine of picture i with its prompt i, both (n, d) in one space: (n,), float64. ValueError as `cosine_matrix`."""
+    """Cosine of image i with its prompt i, both (n, d) in one space: (n,), float64. ValueError as `cosine_matrix`."""
     images, texts = _unit(images), _unit(texts)
     if images.shape != texts.shape:
         raise ValueError(f"rows are not in pairs: {tuple(images.shape)} and {tuple(texts.shape)}")
@@ -58,12 +58,12 @@ def alignment_each(images: Tensor, texts: Tensor) -> Tensor:
 
 
 def alignment(images: Tensor, texts: Tensor) -> float:
-    """Mean cosine of pictures with their prompts; in the space of CLIP the CLIP-T of DreamBooth."""
+    """Mean cosine of images with their prompts; in the space of CLIP the CLIP-T of DreamBooth."""
     return float(alignment_each(images, texts).mean())
 
 
 def drift_each(tuned: Tensor, base: Tensor) -> Tensor:
-    """1 − cosine of picture i by the tuned and by the base model, same prompt and seed: (n,), float64, 0 to 2."""
+    """1 − cosine of image i by the tuned and by the base model, same prompt and seed: (n,), float64, 0 to 2."""
     return (1 - alignment_each(tuned, base)).clamp(min=0)
 
 

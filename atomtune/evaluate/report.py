@@ -1,4 +1,4 @@
-"""The report of an evaluation: one HTML file with everything inside, a CSV of the pictures, and the figures as JSON."""
+"""The report of an evaluation: one HTML file with everything inside, a CSV of the images, and the figures as JSON."""
 
 import csv
 import io
@@ -16,30 +16,30 @@ from ..report.html import render_page
 from .evaluate import Evaluation, Step, scored_rows
 from .measure import ENOUGH_FOR_FID, Measures
 
-REPORT, TABLE, FIGURES = "report.html", "pictures.csv", "scores.json"
+REPORT, TABLE, FIGURES = "report.html", "images.csv", "scores.json"
 _EXTREMES = 4
 
 MEANINGS = {
-    "fidelity": ("Fidelity", "how much the pictures are of this very thing: mean cosine with the concept's pictures"),
+    "fidelity": ("Fidelity", "how much the images are of this very thing: mean cosine with the concept's images"),
     "diversity": (
         "Diversity",
-        "Vendi score: how many different pictures there are: from 1, all alike, to n",
+        "Vendi score: how many different images there are: from 1, all alike, to n",
     ),
-    "diversity_per_prompt": ("Diversity within a prompt", "the same, among the pictures of one prompt"),
-    "alignment": ("Alignment", "how well the pictures show their prompt: mean cosine of picture and text"),
+    "diversity_per_prompt": ("Diversity within a prompt", "the same, among the images of one prompt"),
+    "alignment": ("Alignment", "how well the images show their prompt: mean cosine of image and text"),
     "dino": ("DINO", "fidelity in the space of DINO ViT-S/16, as in DreamBooth"),
     "clip_i": ("CLIP-I", "fidelity in CLIP's space, as in DreamBooth"),
-    "drift": ("Drift", "how far pictures of prompts without the concept have moved from the base model's; 0 is best"),
+    "drift": ("Drift", "how far images of prompts without the concept have moved from the base model's; 0 is best"),
     "kid": ("KID", "kernel distance to the references; 0 is best"),
     "fid": ("FID", "Fréchet distance to the references; 0 is best"),
 }
 
 
 def write_report(evaluation: Evaluation, output: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """Write report.html, pictures.csv and scores.json into `output`; returns what scores.json holds.
+    """Write report.html, images.csv and scores.json into `output`; returns what scores.json holds.
 
     Args:
-        settings: how the pictures were drawn, by name, for the page.
+        settings: how the images were drawn, by name, for the page.
     """
     figures = as_figures(evaluation)
     write_text(output / FIGURES, json.dumps(figures, indent=2) + "\n")
@@ -79,7 +79,7 @@ def as_figures(evaluation: Evaluation) -> dict[str, Any]:
 def page_values(evaluation: Evaluation, settings: dict[str, Any]) -> dict[str, Any]:
     """What the template is filled with."""
     final, info = evaluation.final, evaluation.final.atoms.info
-    prompts = list(dict.fromkeys(picture.prompt for picture in final.pictures))
+    prompts = list(dict.fromkeys(image.prompt for image in final.images))
     return {
         "concept": evaluation.concept,
         "references": evaluation.references,
@@ -87,8 +87,8 @@ def page_values(evaluation: Evaluation, settings: dict[str, Any]) -> dict[str, A
         "rows": [
             {
                 "prompt": prompt,
-                "base": [picture.load() for picture in evaluation.base_pictures if picture.prompt == prompt],
-                "ours": [picture.load() for picture in final.pictures if picture.prompt == prompt],
+                "base": [image.load() for image in evaluation.base_images if image.prompt == prompt],
+                "ours": [image.load() for image in final.images if image.prompt == prompt],
             }
             for prompt in prompts
         ],
@@ -120,26 +120,26 @@ def _table(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 
 def _extremes(step: Step) -> list[dict[str, Any]]:
-    """The best and the worst pictures by each measure."""
+    """The best and the worst images by each measure."""
     found = []
     for title, values in (("fidelity", step.scored.fidelity), ("alignment", step.scored.alignment)):
-        known = zip(values.tolist(), step.pictures, strict=True)
+        known = zip(values.tolist(), step.images, strict=True)
         ordered = sorted((pair for pair in known if pair[0] == pair[0]), key=lambda pair: -pair[0])
         if len(ordered) < 2:
             continue
         count = min(_EXTREMES, len(ordered) // 2)
         for kind, some in (("best", ordered[:count]), ("worst", ordered[-count:])):
             shown = [{"image": p.load(), "prompt": p.prompt, "seed": p.seed, "value": value} for value, p in some]
-            found.append({"title": f"{kind} {title}", "pictures": shown})
+            found.append({"title": f"{kind} {title}", "images": shown})
     return found
 
 
 def _drift(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Pictures of prompts without the concept: the base model's and the tuned one's."""
-    root = {picture.prompt: picture for picture in evaluation.still_pictures}
+    """Images of prompts without the concept: the base model's and the tuned one's."""
+    root = {image.prompt: image for image in evaluation.still_images}
     return [
-        {"prompt": picture.prompt, "base": root[picture.prompt].load(), "ours": picture.load()}
-        for picture in evaluation.final.drift
+        {"prompt": image.prompt, "base": root[image.prompt].load(), "ours": image.load()}
+        for image in evaluation.final.drift
     ]
 
 
@@ -159,7 +159,7 @@ def _charts(evaluation: Evaluation) -> list[str]:
     for name in ("fidelity", "diversity", "alignment", "drift"):
         levels = [("base model", value)] if (value := getattr(evaluation.base.measures, name)) is not None else []
         if name == "fidelity" and evaluation.real is not None:
-            levels.append(("real pictures", evaluation.real))
+            levels.append(("real images", evaluation.real))
         if points(name):
             charts.append(line_chart(points(name), "steps", MEANINGS[name][0].lower(), levels))
     for name in ("diversity", "alignment"):
@@ -175,11 +175,11 @@ def _charts(evaluation: Evaluation) -> list[str]:
 
 
 def _steps(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """A row for each checkpoint: figures and the first picture of some prompts."""
+    """A row for each checkpoint: figures and the first image of some prompts."""
     assert evaluation.pick is not None
     rows = []
     for step in evaluation.steps:
-        firsts = {picture.prompt: picture for picture in reversed(step.pictures)}
+        firsts = {image.prompt: image for image in reversed(step.images)}
         rows.append(
             {
                 "step": step.step,
@@ -187,7 +187,7 @@ def _steps(evaluation: Evaluation) -> list[dict[str, Any]]:
                 "worth": evaluation.pick.worth[step.step],
                 "on_front": step.step in evaluation.pick.front,
                 "chosen": step.step == evaluation.pick.step,
-                "pictures": [picture.load() for picture in list(firsts.values())[-_EXTREMES:]],
+                "images": [image.load() for image in list(firsts.values())[-_EXTREMES:]],
             }
         )
     return rows

@@ -228,7 +228,7 @@ def architecture_of(unet: nn.Module) -> str:
 
 
 def native_resolution(source: ModelSource) -> int:
-    """The side in pixels of the pictures a model was trained on, from its configuration alone."""
+    """The side in pixels of the images a model was trained on, from its configuration alone."""
     unet, vae = _config(source, "unet"), _config(source, "vae")
     size = unet["sample_size"]
     return int((size if isinstance(size, int) else size[0]) * 2 ** (len(vae["block_out_channels"]) - 1))

@@ -1,4 +1,4 @@
-"""What the UNet is told of a prompt: by one text encoder (SD v1, v2) or by two and the picture's size (SDXL)."""
+"""What the UNet is told of a prompt: by one text encoder (SD v1, v2) or by two and the image's size (SDXL)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,9 +43,9 @@ class Embeddings:
         return self._each(lambda tensor: tensor.to(device, dtype))
 
     def for_unet(self, side: int) -> dict[str, Any]:
-        """The keyword arguments of the UNet for pictures of `side` × `side` pixels.
+        """The keyword arguments of the UNet for images of `side` × `side` pixels.
 
-        SDXL is told that the picture is a whole one of this very size, as its pipeline tells it when it draws (Podell
+        SDXL is told that the image is a whole one of this very size, as its pipeline tells it when it draws (Podell
         et al. 2023, section 2.2).
         """
         if self.pooled is None:

@@ -1,11 +1,11 @@
-"""The frame of a chart: axes, texts, and where a point lies in the picture."""
+"""The frame of a chart: axes, texts, and where a point lies in the image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT, LEFT, BOTTOM, EDGE = 420, 260, 52, 40, 18
-"""Of a picture in pixels; the margins around its frame."""
+"""Of an image in pixels; the margins around its frame."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Axes:
 
     Attributes:
         x, y: their ends.
-        height: of the picture.
+        height: of the image.
         ends: how the ends of the x axis are written.
     """
 
@@ -34,7 +34,7 @@ class Axes:
         return self.height - BOTTOM
 
     def place(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point lies in the picture."""
+        """Where a point lies in the image."""
         across = LEFT + (self.right - LEFT) * (x - self.x[0]) / (self.x[1] - self.x[0])
         up = self.floor - (self.floor - EDGE) * (y - self.y[0]) / (self.y[1] - self.y[0])
         return round(across, 1), round(up, 1)
@@ -55,7 +55,7 @@ class Axes:
         )
 
     def framed(self, content: str, x_title: str, y_title: str) -> str:
-        """The whole picture."""
+        """The whole image."""
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height}" role="img" '
             f'aria-label="{escape(y_title)} over {escape(x_title)}" '

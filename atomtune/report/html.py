@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: templates filled in, pictures inside, no request ever leaves them."""
+"""Self-contained HTML pages: templates filled in, images inside, no request ever leaves them."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ from ..runtime.units import size
 _TEMPLATES = Path(__file__).parent / "templates"
 
 QUALITY = 88
-"""Of WebP: the files beside the report are the pictures themselves."""
+"""Of WebP: the files beside the report are the images themselves."""
 
 
 def render_page(template: str, **values: Any) -> str:
@@ -30,16 +30,16 @@ def render_page(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def data_uri(picture: Image.Image, least: int = 256, most: int = 1024) -> str:
-    """A picture as WebP in a data: address, by which a report of hundreds of them can still be sent.
+def data_uri(image: Image.Image, least: int = 256, most: int = 1024) -> str:
+    """An image as WebP in a data: address, by which a report of hundreds of them can still be sent.
 
     Small ones are enlarged to `least` pixels, as viewers would blur them; sheets may be wider than `most`.
     """
-    factor = max(1, -(-least // picture.width))
+    factor = max(1, -(-least // image.width))
     if factor > 1:
-        picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.LANCZOS)
-    elif picture.width == picture.height > most:
-        picture = picture.resize((most, most), Image.Resampling.LANCZOS)
+        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS)
+    elif image.width == image.height > most:
+        image = image.resize((most, most), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    picture.convert("RGB").save(stream, format="WEBP", quality=QUALITY)
+    image.convert("RGB").save(stream, format="WEBP", quality=QUALITY)
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()

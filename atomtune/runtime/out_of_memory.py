@@ -73,7 +73,7 @@ def training_remedies(
 
 def sampling_remedies(batch_size: int, precision: str, size: tuple[int, int] | None) -> list[str]:
     """What drawing can still do to need less, the cheapest first."""
-    remedies = ["--batch-size 1 (the same pictures)"] if batch_size > 1 else []
+    remedies = ["--batch-size 1 (the same images)"] if batch_size > 1 else []
     if precision == "fp32":
         remedies.append("--precision bf16 or fp16")
     return [*remedies, f"a --size below {size[0]}x{size[1]}" if size else "a lower --size"]

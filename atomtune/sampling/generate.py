@@ -1,4 +1,4 @@
-"""Pictures from a loaded pipeline: the same seed gives the same picture, whatever else is in its batch."""
+"""Images from a loaded pipeline: the same seed gives the same image, whatever else is in its batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ SCHEDULERS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """How pictures are drawn.
+    """How images are drawn.
 
     Attributes:
         steps: denoising steps.
@@ -55,18 +55,18 @@ def use_scheduler(pipeline: Any, name: str) -> None:
 def generate(
     pipeline: Any, embeddings: Embeddings, negative: Embeddings, seeds: Sequence[int], settings: Settings
 ) -> list[Image.Image]:
-    """One picture for each embedding and its seed.
+    """One image for each embedding and its seed.
 
     Args:
         embeddings: of n prompts, on any device.
         negative: the negative prompt's.
-        seeds: n seeds; each picture has a generator of its own, on the CPU.
+        seeds: n seeds; each image has a generator of its own, on the CPU.
 
     Raises:
-        AtomtuneError: a picture is not finite.
+        AtomtuneError: an image is not finite.
     """
     width, height = settings.size or (None, None)
-    # the decoder's type is the pictures'; a UNet in training may hold some of its weights in another
+    # the decoder's type is the images'; a UNet in training may hold some of its weights in another
     device, dtype = pipeline.unet.device, pipeline.vae.dtype
     wanted = embeddings.to(device, dtype)
     unwanted = negative.to(device, dtype).expand(len(wanted))
@@ -84,6 +84,6 @@ def generate(
     )
     pixels: Tensor = result.images
     if not bool(torch.isfinite(pixels).all()):
-        raise AtomtuneError("the pictures are not finite", "the atoms may be too strong: try a lower --scale, or fp32")
+        raise AtomtuneError("the images are not finite", "the atoms may be too strong: try a lower --scale, or fp32")
     array = (pixels.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    return [Image.fromarray(picture) for picture in array]
+    return [Image.fromarray(image) for image in array]

@@ -1,4 +1,4 @@
-"""Draw pictures with concepts, and the base model's answer beside them."""
+"""Draw images with concepts, and the base model's answer beside them."""
 
 import functools
 import json
@@ -31,16 +31,16 @@ MAX_SEED = 2**63 - 1
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """Pictures to draw.
+    """Images to draw.
 
     Attributes:
         atoms: atoms files and their strengths; their changes add up.
         prompts: `<name>` stands for a loaded concept; prompt_file: more, one a line, `{}` for the concept.
         model: None for the model that the first atoms file was trained on, else for the default.
-        num: pictures of each prompt; picture k has the seed `seed` + k.
-        batch_size: pictures drawn at once; of no influence on what they show.
-        base: draw each picture with the base model too.
-        grid: a sheet of all pictures, prompts × pictures, beside the single files.
+        num: images of each prompt; image k has the seed `seed` + k.
+        batch_size: images drawn at once; of no influence on what they show.
+        base: draw each image with the base model too.
+        grid: a sheet of all images, prompts × images, beside the single files.
     """
 
     atoms: tuple[tuple[Path, float], ...] = ()
@@ -69,7 +69,7 @@ class SampleOptions:
 
 @dataclass(frozen=True)
 class SampledImage:
-    """One picture on disk; `base` tells the base model's answer."""
+    """One image on disk; `base` tells the base model's answer."""
 
     path: Path
     prompt: str
@@ -87,14 +87,14 @@ class _Job:
 def sample(
     options: SampleOptions, output: Path, events: Events | None = None
 ) -> tuple[list[SampledImage], Path | None]:
-    """Draw and save pictures; returns them, prompt by prompt, and the path of the grid if one was asked for.
+    """Draw and save images; returns them, prompt by prompt, and the path of the grid if one was asked for.
 
     Files are numbered on from what the folder holds, so nothing is overwritten. Each PNG carries its settings in the
     text chunks "parameters" (as other tools read it) and "atomtune" (JSON).
 
     Raises:
         UsageError: no prompts, an unknown scheduler or concept.
-        AtomtuneError: the model or an atoms file cannot be loaded, do not fit each other, or give no finite picture;
+        AtomtuneError: the model or an atoms file cannot be loaded, do not fit each other, or give no finite image;
             no memory is left.
     """
     events = events or Events()
@@ -118,8 +118,8 @@ def sample(
         if not is_base:
             merge_atoms(pipeline, loaded, events)
         with _explained_memory(options):
-            pictures = draw(pipeline, jobs, options.settings, options.batch_size, events.advance)
-        drawn += [writer.save(job, picture, is_base) for job, picture in zip(jobs, pictures, strict=True)]
+            images = draw(pipeline, jobs, options.settings, options.batch_size, events.advance)
+        drawn += [writer.save(job, image, is_base) for job, image in zip(jobs, images, strict=True)]
     events.end()
     return drawn, writer.save_grid(drawn, options) if options.grid else None
 
@@ -146,23 +146,23 @@ def draw(
     batch_size: int,
     advance: Callable[[], object],
 ) -> list[Image.Image]:
-    """The pictures of some jobs (anything with `prompt` and `seed`), in their order."""
+    """The images of some jobs (anything with `prompt` and `seed`), in their order."""
     unique = list(dict.fromkeys(job.prompt for job in jobs))
-    # one by one, so that a picture does not depend on what else is drawn
+    # one by one, so that an image does not depend on what else is drawn
     embedded = {prompt: embed(pipeline, [prompt]) for prompt in unique}
     negative = embed_negative(pipeline, settings.negative_prompt)
-    pictures: list[Image.Image] = []
+    images: list[Image.Image] = []
     for first in range(0, len(jobs), batch_size):
         part = jobs[first : first + batch_size]
         embeddings = functools.reduce(operator.add, (embedded[job.prompt] for job in part))
-        pictures += generate(pipeline, embeddings, negative, [job.seed for job in part], settings)
+        images += generate(pipeline, embeddings, negative, [job.seed for job in part], settings)
         for _ in part:
             advance()
-    return pictures
+    return images
 
 
 class _Writer:
-    """Names and saves pictures."""
+    """Names and saves images."""
 
     def __init__(self, folder: Path, options: SampleOptions, source: ModelSource, atoms: Sequence[LoadedAtoms]) -> None:
         self.folder = folder
@@ -172,16 +172,16 @@ class _Writer:
         taken = [int(m[1]) for p in folder.glob("*.png") if (m := re.match(r"(?:grid-)?(\d{5})", p.name))]
         self.next = max(taken, default=-1) + 1
 
-    def save(self, job: _Job, picture: Image.Image, is_base: bool) -> SampledImage:
-        """Write one picture with its settings."""
+    def save(self, job: _Job, image: Image.Image, is_base: bool) -> SampledImage:
+        """Write one image with its settings."""
         slug = re.sub(r"[^a-z0-9]+", "-", job.prompt.lower()).strip("-")[:60]
         path = self.folder / f"{self._number()}-{job.seed}-{slug}{'-base' if is_base else ''}.png"
         text = PngInfo()
-        facts = self._facts(job, is_base, picture)
+        facts = self._facts(job, is_base, image)
         text.add_text("parameters", _parameters(facts))
         text.add_text("atomtune", json.dumps(facts))
-        write_atomically(path, lambda temporary: picture.save(temporary, format="PNG", pnginfo=text))
-        return SampledImage(path, job.prompt, job.seed, is_base, picture)
+        write_atomically(path, lambda temporary: image.save(temporary, format="PNG", pnginfo=text))
+        return SampledImage(path, job.prompt, job.seed, is_base, image)
 
     def save_grid(self, drawn: Sequence[SampledImage], options: SampleOptions) -> Path:
         """Write one sheet: a row for each prompt, the base model's answers first."""
@@ -197,7 +197,7 @@ class _Writer:
         number, self.next = self.next, self.next + 1
         return f"{number:05d}"
 
-    def _facts(self, job: _Job, is_base: bool, picture: Image.Image) -> dict[str, Any]:
+    def _facts(self, job: _Job, is_base: bool, image: Image.Image) -> dict[str, Any]:
         settings = self.options.settings
         applied = [] if is_base else self.atoms
         return {
@@ -207,7 +207,7 @@ class _Writer:
             "steps": settings.steps,
             "guidance_scale": settings.guidance_scale,
             "scheduler": self.options.scheduler or "model",
-            "size": list(picture.size),
+            "size": list(image.size),
             "base": self.source.name,
             "atoms": [
                 {"file": item.path.name, "sha256": item.sha256, "scale": item.scale, "concept": item.info.concept}

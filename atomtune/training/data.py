@@ -1,4 +1,4 @@
-"""What training needs of pictures: latents, computed once."""
+"""What training needs of images: latents, computed once."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -16,27 +16,27 @@ from .loss import offset_noise
 
 
 def to_tensor(images: Sequence[Image.Image]) -> Tensor:
-    """RGB pictures of one size → (n, 3, h, w), float32 in -1..1."""
+    """RGB images of one size → (n, 3, h, w), float32 in -1..1."""
     stack = np.stack([np.asarray(image, dtype=np.float32) for image in images])
     return torch.from_numpy(stack).permute(0, 3, 1, 2).contiguous() / 127.5 - 1.0
 
 
 @dataclass(frozen=True)
 class Latents:
-    """What the VAE says of each picture: mean and standard deviation of its latents, (n, c, h, w) each, scaled."""
+    """What the VAE says of each image: mean and standard deviation of its latents, (n, c, h, w) each, scaled."""
 
     mean: Tensor
     std: Tensor
 
     def draw(self, index: int, generator: torch.Generator) -> Tensor:
-        """One latent sample of one picture, (c, h, w)."""
+        """One latent sample of one image, (c, h, w)."""
         noise = torch.randn(self.mean.shape[1:], generator=generator)
         return self.mean[index] + self.std[index] * noise
 
 
 @torch.no_grad()
 def encode_latents(vae: Any, images: Iterable[Image.Image], batch: int = 4) -> Latents:
-    """Encode pictures, a few at a time, on the VAE's device; the result is on the CPU in float32."""
+    """Encode images, a few at a time, on the VAE's device; the result is on the CPU in float32."""
     means, stds = [], []
     remaining = iter(images)
     while some := list(islice(remaining, batch)):
@@ -65,14 +65,14 @@ class Batch:
 class Batches:
     """Draws batches. Example g of step s is the same whatever the number of processes that share the step.
 
-    Every picture is seen once before any is seen again, in an order that differs each time.
+    Every image is seen once before any is seen again, in an order that differs each time.
 
     Attributes:
-        latents: of every picture; where `flip` is set, those of the mirrored pictures follow in the second half.
+        latents: of every image; where `flip` is set, those of the mirrored images follow in the second half.
         timesteps: training timesteps of the noise schedule.
         size: examples in a step on all processes together.
         noise_offset: strength of the noise that is constant over a channel.
-        captions: number of each picture's caption; none where all pictures have the same.
+        captions: number of each image's caption; none where all images have the same.
     """
 
     latents: Latents

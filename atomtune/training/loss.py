@@ -73,7 +73,7 @@ def min_snr_weight(snr: Tensor, gamma: float, prediction_type: str) -> Tensor:
 def offset_noise(noise: Tensor, strength: float, generator: torch.Generator | None = None) -> Tensor:
     """Noise (c, h, w) with a normal number of standard deviation `strength` added to each channel.
 
-    So that the model can learn pictures darker or brighter than the average (Guttenberg 2023, "Diffusion with Offset
+    So that the model can learn images darker or brighter than the average (Guttenberg 2023, "Diffusion with Offset
     Noise"). Drawn on the CPU.
     """
     return noise + strength * torch.randn(noise.shape[0], 1, 1, generator=generator)

@@ -20,7 +20,7 @@ class Tuned(nn.Module):
     Args:
         unet: with its deltas.
         encoders: the text encoders with theirs; none where captions come embedded.
-        side: of the training pictures, in pixels.
+        side: of the training images, in pixels.
     """
 
     def __init__(self, unet: nn.Module, encoders: Sequence[nn.Module], side: int) -> None:

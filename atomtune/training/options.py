@@ -25,11 +25,11 @@ class TrainOptions:
 
     Attributes:
         concept: what is taught.
-        images: folder of its pictures.
+        images: folder of its images.
         model: base model, as for `models.resolve`; None for the default.
         method: by its name in `METHODS`; spec: the method's own, what is trained.
-        prompt: the caption of every picture without a text file of its own; `<name>` or `{}` stands for the concept.
-        steps: optimiser steps; batch_size: pictures that each process takes at a time.
+        prompt: the caption of every image without a text file of its own; `<name>` or `{}` stands for the concept.
+        steps: optimiser steps; batch_size: images that each process takes at a time.
         lr, weight_decay: of the optimiser.
         grad_accum: batches whose mean gradient makes a step.
         gradient_checkpointing: compute activations again on the way back, for less memory.
@@ -44,8 +44,8 @@ class TrainOptions:
         ema, ema_decay: average the parameters over the steps; the average is drawn and written.
         tracker: "tensorboard" or "wandb".
         train_text_encoder: tune the text encoders too, see `parts`; train_token: learn the token's embedding too.
-        resolution: side of the training pictures in pixels; None for the model's own.
-        crop: where the square is cut out, see `crop.square`; flip: show each picture mirrored half of the time.
+        resolution: side of the training images in pixels; None for the model's own.
+        crop: where the square is cut out, see `crop.square`; flip: show each image mirrored half of the time.
         precision: compute type; weights added and trained in float32 all the same.
         device: "cpu", "cuda", …; None for the best there is.
         sample_every, sample_prompts: draw these prompts every so many steps; 0 for never.
@@ -159,7 +159,7 @@ class TrainOptions:
 
     @property
     def class_prompt(self) -> str:
-        """The prompt of the class pictures."""
+        """The prompt of the class images."""
         return (self.prior_prompt or "a photo of a {}").replace("{}", self.concept.class_noun)
 
     @property

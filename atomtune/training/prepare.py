@@ -1,4 +1,4 @@
-"""What training will see of a concept's pictures, without a model's weights."""
+"""What training will see of a concept's images, without a model's weights."""
 
 import math
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from .options import TrainOptions
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """One picture.
+    """One image.
 
     Attributes:
-        width, height: of the whole picture, upright, in pixels.
+        width, height: of the whole image, upright, in pixels.
         caption: as the text encoder gets it.
-        same_as: an earlier picture with the same pixels.
+        same_as: an earlier image with the same pixels.
         enlarged: smaller than the training resolution.
     """
 
@@ -59,9 +59,9 @@ class _Listening(Events):
 
 
 def prepare(options: TrainOptions, output: Path, *, overwrite: bool = False, events: Events | None = None) -> Prepared:
-    """Read the pictures and captions as a run with these options would, and write `output`/prepare.png.
+    """Read the images and captions as a run with these options would, and write `output`/prepare.png.
 
-    Raises AtomtuneError where pictures or captions cannot be read, UsageError where the sheet is there already and
+    Raises AtomtuneError where images or captions cannot be read, UsageError where the sheet is there already and
     `overwrite` is not set.
     """
     sheet = output / "prepare.png"

@@ -1,4 +1,4 @@
-"""Pictures drawn while training, and the strip of them."""
+"""Images drawn while training, and the strip of them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -56,13 +56,13 @@ class Preview:
         self.pipeline.vae.to(self.device)
         try:
             with self._as_trained():
-                pictures = generate(self.pipeline, *self._embed(), self.seeds, self.settings)
+                images = generate(self.pipeline, *self._embed(), self.seeds, self.settings)
         finally:
             self.pipeline.vae.to("cpu")
             for part in learning:
                 part.train()
-        for i, picture in enumerate(pictures):
-            save_png(self.folder.strip_folder / f"step-{step:06d}-{i}.png", picture)
+        for i, image in enumerate(images):
+            save_png(self.folder.strip_folder / f"step-{step:06d}-{i}.png", image)
         self._join()
 
     @contextmanager

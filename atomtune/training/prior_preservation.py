@@ -1,6 +1,6 @@
-"""Prior preservation (Ruiz et al. 2023, section 3.3): pictures of the class, made by the base model itself.
+"""Prior preservation (Ruiz et al. 2023, section 3.3): images of the class, made by the base model itself.
 
-Trained along with the concept's pictures, they keep the class noun from coming to mean the one thing that is taught.
+Trained along with the concept's images, they keep the class noun from coming to mean the one thing that is taught.
 """
 
 import hashlib
@@ -25,9 +25,9 @@ from .data import Batches
 from .model import TYPES
 from .options import TrainOptions
 
-STEPS = 25  # denoising steps of a class picture
+STEPS = 25  # denoising steps of a class image
 
-_TOGETHER = 4  # always drawn in fours, so that neither a batch's rounding nor an interruption shows in a picture
+_TOGETHER = 4  # always drawn in fours, so that neither a batch's rounding nor an interruption shows in an image
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class Prior:
     weight: float
 
 
-def class_pictures(
+def class_images(
     pipeline: Any, options: TrainOptions, base: str, accelerator: Any, events: Events
 ) -> list[Image.Image]:
-    """`options.prior_images` pictures of the class prompt by the base model, from the cache or drawn now and put there.
+    """`options.prior_images` images of the class prompt by the base model, from the cache or drawn now and put there.
 
-    The processes of a run share the drawing. Each picture is kept as soon as it is drawn, so nothing is lost when a run
+    The processes of a run share the drawing. Each image is kept as soon as it is drawn, so nothing is lost when a run
     stops meanwhile.
 
     Args:
@@ -66,15 +66,15 @@ def class_pictures(
     if missing:
         _draw(pipeline, options, folder, missing, len(mine), accelerator.device, events)
     accelerator.wait_for_everyone()
-    pictures = []
+    images = []
     for path in paths:
-        with Image.open(path) as picture:
-            pictures.append(picture.convert("RGB"))
-    return pictures
+        with Image.open(path) as image:
+            images.append(image.convert("RGB"))
+    return images
 
 
 def prior_folder(options: TrainOptions, base: str) -> Path:
-    """Where the class pictures of this base model, prompt, resolution and seed are kept."""
+    """Where the class images of this base model, prompt, resolution and seed are kept."""
     key = json.dumps([options.class_prompt, options.resolution, options.seed, options.precision, STEPS])
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     return cache_folder() / "prior" / f"{base[:16]}-{digest}"
@@ -101,9 +101,9 @@ def _draw(
         for first in missing:
             numbers = range(first, first + _TOGETHER)
             seeds = [derived_seed(options.seed, "prior", number) for number in numbers]
-            pictures = generate(pipeline, prompt.expand(_TOGETHER), negative, seeds, settings)
-            for number, picture in zip(numbers, pictures, strict=True):
-                save_png(folder / f"{number:05d}.png", picture)
+            images = generate(pipeline, prompt.expand(_TOGETHER), negative, seeds, settings)
+            for number, image in zip(numbers, images, strict=True):
+                save_png(folder / f"{number:05d}.png", image)
                 events.advance()
     events.end()
     for part in parts:
@@ -112,9 +112,9 @@ def _draw(
 
 def _is_whole(path: Path, side: int) -> bool:
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture.size == (side, side)
+        with Image.open(path) as image:
+            image.load()
+            return image.size == (side, side)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
         return False
 

@@ -18,7 +18,7 @@ from .prior_preservation import prior_folder
 from .run_folder import RunFolder
 
 LEAST_FREE = 64_000_000
-"""Bytes: log, curve, sample pictures and a tracker's files, whose size nobody knows beforehand, and some air."""
+"""Bytes: log, curve, sample images and a tracker's files, whose size nobody knows beforehand, and some air."""
 
 MOST_KEPT = 20_000_000
 """Trained numbers up to which the atoms of every checkpoint are kept; those of C4 would fill a disk."""

@@ -1,4 +1,4 @@
-"""What a run learns from, as run.json keeps it: a resumed run must see the very same pictures and captions."""
+"""What a run learns from, as run.json keeps it: a resumed run must see the very same images and captions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,11 +11,16 @@ _SHOWN = 20  # differences listed
 
 
 def material_of(images: Sequence[TrainingImage], captions: Sequence[str]) -> list[dict[str, str]]:
-    """File name, digest of the pixels and caption of every picture, for JSON."""
+    """File name, digest of the pixels and caption of every image, for JSON."""
     return [
         {"file": image.path.name, "digest": image.digest, "caption": caption}
         for image, caption in zip(images, captions, strict=True)
     ]
+
+
+def recorded_images(record: Mapping[str, Any]) -> Any:
+    """What run.json says of the images; versions up to 0.1 kept it under "pictures"."""
+    return record.get("images", record.get("pictures"))
 
 
 def check_material(stored: Any, now: Sequence[Mapping[str, str]]) -> None:
@@ -26,7 +31,7 @@ def check_material(stored: Any, now: Sequence[Mapping[str, str]]) -> None:
     try:
         before = {str(entry["file"]): (str(entry["digest"]), str(entry["caption"])) for entry in stored}
     except (TypeError, KeyError):
-        raise AtomtuneError("run.json does not say which pictures the run was begun with", _AGAIN) from None
+        raise AtomtuneError("run.json does not say which images the run was begun with", _AGAIN) from None
     after = {entry["file"]: (entry["digest"], entry["caption"]) for entry in now}
     differences = [f"{_shown(name)} was added" for name in after if name not in before]
     differences += [f"{_shown(name)} is missing" for name in before if name not in after]
@@ -41,7 +46,7 @@ def check_material(stored: Any, now: Sequence[Mapping[str, str]]) -> None:
         more = [f"and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []
         listed = "\n".join([*differences[:_SHOWN], *more])
         raise UsageError(
-            f"the run cannot be resumed with other pictures or captions:\n{listed}", f"put them back, or {_AGAIN}"
+            f"the run cannot be resumed with other images or captions:\n{listed}", f"put them back, or {_AGAIN}"
         )
 
 

@@ -32,7 +32,7 @@ class RunFolder:
 
     run.json: resolved options, versions, base fingerprint, and the result once there is one. log.jsonl: a line a step.
     checkpoint.safetensors: state to resume from. atoms.safetensors: the result. loss.svg: the loss curve.
-    steps/: the atoms as they were at each checkpoint. strip/, strip.png: pictures drawn while training.
+    steps/: the atoms as they were at each checkpoint. strip/, strip.png: images drawn while training.
     tensorboard/, wandb/: what --tracker wrote. .lock: see `run_lock`.
     """
 

@@ -1,4 +1,4 @@
-"""What has been learned so far: the runs below a folder, and a sheet of their pictures."""
+"""What has been learned so far: the runs below a folder, and a sheet of their images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from ..files.png import save_png
 from .run_folder import RunFolder
 
 THUMBNAIL = 192  # pixels, both sides
-PICTURES = 4  # of each concept on a sheet
+IMAGES = 4  # of each concept on a sheet
 
 _MANY = 10**12  # more steps than can be
 
@@ -117,15 +117,15 @@ def thumbnail_sheet(runs: list[Learned], path: Path) -> Path:
         raise AtomtuneError("there is no concept to show", "atomtune train --concept NAME teaches one")
     rows = []
     for run in ready:
-        pictures = list(_newest(run.path))
-        rows.append(pictures or [Image.new("RGB", (THUMBNAIL, THUMBNAIL), (232, 232, 232))])
+        images = list(_newest(run.path))
+        rows.append(images or [Image.new("RGB", (THUMBNAIL, THUMBNAIL), (232, 232, 232))])
     labels = [f"{run.name}: {run.token} {run.class_noun}, {run.preset}, {run.steps:,} steps" for run in ready]
     save_png(path, contact_sheet(rows, labels, least=THUMBNAIL))
     return path
 
 
 def _newest(run: Path) -> Iterator[Image.Image]:
-    """Thumbnails of the newest pictures of a run that can be read, newest first."""
+    """Thumbnails of the newest images of a run that can be read, newest first."""
     samples = [file for file in (run / "samples").glob("*.png") if _shows_concept(file)]
     strip = [file for file in RunFolder(run).strip_folder.glob("step-*.png") if file.is_file()]
     candidates = sorted(samples, key=_age) or sorted(strip, key=_age)
@@ -138,7 +138,7 @@ def _newest(run: Path) -> Iterator[Image.Image]:
             continue
         yield thumbnail
         shown += 1
-        if shown == PICTURES:
+        if shown == IMAGES:
             return
 
 

@@ -122,7 +122,7 @@ def make_loop(
         images: of the concept, each with its caption in `captions`.
         class_images: for prior preservation; none without it.
     """
-    events.phase("encoding the pictures")
+    events.phase("encoding the images")
     device = accelerator.device
     mirrored = (image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in images if options.flip)
     latents = encode_latents(pipeline.vae.to(device), chain(images, mirrored))

@@ -27,9 +27,9 @@ from .loop import Loop
 from .optimizers import advise, require_package
 from .options import TrainOptions, resumed
 from .preview import Preview
-from .prior_preservation import class_pictures
+from .prior_preservation import class_images
 from .resources import MOST_KEPT, check_disk, explained_memory
-from .resume import check_material, material_of
+from .resume import check_material, material_of, recorded_images
 from .run_folder import RunFolder
 from .run_lock import run_lock
 from .setup import make_accelerator, make_loop, make_tunings
@@ -81,7 +81,7 @@ def train(
         overwrite: start again where `output` holds a run.
 
     Raises:
-        UsageError: `output` is occupied, there is nothing to resume, or options, pictures or captions differ.
+        UsageError: `output` is occupied, there is nothing to resume, or options, images or captions differ.
         AtomtuneError: no images, no model, a loss that is not finite, a file that cannot be written, a folder that
             another process trains in, no memory left.
         Interrupted: SIGINT or SIGTERM came; the state is saved.
@@ -108,11 +108,11 @@ def _train(
     options = replace(options, model=source.name, resolution=options.resolution or native_resolution(source))
     check_disk(options, folder)
     side = options.resolution or 0
-    images = load_images(options.images, side, crop=options.crop, seed=options.seed, events=events)
-    captions = captions_of([image.path for image in images], options.prompt, options.concept, events)
-    material = material_of(images, captions)
+    found = load_images(options.images, side, crop=options.crop, seed=options.seed, events=events)
+    captions = captions_of([image.path for image in found], options.prompt, options.concept, events)
+    material = material_of(found, captions)
     if resume:
-        check_material(record.get("pictures"), material)
+        check_material(recorded_images(record), material)
     accelerator = make_accelerator(options, folder)
     if resume and record.get("processes", 1) != accelerator.num_processes:
         raise UsageError(
@@ -136,16 +136,16 @@ def _train(
         )
     if not resume:
         record = {"options": options.to_dict(), "base_fingerprint": base, "versions": _versions()}
-        record |= {"processes": accelerator.num_processes, "pictures": material}
+        record |= {"processes": accelerator.num_processes, "images": material}
         if accelerator.is_main_process:
             # only now that the model is there: what fails before must not cost the run that is to be overwritten
             folder.clear()
             folder.write_record(record)
 
-    prior = class_pictures(pipeline, options, base, accelerator, events) if options.prior_preservation else []
+    prior = class_images(pipeline, options, base, accelerator, events) if options.prior_preservation else []
     tunings = make_tunings(pipeline, source, options, base, accelerator, events)
-    pictures = [image.image for image in images]
-    loop = make_loop(pipeline, tunings.parameters, pictures, captions, prior, options, accelerator, events)
+    images = [image.image for image in found]
+    loop = make_loop(pipeline, tunings.parameters, images, captions, prior, options, accelerator, events)
     preview = None
     if options.sample_every:
         preview = Preview(pipeline, options, folder, accelerator.device, options.encoders_learn)

@@ -2,9 +2,9 @@
 
 The script is part of diffusers' repository only, neither of its wheel nor of its archive on PyPI, so what it does is
 done here anew, call by call in the same order, in our own words: LoRA of rank 4 on the UNet's attention, held in
-float32; everything else frozen, in the type that is computed in. Every step reads its picture from the disk, encodes it
+float32; everything else frozen, in the type that is computed in. Every step reads its image from the disk, encodes it
 by the VAE and the prompt by the text encoder, and asks the device for the loss. Without the script's checkpoints,
-trackers, validation pictures and the pipeline that it loads at its end, all of which would cost it more time.
+trackers, validation images and the pipeline that it loads at its end, all of which would cost it more time.
 """
 
 from collections.abc import Iterator
@@ -40,8 +40,8 @@ TYPES = {"fp32": ("no", torch.float32), "fp16": ("fp16", torch.float16), "bf16":
 """By precision: accelerate's word for it, and the type of what is frozen."""
 
 
-class Pictures(Dataset[dict[str, Tensor]]):
-    """The pictures of a folder, each read, cut out and tokenised with its prompt whenever it is asked for."""
+class Images(Dataset[dict[str, Tensor]]):
+    """The images of a folder, each read, cut out and tokenised with its prompt whenever it is asked for."""
 
     def __init__(self, folder: Path, side: int, tokenizer: Any) -> None:
         self.paths = list(folder.iterdir())
@@ -59,23 +59,23 @@ class Pictures(Dataset[dict[str, Tensor]]):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        picture = ImageOps.exif_transpose(Image.open(self.paths[index]))
+        image = ImageOps.exif_transpose(Image.open(self.paths[index]))
         longest = self.tokenizer.model_max_length
         tokens = self.tokenizer(
             PROMPT, truncation=True, padding="max_length", max_length=longest, return_tensors="pt"
         ).input_ids
-        return {"pixels": self.cut(picture.convert("RGB")), "tokens": tokens[0]}
+        return {"pixels": self.cut(image.convert("RGB")), "tokens": tokens[0]}
 
 
 class Learning:
     """A model that learns a LoRA.
 
     Args:
-        model: a diffusers folder; pictures: a folder that holds nothing else; side: of the cut-out pictures in pixels.
+        model: a diffusers folder; images: a folder that holds nothing else; side: of the cut-out images in pixels.
         precision: "fp32", "fp16" or "bf16".
     """
 
-    def __init__(self, model: Path, pictures: Path, side: int, device: torch.device, precision: str) -> None:
+    def __init__(self, model: Path, images: Path, side: int, device: torch.device, precision: str) -> None:
         word, kind = TYPES[precision]
         self.accelerator = Accelerator(gradient_accumulation_steps=1, mixed_precision=word, cpu=device.type == "cpu")
         set_seed(0)
@@ -94,7 +94,7 @@ class Learning:
         self.kind = kind
         self.parameters = [parameter for parameter in unet.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(self.parameters, lr=RATE, betas=(0.9, 0.999), weight_decay=1e-2, eps=1e-8)
-        loader = DataLoader(Pictures(pictures, side, tokenizer), batch_size=1, shuffle=True, num_workers=0)
+        loader = DataLoader(Images(images, side, tokenizer), batch_size=1, shuffle=True, num_workers=0)
         rate = get_scheduler("constant", optimizer, num_warmup_steps=0)
         self.unet, self.optimizer, self.loader, self.rate = self.accelerator.prepare(unet, optimizer, loader, rate)
 
@@ -135,7 +135,7 @@ class Learning:
 def main(arguments: list[str] | None = None) -> int:
     """Learn, save, and print what it took."""
     options = clock.parser("benchmarks.inside.end_to_end", __doc__)
-    options.add_argument("--pictures", type=Path, required=True)
+    options.add_argument("--images", type=Path, required=True)
     options.add_argument("--output", type=Path, required=True, help="folder for the LoRA")
     options.add_argument("--steps", type=int, required=True)
     options.add_argument("--side", type=int, required=True)
@@ -143,7 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = options.parse_args(arguments)
 
     def learned(steps: int) -> tuple[float, Learning, Path]:
-        learning = Learning(Path(given.model), given.pictures, given.side, given.device, given.precision)
+        learning = Learning(Path(given.model), given.images, given.side, given.device, given.precision)
         seconds, _ = clock.timed(lambda: learning.take(steps), given.device)
         return seconds, learning, learning.save(given.output)
 

@@ -84,7 +84,7 @@ class Trainings:
 
     Args:
         model: a diffusers folder.
-        side: of the pictures, in pixels.
+        side: of the images, in pixels.
     """
 
     def __init__(self, model: str, device: torch.device, precision: str, side: int) -> None:
@@ -92,7 +92,7 @@ class Trainings:
         self.device = device
         self.options = TrainOptions(
             concept=Concept("castle", "castle"),
-            images=Path("pictures"),
+            images=Path("images"),
             device=str(device),
             precision=precision,
             resolution=side,
@@ -193,7 +193,7 @@ class Trainings:
         return Training(step, sum(parameter.numel() for parameter in parameters.values()))
 
     def _material(self, unet: Any) -> tuple[Batches, Embeddings]:
-        """Latents of one picture and an embedded caption, both random: what they hold costs nothing."""
+        """Latents of one image and an embedded caption, both random: what they hold costs nothing."""
         generator = torch.Generator().manual_seed(0)
         side = (self.options.resolution or 0) // PIXELS
         mean = torch.randn(1, unet.config.in_channels, side, side, generator=generator)

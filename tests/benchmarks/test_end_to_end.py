@@ -15,7 +15,7 @@ from atomtune.models.base_model import load_pipeline, resolve
 from benchmarks import end_to_end, pipeline
 from benchmarks.compared import judged, table
 from benchmarks.end_to_end import DECOMPOSE, DIFFUSERS, LOW_MEMORY, TARGETS, TRAIN, Work, targets_of
-from benchmarks.inside.end_to_end import LAYERS, RANK, Learning, Pictures
+from benchmarks.inside.end_to_end import LAYERS, RANK, Images, Learning
 from benchmarks.measure import Measured
 from benchmarks.processes import Runner
 
@@ -24,9 +24,9 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Three drawn pictures, larger than what is learned from."""
-    folder = tmp_path / "pictures"
+def images(tmp_path: Path) -> Path:
+    """Three drawn images, larger than what is learned from."""
+    folder = tmp_path / "images"
     pipeline.draw(folder, side=48)
     return folder
 
@@ -39,8 +39,8 @@ def fresh() -> Iterator[None]:
     AcceleratorState._reset_state(True)
 
 
-def learn(model: Path, pictures: Path, precision: str = "fp32") -> Learning:
-    return Learning(model, pictures, 32, CPU, precision)
+def learn(model: Path, images: Path, precision: str = "fp32") -> Learning:
+    return Learning(model, images, 32, CPU, precision)
 
 
 def figures_of(model: Path, folder: Path, run: Runner, *more: str) -> dict[str, Any]:
@@ -96,8 +96,8 @@ def test_in_processes_of_their_own(tiny_model: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_only_the_lora_learns(tiny_model: Path, pictures: Path, precision: str) -> None:
-    learning = learn(tiny_model, pictures, precision)
+def test_only_the_lora_learns(tiny_model: Path, images: Path, precision: str) -> None:
+    learning = learn(tiny_model, images, precision)
     parts = {"unet": learning.unet, "vae": learning.vae, "text_encoder": learning.text_encoder}
     before = {
         (part, name): value.detach().clone()
@@ -126,8 +126,8 @@ def test_only_the_lora_learns(tiny_model: Path, pictures: Path, precision: str) 
 
 
 @pytest.mark.usefixtures("fresh")
-def test_diffusers_loads_what_was_learned(tiny_model: Path, pictures: Path, tmp_path: Path) -> None:
-    learning = learn(tiny_model, pictures)
+def test_diffusers_loads_what_was_learned(tiny_model: Path, images: Path, tmp_path: Path) -> None:
+    learning = learn(tiny_model, images)
     learning.take(1)
     inputs = (torch.randn(1, 4, 16, 16), torch.tensor([500]), torch.randn(1, 77, 16))
     with torch.no_grad():
@@ -144,10 +144,10 @@ def test_diffusers_loads_what_was_learned(tiny_model: Path, pictures: Path, tmp_
     torch.testing.assert_close(again, taught)
 
 
-def test_pictures_are_cut_out_and_scaled(tiny_model: Path, pictures: Path) -> None:
+def test_images_are_cut_out_and_scaled(tiny_model: Path, images: Path) -> None:
     tokenizer = load_pipeline(resolve(str(tiny_model))).tokenizer
-    examples = Pictures(pictures, 32, tokenizer)
-    assert len(examples) == len(list(pictures.iterdir()))
+    examples = Images(images, 32, tokenizer)
+    assert len(examples) == len(list(images.iterdir()))
     example = examples[0]
     assert example["pixels"].shape == (3, 32, 32)
     assert -1.0 <= float(example["pixels"].min()) < 0.0 < float(example["pixels"].max()) <= 1.0

@@ -45,11 +45,11 @@ def test_every_command_in_a_process_of_its_own(
 
 
 def test_the_commands_run_on_a_tiny_model(tiny_model: Path, tmp_path: Path, run: processes.Runner) -> None:
-    pictures = tmp_path / "pictures"
-    pipeline.draw(pictures, side=48)
+    images = tmp_path / "images"
+    pipeline.draw(images, side=48)
     work = tmp_path / "work"
     work.mkdir()
-    costs = full_size.run_all(work, pictures, tiny_model, run)
+    costs = full_size.run_all(work, images, tiny_model, run)
     assert [cost.command for cost in costs] == ["decompose", "train", "sample", "merge"]
     decompose, train, sample, merge = costs
     assert decompose.written_bytes >= decompose.printed["bytes"] > 0

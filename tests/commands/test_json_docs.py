@@ -36,7 +36,7 @@ def test_every_key_is_documented() -> None:
     assert {"images", "seed", "grid", "output"} <= documented("sample")
     assert {field.name for kind in (Measures, Pick) for field in fields(kind)} <= documented("evaluate")
     assert {"report", "concept", "base", "real_fidelity", "checkpoints", "pick"} <= documented("evaluate")
-    assert {"encoders", "preprocessing", "pictures", "file"} <= documented("evaluate")
+    assert {"encoders", "preprocessing", "images", "file"} <= documented("evaluate")
     assert {field.name for field in fields(Line)} - {"figures"} <= documented("compare")
     assert {field.name for field in fields(Trained)} <= documented("compare")
     assert {"report", "output", "runs", "differences", "failures", "settings", "worth"} <= documented("compare")

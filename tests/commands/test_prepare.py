@@ -14,7 +14,7 @@ Cli = Callable[..., Any]
 
 @pytest.fixture
 def castle(cli: Cli) -> Path:
-    """Five pictures in concepts/castle: one there twice, one small, one with a caption."""
+    """Five images in concepts/castle: one there twice, one small, one with a caption."""
     folder = Path("concepts/castle")
     folder.mkdir(parents=True)
     for number in range(4):
@@ -43,13 +43,13 @@ def test_the_sheet_and_the_keys(cli: Cli, castle: Path) -> None:
     assert answer.err.count("Warning: ") == 3
     sheet = np.asarray(Image.open(data["sheet"]).convert("RGB")).reshape(-1, 3)
     for number in range(4):
-        assert (sheet == (60 * number, 90, 30)).all(axis=1).sum() > 30_000, "the picture is on the sheet"
+        assert (sheet == (60 * number, 90, 30)).all(axis=1).sum() > 30_000, "the image is on the sheet"
 
 
 def test_the_resolution_is_the_models_and_needs_no_weights(cli: Cli, castle: Path) -> None:
     answer = cli("prepare", "--concept", "castle")
     assert answer.code == 0, answer.err
-    assert "6 pictures at 512×512, center crop" in answer.out
+    assert "6 images at 512×512, center crop" in answer.out
     assert "smaller than 512 pixels" in answer.err
     assert "1.png" in answer.out
     assert answer.out.splitlines()[-1] == "runs/castle/prepare.png"
@@ -74,7 +74,7 @@ def test_training_goes_where_prepare_was(cli: Cli, castle: Path, tiny_model: Pat
     assert json.loads(Path("runs/castle/run.json").read_text())["options"]["crop"] == "random"
 
 
-def test_many_pictures_fit_on_a_sheet(cli: Cli) -> None:
+def test_many_images_fit_on_a_sheet(cli: Cli) -> None:
     folder = Path("concepts/castle")
     folder.mkdir(parents=True)
     for number in range(30):
@@ -86,9 +86,9 @@ def test_many_pictures_fit_on_a_sheet(cli: Cli) -> None:
     assert 0.5 < width / height < 2
 
 
-def test_broken_pictures_end_it(cli: Cli, castle: Path) -> None:
-    (castle / "bad.jpg").write_text("no picture")
+def test_broken_images_end_it(cli: Cli, castle: Path) -> None:
+    (castle / "bad.jpg").write_text("no image")
     answer = cli("prepare", "--concept", "castle", "--resolution", "64")
     assert answer.code == 1
-    assert answer.err.startswith("Error: cannot read 1 of 7 pictures")
+    assert answer.err.startswith("Error: cannot read 1 of 7 images")
     assert not Path("runs").exists()

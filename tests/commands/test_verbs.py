@@ -20,7 +20,7 @@ SMALL = ["--preset", "c1", "--steps", "2", "--batch-size", "2"]
 
 @pytest.fixture
 def castle(cli: Cli) -> Path:
-    """Five pictures in concepts/castle of the working folder."""
+    """Five images in concepts/castle of the working folder."""
     folder = Path("concepts/castle")
     folder.mkdir(parents=True)
     for number in range(5):

@@ -29,7 +29,7 @@ def encoder_paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def made(tiny_model: Path, encoder_paths: dict[str, str]) -> Callable[..., CompareOptions]:
-    """Options of a comparison with pictures and runs below a folder; keyword arguments change them."""
+    """Options of a comparison with images and runs below a folder; keyword arguments change them."""
 
     def make(folder: Path, *, steps: int = 3, **changes: Any) -> CompareOptions:
         images = folder / "concepts" / "castle"

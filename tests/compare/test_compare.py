@@ -73,11 +73,11 @@ def test_what_is_told_is_what_the_runs_hold(compared: Compared) -> None:
 
 
 def test_the_base_model_draws_once(compared: Compared) -> None:
-    sets = list((compared.options.output / "castle" / "pictures").iterdir())
+    sets = list((compared.options.output / "castle" / "images").iterdir())
     assert len(sets) == 2 * (1 + 4), "prompts and plain ones, by the base model and by each run"
     drawn = sum(len(list(folder.glob("*.png"))) for folder in sets)
     assert drawn == (4 + len(WITHOUT_CONCEPT)) * (1 + 4)
-    assert len({tuple(run.score.base_pictures) for run in compared.result.runs}) == 1
+    assert len({tuple(run.score.base_images) for run in compared.result.runs}) == 1
 
 
 def test_what_is_complete_is_not_done_again(compared: Compared) -> None:
@@ -95,12 +95,12 @@ def test_one_more_variant_is_one_more_run(compared: Compared) -> None:
     assert result.runs[0] == compared.result.runs[1]
 
 
-def test_a_lost_picture_is_drawn_again_and_a_lost_score_told_again(compared: Compared) -> None:
+def test_a_lost_image_is_drawn_again_and_a_lost_score_told_again(compared: Compared) -> None:
     run, job = compared.result.runs[1], jobs_of(compared.options)[1]
-    run.score.pictures[0].path.unlink()
+    run.score.images[0].path.unlink()
     (job.folder / SCORE).write_text("{broken", encoding="utf-8")
     again = compare(compared.options, trainer=refuse).runs[1]
-    assert run.score.pictures[0].path.is_file()
+    assert run.score.images[0].path.is_file()
     assert again.score.measures.fidelity == pytest.approx(run.score.measures.fidelity, abs=1e-3)
     assert json.loads((job.folder / SCORE).read_text(encoding="utf-8"))["measures"]["n"] == 4
 
@@ -115,7 +115,7 @@ def test_scores_of_other_encoders_are_told_again(compared: Compared) -> None:
     assert runs[2].score.encoders["diversity"] != "another one"
 
 
-def test_other_pictures_are_no_other_training(compared: Compared) -> None:
+def test_other_images_are_no_other_training(compared: Compared) -> None:
     fewer = replace(compared.options, scoring=replace(compared.options.scoring, per_prompt=1), seeds=(0,))
     assert [run.score.measures.n for run in compare(fewer, trainer=refuse).runs] == [2, 2]
     assert compare(compared.options, trainer=refuse).runs[0].score.measures.n == 4
@@ -170,11 +170,11 @@ def rewrite(job: Job, **changes: Any) -> None:
     folder.write_record({**folder.read_record(), **changes})
 
 
-def test_other_pictures_than_those_of_the_runs_are_named(compared: Compared, copied: CompareOptions) -> None:
+def test_other_images_than_those_of_the_runs_are_named(compared: Compared, copied: CompareOptions) -> None:
     job = jobs_of(copied)[1]
-    pictures = [dict(picture) for picture in RunFolder(job.folder).read_record()["pictures"]]
-    pictures[0]["digest"] = "of another picture"
-    rewrite(job, pictures=pictures)
+    images = [dict(image) for image in RunFolder(job.folder).read_record()["images"]]
+    images[0]["digest"] = "of another image"
+    rewrite(job, images=images)
     with pytest.raises(UsageError, match=r"bitfit: 0\.png was changed"):
         compare(copied, trainer=refuse)
     trained: list[str] = []

@@ -25,7 +25,7 @@ def page(compared: Compared) -> str:
 
 def test_the_page_asks_for_nothing(page: str) -> None:
     addresses = re.findall(r"""(?:src|href)=["']([^"']*)""", page) + re.findall(r"url\(([^)]*)", page)
-    # the concept's four pictures; two prompts by the base model and two variants
+    # the concept's four images; two prompts by the base model and two variants
     assert len(addresses) == 4 + 2 * 3
     assert all(address.startswith("data:image/jpeg;base64,") for address in addresses)
     assert not re.search(r"https?:", page.replace("http://www.w3.org/2000/svg", ""))
@@ -33,7 +33,7 @@ def test_the_page_asks_for_nothing(page: str) -> None:
 
 
 def test_the_page_shows_everything(page: str, compared: Compared) -> None:
-    for words in ("atoms:c1", "bitfit", "base model", "real pictures", "sks castle", "in the snow", "Vendi", "± "):
+    for words in ("atoms:c1", "bitfit", "base model", "real images", "sks castle", "in the snow", "Vendi", "± "):
         assert words in page, words
     assert page.count("<svg") == 2
     line = compared.figures["variants"][0]
@@ -109,5 +109,5 @@ def test_texts_in_a_chart_are_escaped() -> None:
 
 
 def test_thumbnails_are_small(compared: Compared) -> None:
-    picture = compared.result.runs[0].score.pictures[0].load().resize((512, 256))
-    assert len(thumbnail(picture)) < 30_000
+    image = compared.result.runs[0].score.images[0].load().resize((512, 256))
+    assert len(thumbnail(image)) < 30_000

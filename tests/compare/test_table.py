@@ -71,7 +71,7 @@ def test_the_table_as_markdown() -> None:
         "| parameters | file | seconds | peak memory |"
     )
     assert text[2].startswith("| base model |  |  | 0.500 ± 0.141 | 4.00 ± 0.00 | 0.300 ± 0.000 | 0.000 ± 0.000 |")
-    assert text[3].startswith("| real pictures |  |  | 0.900 ± 0.000 |  |")
+    assert text[3].startswith("| real images |  |  | 0.900 ± 0.000 |  |")
     assert text[4] == (
         "| atoms:c2 | 3 | 0.001 | 0.633 ± 0.153 | 3.00 ± 0.00 | 0.250 ± 0.050 | 0.100 ± 0.000 "
         "| 1,000 | 2.5 kB | 10.3 ± 0.6 | 2.0 MB |"

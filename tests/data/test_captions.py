@@ -1,4 +1,4 @@
-"""Captions beside the pictures."""
+"""Captions beside the images."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,11 +23,11 @@ def captions(folder: Path, **texts: str) -> tuple[list[str], list[str]]:
     for name, text in texts.items():
         (folder / f"{name.removeprefix('_')}.txt").write_text(text, encoding="utf-8")
     heard = Heard()
-    pictures = [folder / f"{number}.jpg" for number in range(1, 6)]
-    return captions_of(pictures, "a photo of a {}", CASTLE, heard), heard.warnings
+    images = [folder / f"{number}.jpg" for number in range(1, 6)]
+    return captions_of(images, "a photo of a {}", CASTLE, heard), heard.warnings
 
 
-def test_pictures_without_a_text_get_the_prompt(tmp_path: Path) -> None:
+def test_images_without_a_text_get_the_prompt(tmp_path: Path) -> None:
     assert captions(tmp_path, _2="  \n") == (["a photo of a sks castle"] * 5, [])
 
 
@@ -65,12 +65,12 @@ def test_endless_texts_are_not_read_whole(tmp_path: Path) -> None:
     assert len(found[0]) <= 10_000
 
 
-def test_training_sees_every_caption_with_its_picture(
-    options: Callable[..., TrainOptions], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_training_sees_every_caption_with_its_image(
+    options: Callable[..., TrainOptions], images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (pictures / "1.txt").write_text("{} in the snow")
-    (pictures / "3.txt").write_text("{} by night")
-    (pictures / "4.txt").write_text("{} in the snow")
+    (images / "1.txt").write_text("{} in the snow")
+    (images / "3.txt").write_text("{} by night")
+    (images / "4.txt").write_text("{} in the snow")
     loops = []
     prepare = Loop.__post_init__
     monkeypatch.setattr(Loop, "__post_init__", lambda self: (loops.append(self), prepare(self))[1])
@@ -79,14 +79,14 @@ def test_training_sees_every_caption_with_its_picture(
     assert info.prompts == ["a photo of a sks castle", "sks castle in the snow", "sks castle by night"]
     assert loops[0].batches.captions == (0, 1, 0, 2, 1)
     assert len(loops[0].condition) == 3
-    (pictures / "3.txt").unlink()
+    (images / "3.txt").unlink()
     assert train(options(flip=True), tmp_path / "other").sha256 != whole.sha256
 
 
 def test_a_run_with_random_crops_and_captions_resumes_bit_equal(
-    options: Callable[..., TrainOptions], pictures: Path, tmp_path: Path
+    options: Callable[..., TrainOptions], images: Path, tmp_path: Path
 ) -> None:
-    (pictures / "1.txt").write_text("{} in the snow")
+    (images / "1.txt").write_text("{} in the snow")
     asked = options(crop="random", flip=True)
     whole = train(asked, tmp_path / "whole")
     torch.rand(3)  # nobody else's draws matter

@@ -1,4 +1,4 @@
-"""Files of every kind become upright RGB pictures, or say why not."""
+"""Files of every kind become upright RGB images, or say why not."""
 
 import io
 import sys
@@ -18,7 +18,7 @@ def pixels(image: Image.Image) -> np.ndarray:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
-def test_pictures_are_turned_upright(tmp_path: Path, orientation: int, suffix: str) -> None:
+def test_images_are_turned_upright(tmp_path: Path, orientation: int, suffix: str) -> None:
     upright = Image.new("RGB", (48, 32), (0, 0, 0))
     upright.paste((255, 255, 255), (0, 0, 24, 16))
     stored = {
@@ -185,7 +185,7 @@ def test_pixel_bombs_are_refused_before_they_are_unpacked(tmp_path: Path) -> Non
             decode(tmp_path / name, 512)
 
 
-def test_what_is_no_picture(tmp_path: Path) -> None:
+def test_what_is_no_image(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
     with pytest.raises(ValueError, match="empty"):
         decode(tmp_path / "empty.jpg", 64)

@@ -17,16 +17,16 @@ from atomtune.errors import AtomtuneError, UsageError
 from photo_files import Heard, fill, noise, png_header
 
 
-def test_folders_without_pictures(tmp_path: Path) -> None:
+def test_folders_without_images(tmp_path: Path) -> None:
     with pytest.raises(AtomtuneError, match="there is no folder"):
         load_images(tmp_path / "none", 32)
-    (tmp_path / "notes.txt").write_text("no picture")
-    with pytest.raises(AtomtuneError, match=r"there are no pictures in .*: notes\.txt") as problem:
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(AtomtuneError, match=r"there are no images in .*: notes\.txt") as problem:
         load_images(tmp_path, 32)
     assert "4 to 9" in (problem.value.hint or "")
 
 
-def test_good_pictures_need_no_words(tmp_path: Path) -> None:
+def test_good_images_need_no_words(tmp_path: Path) -> None:
     heard = Heard()
     images = load_images(fill(tmp_path, 5), 32, events=heard)
     assert [image.path.name for image in images] == ["00.png", "01.png", "02.png", "03.png", "04.png"]
@@ -59,8 +59,8 @@ def test_pipes_and_dead_links_do_not_hang(tmp_path: Path) -> None:
     fill(tmp_path, 4)
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
-    pictures, others = find_images(tmp_path)
-    assert len(pictures) == 4
+    images, others = find_images(tmp_path)
+    assert len(images) == 4
     assert others == ["link.png", "pipe.png"]
 
 
@@ -72,9 +72,9 @@ def test_names_that_would_break_a_line_are_escaped(tmp_path: Path) -> None:
     assert "two\\nlines.md" in heard.warnings[0]
 
 
-def test_broken_pictures_are_all_named(tmp_path: Path) -> None:
+def test_broken_images_are_all_named(tmp_path: Path) -> None:
     fill(tmp_path, 5)
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "text.jpg").write_text("no image")
     (tmp_path / "empty.webp").touch()
     (tmp_path / "bomb.png").write_bytes(png_header(60_000, 60_000))
     whole = (tmp_path / "00.png").read_bytes()
@@ -109,10 +109,10 @@ def test_duplicates_are_pointed_out(tmp_path: Path) -> None:
     Image.open(tmp_path / "01.png").save(tmp_path / "copy.bmp")
     heard = Heard()
     load_images(tmp_path, 32, events=heard)
-    assert heard.warnings == ["the same picture 2 times: 01.png, copy.bmp"]
+    assert heard.warnings == ["the same image 2 times: 01.png, copy.bmp"]
 
 
-def test_small_pictures_are_pointed_out(tmp_path: Path) -> None:
+def test_small_images_are_pointed_out(tmp_path: Path) -> None:
     fill(tmp_path, 4)
     noise(200, 20).save(tmp_path / "flat.png")
     heard = Heard()

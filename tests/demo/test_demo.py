@@ -34,7 +34,7 @@ def test_the_page_is_complete_and_needs_nothing_else(tmp_path: Path, monkeypatch
 
 def test_other_methods_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("atomtune.demo.demo.SAMPLE_STEPS", 1)
-    monkeypatch.setattr("atomtune.demo.demo.PICTURES_OF_EACH", 1)
+    monkeypatch.setattr("atomtune.demo.demo.IMAGES_OF_EACH", 1)
     result = run_demo(tmp_path / "demo", steps=1, batch_size=1, compare=True)
     assert [other["method"] for other in result.beside] == list(RATES)
     lora, full = result.beside
@@ -48,11 +48,11 @@ def test_other_methods_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert (load_atoms(run)[1].method, run.stat().st_size) == (other["method"], other["atoms_bytes"])
         assert f"{other['trainable_parameters']:,}" in page
         assert f"{other['likeness']:.3f}" in page
-    sets = list((tmp_path / "demo" / "pictures").iterdir())
+    sets = list((tmp_path / "demo" / "images").iterdir())
     assert len(sets) == 2 * (2 + len(RATES)), "the base model draws once for all"
 
 
-def test_scenes_of_the_prompts_are_not_those_of_the_pictures() -> None:
+def test_scenes_of_the_prompts_are_not_those_of_the_images() -> None:
     assert not set(PROMPT_SCENES) & set(TRAINING_SCENES)
     assert set(PROMPT_SCENES) | set(TRAINING_SCENES) <= set(SCENES)
 
@@ -67,7 +67,7 @@ def test_an_unknown_thing(tmp_path: Path) -> None:
 def test_the_concept_is_learned(tmp_path: Path) -> None:
     result = run_demo(tmp_path / "demo")
     base, ours, truth = result.likeness
-    assert ours - base > 0.5 * (truth - base), "the pictures are not much nearer to the thing than the base model's"
+    assert ours - base > 0.5 * (truth - base), "the images are not much nearer to the thing than the base model's"
     assert result.scenes_right[1] >= len(PROMPT_SCENES) - 1
-    with Image.open(next((tmp_path / "demo" / "pictures").rglob("*.png"))) as picture:
-        assert picture.size == (64, 64)
+    with Image.open(next((tmp_path / "demo" / "images").rglob("*.png"))) as image:
+        assert image.size == (64, 64)

@@ -25,7 +25,7 @@ def test_worth_runs_from_nothing_to_one() -> None:
     assert worth(measures(REAL), BASE, REAL) == pytest.approx(1.0)
     assert worth(measures(0.95, diversity=6.0, alignment=0.4), BASE, REAL) == pytest.approx(1.0), "shares are cut to 1"
     assert worth(measures(0.7), BASE, REAL) == pytest.approx(0.5 ** (1 / 3))
-    assert worth(measures(REAL, diversity=1.0), BASE, REAL) == 0.0, "one picture again and again is worth nothing"
+    assert worth(measures(REAL, diversity=1.0), BASE, REAL) == 0.0, "one image again and again is worth nothing"
     assert worth(measures(REAL, alignment=0.15), BASE, REAL) == pytest.approx(0.5 ** (1 / 3))
 
 

@@ -1,4 +1,4 @@
-"""Encoders prepare pictures as the libraries do, mind no batches, and are those that a base model is scored with."""
+"""Encoders prepare images as the libraries do, mind no batches, and are those that a base model is scored with."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ from small_encoders import (
     TEXTS,
     WIDTHS,
     are_unit_rows,
-    odd_pictures,
+    odd_images,
     small_clip,
     small_dino,
     write_clip,
@@ -42,8 +42,8 @@ from small_encoders import (
 @pytest.mark.parametrize("kind", LOADERS)
 def test_rows_are_of_norm_one_and_differ(kind: str, folders: dict[str, Path]) -> None:
     encoder = LOADERS[kind](str(folders[kind]))
-    embeddings = encoder.encode_images(odd_pictures())
-    assert are_unit_rows(embeddings, len(odd_pictures()), WIDTHS[kind])
+    embeddings = encoder.encode_images(odd_images())
+    assert are_unit_rows(embeddings, len(odd_images()), WIDTHS[kind])
     assert encoder.width == WIDTHS[kind]
     assert str(folders[kind]) in encoder.name
     closest = scores.cosine_matrix(embeddings, embeddings).fill_diagonal_(-1).max()
@@ -54,13 +54,13 @@ def test_rows_are_of_norm_one_and_differ(kind: str, folders: dict[str, Path]) ->
 def test_batches_and_neighbours_do_not_matter(kind: str, folders: dict[str, Path]) -> None:
     own = {"grader": load_grader, "identity": load_identity}
     encoder = own[kind]() if kind in own else LOADERS[kind](str(folders[kind]))
-    pictures = odd_pictures()
-    embeddings = encoder.encode_images(pictures)
+    images = odd_images()
+    embeddings = encoder.encode_images(images)
     for batch in (1, 2, 5):
-        assert torch.allclose(encoder.encode_images(pictures, batch=batch), embeddings, atol=1e-6)
-    assert torch.allclose(encoder.encode_images(pictures[::-1], batch=4).flip(0), embeddings, atol=1e-6)
+        assert torch.allclose(encoder.encode_images(images, batch=batch), embeddings, atol=1e-6)
+    assert torch.allclose(encoder.encode_images(images[::-1], batch=4).flip(0), embeddings, atol=1e-6)
     assert encoder.encode_images([]).shape == (0, encoder.width)
-    in_ones, at_once = (encoder.encode_images(pictures, batch=batch) for batch in (1, 100))
+    in_ones, at_once = (encoder.encode_images(images, batch=batch) for batch in (1, 100))
     assert scores.vendi(in_ones) == pytest.approx(scores.vendi(at_once), abs=1e-5)
     assert scores.fidelity(in_ones, embeddings) == pytest.approx(scores.fidelity(at_once, embeddings), abs=1e-5)
 
@@ -74,7 +74,7 @@ def test_loading_is_quiet(kind: str, folders: dict[str, Path], capfd: pytest.Cap
 
 
 @pytest.mark.parametrize("kind", ["clip", "grader"])
-def test_texts_are_in_the_space_of_pictures(kind: str, folders: dict[str, Path]) -> None:
+def test_texts_are_in_the_space_of_images(kind: str, folders: dict[str, Path]) -> None:
     encoder = load_grader() if kind == "grader" else load_clip(str(folders["clip"]))
     embeddings = encoder.encode_texts(TEXTS)
     assert are_unit_rows(embeddings, len(TEXTS), encoder.width)
@@ -82,16 +82,16 @@ def test_texts_are_in_the_space_of_pictures(kind: str, folders: dict[str, Path])
     assert len({tuple(row.tolist()) for row in embeddings}) == len(TEXTS)
 
 
-def test_modes_of_pictures_are_read_as_colours(folders: dict[str, Path]) -> None:
+def test_modes_of_images_are_read_as_colours(folders: dict[str, Path]) -> None:
     encoder = load_dinov2(str(folders["dinov2"]))
-    grey = odd_pictures()[1].convert("L")
+    grey = odd_images()[1].convert("L")
     assert torch.equal(encoder.encode_images([grey]), encoder.encode_images([grey.convert("RGB")]))
-    palette = odd_pictures()[1].convert("P")
+    palette = odd_images()[1].convert("P")
     assert torch.equal(encoder.encode_images([palette]), encoder.encode_images([palette.convert("RGB")]))
 
 
 def dinov2_processor(kind: type[BitImageProcessor]) -> BitImageProcessor:
-    """What facebook/dinov2-base says of pictures in its preprocessor_config.json."""
+    """What facebook/dinov2-base says of images in its preprocessor_config.json."""
     return kind(
         do_resize=True,
         size={"shortest_edge": 256},
@@ -110,49 +110,49 @@ def dinov2_processor(kind: type[BitImageProcessor]) -> BitImageProcessor:
 def test_dinov2_sees_what_transformers_would_show_it() -> None:
     module = pytest.importorskip("transformers.models.bit.image_processing_pil_bit")
     processor = dinov2_processor(module.BitImageProcessorPil)
-    for picture in odd_pictures():
-        theirs = processor(images=picture, return_tensors="pt")["pixel_values"]
-        assert torch.allclose(DINOV2_PREPROCESSING([picture]), theirs, atol=1e-5)
+    for image in odd_images():
+        theirs = processor(images=image, return_tensors="pt")["pixel_values"]
+        assert torch.allclose(DINOV2_PREPROCESSING([image]), theirs, atol=1e-5)
 
 
 def test_dinov2_sees_what_the_processor_on_tensors_would_show_it() -> None:
     processor = dinov2_processor(BitImageProcessor)
     step = 1 / 255 / min(IMAGENET_DEVIATION)
-    for picture in odd_pictures():
-        theirs = processor(images=picture, return_tensors="pt")["pixel_values"]
-        difference = (DINOV2_PREPROCESSING([picture]) - theirs).abs()
-        # Pillow and torchvision round the resized picture to eight bits in their own ways
+    for image in odd_images():
+        theirs = processor(images=image, return_tensors="pt")["pixel_values"]
+        difference = (DINOV2_PREPROCESSING([image]) - theirs).abs()
+        # Pillow and torchvision round the resized image to eight bits in their own ways
         assert difference.max() < 2.01 * step
         assert difference.mean() < 0.1 * step
 
 
 def test_dinov2_is_its_class_token(folders: dict[str, Path]) -> None:
     module = pytest.importorskip("transformers.models.bit.image_processing_pil_bit")
-    pictures = odd_pictures()
+    images = odd_images()
     model = AutoModel.from_pretrained(folders["dinov2"]).eval()
     with torch.no_grad():
-        shown = dinov2_processor(module.BitImageProcessorPil)(images=pictures, return_tensors="pt")
+        shown = dinov2_processor(module.BitImageProcessorPil)(images=images, return_tensors="pt")
         theirs = torch.nn.functional.normalize(model(**shown).pooler_output)
-    assert torch.allclose(load_dinov2(str(folders["dinov2"])).encode_images(pictures), theirs, atol=1e-5)
+    assert torch.allclose(load_dinov2(str(folders["dinov2"])).encode_images(images), theirs, atol=1e-5)
 
 
-def test_a_vit_takes_pictures_larger_than_those_it_was_trained_on(tmp_path: Path) -> None:
+def test_a_vit_takes_images_larger_than_those_it_was_trained_on(tmp_path: Path) -> None:
     encoder = load_dino(str(small_dino(tmp_path, image_size=112)))
-    assert are_unit_rows(encoder.encode_images(odd_pictures()), len(odd_pictures()), WIDTHS["dino"])
+    assert are_unit_rows(encoder.encode_images(odd_images()), len(odd_images()), WIDTHS["dino"])
 
 
 @pytest.mark.parametrize(
     "asked", [{}, {"resize_mode": "squash"}, {"interpolation": "bilinear"}, {"mean": [0.5] * 3, "std": [0.5] * 3}]
 )
 def test_clip_sees_what_open_clip_would_show_it(asked: dict[str, object], tmp_path: Path) -> None:
-    folder, pictures = small_clip(tmp_path, **asked), odd_pictures()
+    folder, images = small_clip(tmp_path, **asked), odd_images()
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     with torch.no_grad():
-        shown = torch.stack([transform(picture) for picture in pictures])
-        images = model.eval().encode_image(shown, normalize=True)
+        shown = torch.stack([transform(image) for image in images])
+        expected = model.eval().encode_image(shown, normalize=True)
         texts = model.encode_text(open_clip.get_tokenizer(f"local-dir:{folder}")(TEXTS), normalize=True)
     encoder = load_clip(str(folder))
-    assert torch.allclose(encoder.encode_images(pictures), images, atol=1e-5)
+    assert torch.allclose(encoder.encode_images(images), expected, atol=1e-5)
     assert torch.allclose(encoder.encode_texts(TEXTS), texts, atol=1e-5)
 
 
@@ -169,10 +169,10 @@ def test_preprocessing_is_said_in_words(folders: dict[str, Path]) -> None:
 
 
 def test_the_grader_sees_its_own_size_untouched() -> None:
-    picture = odd_pictures()[-1]
-    assert picture.size == (64, 64)
-    seen = load_grader()._preprocess([picture])
-    plain = torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 127.5 - 1
+    image = odd_images()[-1]
+    assert image.size == (64, 64)
+    seen = load_grader()._preprocess([image])
+    plain = torch.from_numpy(np.array(image)).permute(2, 0, 1) / 127.5 - 1
     assert torch.allclose(seen[0], plain, atol=1e-6)
 
 
@@ -184,8 +184,8 @@ def test_weights_in_float16_are_read_as_float32(folders: dict[str, Path], tmp_pa
     (folder / "config.json").write_text(json.dumps({**config, "dtype": "float16", "torch_dtype": "float16"}))
     encoder = load_dinov2(str(folder))
     assert {parameter.dtype for parameter in encoder.model.parameters()} == {torch.float32}
-    whole = load_dinov2(str(folders["dinov2"])).encode_images(odd_pictures())
-    assert torch.allclose(encoder.encode_images(odd_pictures()), whole, atol=0.02)
+    whole = load_dinov2(str(folders["dinov2"])).encode_images(odd_images())
+    assert torch.allclose(encoder.encode_images(odd_images()), whole, atol=0.02)
 
 
 def test_pocket_is_scored_by_its_grader() -> None:
@@ -244,18 +244,18 @@ def test_full_size_models_run_through(tmp_path: Path, cli: Callable[..., Any]) -
     del clip
     paths = parse_encoder_paths([f"dinov2={tmp_path / 'dinov2'}", f"clip={tmp_path / 'clip'}"])
     encoders = encoders_for(DEFAULT_MODEL, paths=paths, device="cpu")
-    pictures, texts = odd_pictures()[:3], TEXTS[:3]
-    seen, shown = encoders.fidelity.encode_images(pictures), encoders.alignment.encode_images(pictures, batch=2)
+    images, texts = odd_images()[:3], TEXTS[:3]
+    seen, shown = encoders.fidelity.encode_images(images), encoders.alignment.encode_images(images, batch=2)
     assert are_unit_rows(seen, 3, 768)
     assert are_unit_rows(shown, 3, 768)
     assert 1 < scores.vendi(seen) <= 3
     assert -1 <= scores.alignment(shown, encoders.alignment.encode_texts(texts)) <= 1
-    assert torch.allclose(encoders.fidelity.encode_images(pictures, batch=1), seen, atol=1e-5)
-    assert torch.allclose(encoders.alignment.encode_images(pictures, batch=1), shown, atol=1e-5)
-    for i, picture in enumerate(pictures):
+    assert torch.allclose(encoders.fidelity.encode_images(images, batch=1), seen, atol=1e-5)
+    assert torch.allclose(encoders.alignment.encode_images(images, batch=1), shown, atol=1e-5)
+    for i, image in enumerate(images):
         for folder in ("drawn", "real"):
             (tmp_path / folder).mkdir(exist_ok=True)
-            picture.convert("RGB").save(tmp_path / folder / f"{i}.png")
+            image.convert("RGB").save(tmp_path / folder / f"{i}.png")
     folders = (word for name, path in paths.items() for word in ("--encoder-path", f"{name}={path}"))
     answer = cli(*("evaluate", "--images", tmp_path / "drawn", "--references", tmp_path / "real"), *folders, "--json")
     assert answer.code == 0, answer.err

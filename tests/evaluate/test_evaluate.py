@@ -1,4 +1,4 @@
-"""A concept scored from end to end on `pocket`, its report, and pictures from anywhere."""
+"""A concept scored from end to end on `pocket`, its report, and images from anywhere."""
 
 import csv
 import inspect
@@ -23,7 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 from atomtune.commands.evaluate import OF_FOLDER, evaluate
 from atomtune.core.fingerprint import fingerprint
 from atomtune.evaluate.folder import prompt_of
-from atomtune.evaluate.image_sets import PictureSet
+from atomtune.evaluate.image_sets import ImageSet
 from atomtune.evaluate.measure import Measures
 from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.models.conditioning import embed
@@ -45,8 +45,8 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     style = Style(FIRST_HELD_OUT_SEED + 3)
     (folder / "concepts" / "castle").mkdir(parents=True)
     for number, scene in enumerate(SCENES):
-        picture = render("castle", style, scene, FIRST_HELD_OUT_SEED + number)
-        picture.save(folder / "concepts" / "castle" / f"{number}.png")
+        image = render("castle", style, scene, FIRST_HELD_OUT_SEED + number)
+        image.save(folder / "concepts" / "castle" / f"{number}.png")
     (folder / "prompts.txt").write_text("a {} in the snow\na {} on the beach\n")
     program = [sys.executable, "-c", "from atomtune.commands.app import main; raise SystemExit(main())"]
 
@@ -84,8 +84,8 @@ def test_every_measure_is_told(evaluated: dict[str, Any]) -> None:
     assert stored.items() <= scores.items()
 
 
-def test_the_table_has_a_row_for_each_picture(evaluated: dict[str, Any]) -> None:
-    path = evaluated["folder"] / "runs" / "castle" / "evaluation" / "pictures.csv"
+def test_the_table_has_a_row_for_each_image(evaluated: dict[str, Any]) -> None:
+    path = evaluated["folder"] / "runs" / "castle" / "evaluation" / "images.csv"
     rows = list(csv.DictReader(path.open()))
     assert len(rows) == 2 * 4
     final = [float(row["fidelity"]) for row in rows if row["step"] == "4"]
@@ -94,10 +94,10 @@ def test_the_table_has_a_row_for_each_picture(evaluated: dict[str, Any]) -> None
 
 
 def test_nothing_is_drawn_twice(evaluated: dict[str, Any]) -> None:
-    """One picture is lost and one is cut short: those two are drawn again, as they were."""
+    """One image is lost and one is cut short: those two are drawn again, as they were."""
     folder = evaluated["folder"]
-    pictures = {path: path.stat().st_mtime_ns for path in (folder / "runs/castle/evaluation/pictures").rglob("*.png")}
-    drawn = sorted(path for path in pictures if path.name != "strip.png")
+    images = {path: path.stat().st_mtime_ns for path in (folder / "runs/castle/evaluation/images").rglob("*.png")}
+    drawn = sorted(path for path in images if path.name != "strip.png")
     before = [_pixels(path) for path in drawn[:2]]
     whole = drawn[1].read_bytes()
     drawn[0].unlink()
@@ -105,7 +105,7 @@ def test_nothing_is_drawn_twice(evaluated: dict[str, Any]) -> None:
     scores = evaluated["evaluate"]()
     # kernels may round differently by batch size
     assert all((_pixels(path) - old).abs().mean() < 0.5 for path, old in zip(drawn[:2], before, strict=True))
-    assert all(path.stat().st_mtime_ns == when for path, when in pictures.items() if path not in drawn[:2])
+    assert all(path.stat().st_mtime_ns == when for path, when in images.items() if path not in drawn[:2])
     assert scores["fidelity"] == pytest.approx(evaluated["scores"]["fidelity"], abs=1e-3)
 
 
@@ -131,7 +131,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 @pytest.mark.parametrize("width", [390, 1200])
 def test_the_page_is_shown_by_a_browser(evaluated: dict[str, Any], width: int, tmp_path: Path) -> None:
-    """As wide as a telephone and as a desk; its colours show that pictures and curves are there."""
+    """As wide as a telephone and as a desk; its colours show that images and curves are there."""
     shot = tmp_path / "page.png"
     subprocess.run(
         [
@@ -147,7 +147,7 @@ def test_the_page_is_shown_by_a_browser(evaluated: dict[str, Any], width: int, t
     with Image.open(shot) as opened:
         colors = opened.convert("RGB").getcolors(maxcolors=2**24)
     assert colors is not None
-    assert len(colors) > 5000, "no pictures"
+    assert len(colors) > 5000, "no images"
     assert any(color == (0x3B, 0x78, 0xE7) for _, color in colors), "no curve"
 
 
@@ -168,7 +168,7 @@ def test_a_worn_concept_is_a_merged_one_and_leaves_no_trace(tiny_model: Path, tm
     assert [type(module) for module in worn.unet.modules()] == modules
 
 
-def test_pictures_say_what_they_were_drawn_for(tmp_path: Path) -> None:
+def test_images_say_what_they_were_drawn_for(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     text = PngInfo()
     text.add_text("parameters", "a castle,\nin the snow\nNegative prompt: rain\nSteps: 20, Seed: 1")
@@ -180,7 +180,7 @@ def test_pictures_say_what_they_were_drawn_for(tmp_path: Path) -> None:
     assert prompt_of(tmp_path / "b.png") is None
 
 
-def test_folders_of_pictures(cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_folders_of_images(cli: Callable[..., Any], tmp_path: Path) -> None:
     style = Style(FIRST_HELD_OUT_SEED + 3)
     for name, first in (("ours", 10), ("theirs", 20)):
         (tmp_path / name).mkdir()
@@ -193,11 +193,11 @@ def test_folders_of_pictures(cli: Callable[..., Any], tmp_path: Path) -> None:
     )
     assert answer.code == 0, answer.err
     scores = json.loads(answer.out)
-    assert set(scores) == MEASURES | {"real_fidelity", "encoders", "preprocessing", "pictures"}
+    assert set(scores) == MEASURES | {"real_fidelity", "encoders", "preprocessing", "images"}
     assert json.loads(Path("out/scores.json").read_text()) == scores
     assert scores["n"] == scores["references"] == 3
-    assert [picture["alignment"] is None for picture in scores["pictures"]] == [False, True, True]
-    assert scores["alignment"] == pytest.approx(scores["pictures"][0]["alignment"])
+    assert [image["alignment"] is None for image in scores["images"]] == [False, True, True]
+    assert scores["alignment"] == pytest.approx(scores["images"][0]["alignment"])
     (tmp_path / "ours" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     (tmp_path / "ours" / "notes.md").write_text("hello")
     broken = cli("evaluate", "--images", tmp_path / "ours", "--references", tmp_path / "theirs", "--model", "pocket")
@@ -253,11 +253,9 @@ def test_a_step_that_was_not_kept(cli: Callable[..., Any], tmp_path: Path) -> No
 
 
 def test_settings_decide_the_folder(tmp_path: Path) -> None:
-    one = PictureSet.under(tmp_path, {"steps": 2}, ["a"], [0, 1])
-    assert PictureSet.under(tmp_path, {"steps": 2}, ["a"], [0, 1]).folder == one.folder
-    assert PictureSet.under(tmp_path, {"steps": 3}, ["a"], [0]).folder != one.folder
-    assert PictureSet.under(tmp_path, {"steps": 2}, ["b"], [0]).folder != one.folder
-    assert [picture.path.name for picture in one.pictures] == ["000-0.png", "000-1.png"]
-    assert PictureSet.under(tmp_path, {"steps": 2}, ["a"], [0, 1, 2]).folder == one.folder, (
-        "more seeds are more pictures"
-    )
+    one = ImageSet.under(tmp_path, {"steps": 2}, ["a"], [0, 1])
+    assert ImageSet.under(tmp_path, {"steps": 2}, ["a"], [0, 1]).folder == one.folder
+    assert ImageSet.under(tmp_path, {"steps": 3}, ["a"], [0]).folder != one.folder
+    assert ImageSet.under(tmp_path, {"steps": 2}, ["b"], [0]).folder != one.folder
+    assert [image.path.name for image in one.images] == ["000-0.png", "000-1.png"]
+    assert ImageSet.under(tmp_path, {"steps": 2}, ["a"], [0, 1, 2]).folder == one.folder, "more seeds are more images"

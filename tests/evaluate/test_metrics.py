@@ -71,12 +71,12 @@ def test_fidelity_is_the_mean_over_all_pairs() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 40])
-def test_identical_pictures_are_one_picture(n: int) -> None:
+def test_identical_images_are_one_image(n: int) -> None:
     assert scores.vendi(rows(1, 16).repeat(n, 1)) == pytest.approx(1, abs=1e-9)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 16])
-def test_orthogonal_pictures_count_each(n: int) -> None:
+def test_orthogonal_images_count_each(n: int) -> None:
     basis = torch.linalg.qr(rows(16, 16)).Q[:n]
     assert scores.vendi(basis * torch.arange(1, n + 1).unsqueeze(1)) == pytest.approx(n, abs=1e-9)
 

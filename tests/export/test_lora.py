@@ -53,8 +53,8 @@ def loaded(model: Path) -> Any:
 
 def drawn(pipeline: Any) -> np.ndarray:
     generator = torch.Generator().manual_seed(5)
-    picture: Image.Image = pipeline("a sks castle", num_inference_steps=3, generator=generator).images[0]
-    return np.asarray(picture).astype(int)
+    image: Image.Image = pipeline("a sks castle", num_inference_steps=3, generator=generator).images[0]
+    return np.asarray(image).astype(int)
 
 
 def worn(model: Path, file: Path) -> Any:
@@ -108,15 +108,15 @@ def test_diffusers_draws_what_the_approximation_draws(
     result = export_lora([(atoms, 1.0)], file, rank=rank, format=format, precision="fp32")
     ours = approximated(tiny_model, [(atoms, 1.0)], rank)
     check_same(ours, fused(tiny_model, file))
-    picture, base = drawn(worn(tiny_model, file)), drawn(loaded(tiny_model))
-    assert np.abs(picture - drawn(ours)).max() <= 1
-    assert np.abs(picture - base).max() > 8, "the atoms change nothing, so nothing is shown"
+    image, base = drawn(worn(tiny_model, file)), drawn(loaded(tiny_model))
+    assert np.abs(image - drawn(ours)).max() <= 1
+    assert np.abs(image - base).max() > 8, "the atoms change nothing, so nothing is shown"
     if rank == WHOLE:
         sides = [min(len(p), p[0].numel()) for p in ours.unet.parameters() if p.dim() > 1]
         assert result.rank == max(sides) < WHOLE
         merged = loaded(tiny_model)
         merge_atoms(merged, read_atoms([(atoms, 1.0)]), Events())
-        assert np.abs(picture - drawn(merged)).max() <= 1
+        assert np.abs(image - drawn(merged)).max() <= 1
 
 
 @each_format

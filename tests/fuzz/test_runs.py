@@ -120,16 +120,16 @@ def test_a_run_with_links_is_not_resumed(run: Path, tmp_path: Path, name: str) -
 @pytest.mark.skipif(os.name != "posix", reason="links need rights there")
 def test_clearing_a_run_takes_links_away_and_not_what_they_point_to(run: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "picture.png").touch()
+    (tmp_path / "mine" / "image.png").touch()
     (run / "strip").symlink_to(tmp_path / "mine")
     (run / "wandb").symlink_to(tmp_path / "nowhere")
     RunFolder(run).clear()
     assert list(run.iterdir()) == []
-    assert (tmp_path / "mine" / "picture.png").exists()
+    assert (tmp_path / "mine" / "image.png").exists()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes are made otherwise there")
-def test_pictures_that_are_no_files_are_left_out(tmp_path: Path, tiny_model: Path) -> None:
+def test_images_that_are_no_files_are_left_out(tmp_path: Path, tiny_model: Path) -> None:
     run = tmp_path / "runs" / "castle"
     (run / "samples").mkdir(parents=True)
     made_atoms(run / "atoms.safetensors", tiny_model)

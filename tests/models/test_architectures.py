@@ -36,12 +36,12 @@ def models(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> dict[s
 
 @pytest.mark.parametrize("kind", ["v2", "xl"])
 def test_the_commands_take_other_models(
-    kind: str, models: dict[str, Path], pictures: Path, cli: Callable[..., Any], tmp_path: Path
+    kind: str, models: dict[str, Path], images: Path, cli: Callable[..., Any], tmp_path: Path
 ) -> None:
     model = ("--model", models[kind])
     assert cli("decompose", *model, "--json").code == 0
     trained = cli(
-        *("train", "--concept", "castle", "--images", pictures, *model, "--steps", 3, "--device", "cpu", "--json"),
+        *("train", "--concept", "castle", "--images", images, *model, "--steps", 3, "--device", "cpu", "--json"),
         *("--prior-preservation", "--prior-images", 4, "--sample-every", 3, "--sample-steps", 2),
     )
     assert trained.code == 0, trained.err
@@ -74,7 +74,7 @@ def test_sdxl_is_told_text_and_size(models: dict[str, Path]) -> None:
     assert told["added_cond_kwargs"]["time_ids"].tolist() == [[32, 32, 0, 0, 32, 32]] * 2
 
 
-def test_pictures_are_those_of_the_pipeline(models: dict[str, Path]) -> None:
+def test_images_are_those_of_the_pipeline(models: dict[str, Path]) -> None:
     """Drawing by embeddings gives what diffusers' own call gives for the prompt."""
     for kind, model in models.items():
         pipeline = load_pipeline(resolve(str(model)))

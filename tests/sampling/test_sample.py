@@ -1,4 +1,4 @@
-"""Pictures: what they depend on, and what they do not."""
+"""Images: what they depend on, and what they do not."""
 
 import json
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class Heard(Events):
 
 
 def psnr(one: Image.Image, other: Image.Image) -> float:
-    """Peak signal-to-noise ratio of two pictures, dB."""
+    """Peak signal-to-noise ratio of two images, dB."""
     difference = np.asarray(one, dtype=np.float64) - np.asarray(other, dtype=np.float64)
     error = float((difference**2).mean())
     return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))
@@ -53,7 +53,7 @@ def atoms(options: Options, tmp_path: Path) -> Path:
     return train(options(lr=0.05), tmp_path / "run").atoms_file
 
 
-def test_a_picture_depends_on_its_seed_and_not_on_its_batch(atoms: Path, tmp_path: Path) -> None:
+def test_a_image_depends_on_its_seed_and_not_on_its_batch(atoms: Path, tmp_path: Path) -> None:
     def draw(batch_size: int, seed: int = 5, num: int = 3) -> list[Image.Image]:
         wanted = SampleOptions(
             atoms=((atoms, 1.0),), prompts=("a <castle>",), num=num, seed=seed, batch_size=batch_size, settings=QUICK
@@ -61,14 +61,14 @@ def test_a_picture_depends_on_its_seed_and_not_on_its_batch(atoms: Path, tmp_pat
         return [item.image for item in sample(wanted, tmp_path / "out")[0]]
 
     together, alone, shifted = draw(3), draw(1), draw(1, seed=6, num=2)
-    # kernels may round differently by batch size, so a level or two of 255 is the same picture
+    # kernels may round differently by batch size, so a level or two of 255 is the same image
     assert all(psnr(a, b) > 55 for a, b in zip(together, alone, strict=True))
     assert all(psnr(a, b) > 55 for a, b in zip(alone[1:], shifted, strict=True))
     assert psnr(alone[0], alone[1]) < 40
 
 
 def test_the_file_and_the_base_alone_give_the_trained_model(atoms: Path, tiny_model: Path, tmp_path: Path) -> None:
-    """The decomposition cache is deleted; what is encoded again gives the same pictures as the cached coefficients."""
+    """The decomposition cache is deleted; what is encoded again gives the same images as the cached coefficients."""
     source = resolve(str(tiny_model))
     attached = load_pipeline(source)
     loaded = read_atoms([(atoms, 1.0)])[0]
@@ -84,12 +84,12 @@ def test_the_file_and_the_base_alone_give_the_trained_model(atoms: Path, tiny_mo
     assert not list(cache_folder().rglob("*.safetensors"))
     merged = load_pipeline(source)
     merge_atoms(merged, [loaded], Events())
-    pictures = []
+    images = []
     for pipeline in (attached, merged, load_pipeline(source)):
         words = embed(pipeline, ["a sks castle", ""])
-        pictures.append(generate(pipeline, words[:1], words[1:], [0], Settings(steps=5))[0])
-    assert psnr(pictures[0], pictures[1]) > 50
-    assert psnr(pictures[0], pictures[2]) < 40, "the atoms change nothing, so the comparison says nothing"
+        images.append(generate(pipeline, words[:1], words[1:], [0], Settings(steps=5))[0])
+    assert psnr(images[0], images[1]) > 50
+    assert psnr(images[0], images[2]) < 40, "the atoms change nothing, so the comparison says nothing"
 
 
 def test_scale_zero_is_the_base_and_files_add_up(atoms: Path, tiny_model: Path) -> None:
@@ -142,8 +142,8 @@ def test_schedulers_draw(name: str, tiny_model: Path) -> None:
     pipeline = load_pipeline(resolve(str(tiny_model)))
     use_scheduler(pipeline, name)
     words = embed(pipeline, ["a castle", ""])
-    picture = generate(pipeline, words[:1], words[1:], [0], QUICK)[0]
-    assert picture.size == (32, 32)
+    image = generate(pipeline, words[:1], words[1:], [0], QUICK)[0]
+    assert image.size == (32, 32)
 
 
 @pytest.mark.parametrize(

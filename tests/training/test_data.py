@@ -17,19 +17,19 @@ def test_tensors_span_minus_one_to_one() -> None:
     assert (pixels[0, 0].max(), pixels[0, 1].min()) == (-1.0, 1.0)
 
 
-def test_latents_are_the_vaes(tiny_model: Path, pictures: Path) -> None:
+def test_latents_are_the_vaes(tiny_model: Path, images: Path) -> None:
     vae = load_pipeline(resolve(str(tiny_model))).vae
-    images = [image.image for image in load_images(pictures, 32)]
-    latents = encode_latents(vae, images, batch=2)
+    loaded = [image.image for image in load_images(images, 32)]
+    latents = encode_latents(vae, loaded, batch=2)
     with torch.no_grad():
-        expected = vae.encode(to_tensor(images)).latent_dist
+        expected = vae.encode(to_tensor(loaded)).latent_dist
     factor = vae.config.scaling_factor
     assert torch.allclose(latents.mean, expected.mean * factor, atol=1e-5)
     assert torch.allclose(latents.std, expected.std * factor, atol=1e-5)
 
 
 def latents(count: int) -> Latents:
-    """Latents of `count` pictures that tell their number."""
+    """Latents of `count` images that tell their number."""
     mean = torch.arange(float(count)).view(-1, 1, 1, 1).expand(-1, 4, 2, 2)
     return Latents(mean, torch.zeros_like(mean))
 
@@ -44,7 +44,7 @@ def test_batches_do_not_depend_on_who_draws_them() -> None:
     assert not torch.equal(whole.noise, Batches(latents(5), False, 1000, 4, seed=4).draw(7).noise)
 
 
-def test_every_picture_comes_once_before_any_comes_twice() -> None:
+def test_every_image_comes_once_before_any_comes_twice() -> None:
     batches = Batches(latents(5), False, 1000, 1, seed=0)
     seen = [int(batches.draw(step).latents.mean()) for step in range(15)]
     assert [sorted(seen[i : i + 5]) for i in (0, 5, 10)] == [[0, 1, 2, 3, 4]] * 3
@@ -58,7 +58,7 @@ def test_flips_take_the_second_half_half_of_the_time() -> None:
     assert 60 < sum(index >= 5 for index in seen) < 140
 
 
-def test_captions_go_with_their_pictures() -> None:
+def test_captions_go_with_their_images() -> None:
     batches = Batches(latents(10), True, 1000, 1, seed=0, captions=(3, 1, 4, 1, 5))
     for step in range(40):
         batch = batches.draw(step)

@@ -1,4 +1,4 @@
-"""What may go wrong around a run: disks, other pictures, another model, signals in a row, no memory left."""
+"""What may go wrong around a run: disks, other images, another model, signals in a row, no memory left."""
 
 import json
 import os
@@ -181,18 +181,18 @@ def test_what_a_killed_process_half_wrote_is_swept_away(options: Options, tmp_pa
     assert temporary(run) == [run / ".mine.tmp"]
 
 
-# pictures, captions, models
+# images, captions, models
 
 
-def test_other_pictures_and_captions_are_refused_and_listed(options: Options, pictures: Path, tmp_path: Path) -> None:
+def test_other_images_and_captions_are_refused_and_listed(options: Options, images: Path, tmp_path: Path) -> None:
     first = train(options(steps=2), tmp_path / "run")
-    (pictures / "0.png").unlink()
-    Image.new("RGB", (40, 30), (9, 90, 200)).save(pictures / "1.png")
-    (pictures / "2.txt").write_text("{} at night", encoding="utf-8")
-    with Image.open(pictures / "3.png") as same:
+    (images / "0.png").unlink()
+    Image.new("RGB", (40, 30), (9, 90, 200)).save(images / "1.png")
+    (images / "2.txt").write_text("{} at night", encoding="utf-8")
+    with Image.open(images / "3.png") as same:
         same.load()
-    same.save(pictures / "3.png", compress_level=0)  # another file, the same pixels
-    Image.new("RGB", (40, 30)).save(pictures / "9.png")
+    same.save(images / "3.png", compress_level=0)  # another file, the same pixels
+    Image.new("RGB", (40, 30)).save(images / "9.png")
     before = first.atoms_file.read_bytes()
     with pytest.raises(UsageError) as refused:
         train(options(), tmp_path / "run", resume=True)
@@ -206,12 +206,12 @@ def test_other_pictures_and_captions_are_refused_and_listed(options: Options, pi
 
 
 @pytest.mark.parametrize("stored", [None, 5, [5], [{"file": "0.png"}], {"file": "0.png"}])
-def test_a_record_without_its_pictures_is_refused(options: Options, tmp_path: Path, stored: Any) -> None:
+def test_a_record_without_its_images_is_refused(options: Options, tmp_path: Path, stored: Any) -> None:
     train(options(steps=2), tmp_path / "run")
     path = tmp_path / "run" / "run.json"
     record = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({**record, "pictures": stored}), encoding="utf-8")
-    with pytest.raises(AtomtuneError, match="does not say which pictures") as refused:
+    path.write_text(json.dumps({**record, "images": stored}), encoding="utf-8")
+    with pytest.raises(AtomtuneError, match="does not say which images") as refused:
         train(options(), tmp_path / "run", resume=True)
     assert "--overwrite" in (refused.value.hint or "")
 
@@ -313,7 +313,7 @@ def test_no_memory_left_while_sampling(tiny_model: Path, tmp_path: Path, monkeyp
     with pytest.raises(AtomtuneError, match=r"^out of memory while sampling$") as refused:
         sample(SampleOptions(prompts=("a castle",), model=str(tiny_model), device="cpu"), tmp_path / "out")
     assert refused.value.hint == (
-        "try, in this order: --batch-size 1 (the same pictures), --precision bf16 or fp16, a lower --size"
+        "try, in this order: --batch-size 1 (the same images), --precision bf16 or fp16, a lower --size"
     )
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from atomtune.errors import AtomtuneError
 from atomtune.files.atoms_file import AtomsInfo, save_atoms
 from atomtune.files.checkpoint import Checkpoint, save_checkpoint
-from atomtune.training.runs import PICTURES, THUMBNAIL, learned, thumbnail_sheet
+from atomtune.training.runs import IMAGES, THUMBNAIL, learned, thumbnail_sheet
 
 
 def info(**changes: Any) -> AtomsInfo:
@@ -51,7 +51,7 @@ def unfinished(runs: Path, name: str, step: int | None = None) -> Path:
     return runs / name
 
 
-def picture(path: Path, colour: tuple[int, int, int], age: int) -> None:
+def image(path: Path, colour: tuple[int, int, int], age: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (64, 48), colour).save(path)
     os.utime(path, ns=(10**18 - age, 10**18 - age))
@@ -101,25 +101,25 @@ def test_unfinished_runs_say_how_far_they_are(tmp_path: Path) -> None:
 def test_the_sheet_shows_the_newest_samples_or_what_training_drew(tmp_path: Path) -> None:
     red, green, blue, grey = (255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9)
     samples = finished(tmp_path, "a") / "samples"
-    picture(samples / "00000-0-x.png", grey, age=9)
-    picture(samples / "00001-0-x.png", red, age=1)
-    picture(samples / "00002-0-x-base.png", blue, age=0)
-    picture(samples / "grid-00003.png", blue, age=0)
-    (samples / "00004-0-broken.png").write_bytes(b"no picture")
+    image(samples / "00000-0-x.png", grey, age=9)
+    image(samples / "00001-0-x.png", red, age=1)
+    image(samples / "00002-0-x-base.png", blue, age=0)
+    image(samples / "grid-00003.png", blue, age=0)
+    (samples / "00004-0-broken.png").write_bytes(b"no image")
     strip = finished(tmp_path, "b") / "strip"
-    picture(strip / "step-000100-0.png", grey, age=5)
-    picture(strip / "step-000200-0.png", green, age=5)
+    image(strip / "step-000100-0.png", grey, age=5)
+    image(strip / "step-000200-0.png", green, age=5)
     finished(tmp_path, "c")
     unfinished(tmp_path, "d")
     path = thumbnail_sheet(learned(tmp_path), tmp_path / "concepts.png")
     with Image.open(path) as sheet:
-        assert sheet.width < (PICTURES + 1) * THUMBNAIL
+        assert sheet.width < (IMAGES + 1) * THUMBNAIL
         colours = [colour for _, colour in sheet.convert("RGB").getcolors(10**6) or []]
         middle = 8 + THUMBNAIL // 2
         column = [sheet.convert("RGB").getpixel((middle, y)) for y in range(sheet.height)]
     assert blue not in colours
     assert column.index(red) < column.index(green), "rows are in the order of the names"
-    assert grey not in column, "the newest picture comes first"
+    assert grey not in column, "the newest image comes first"
     assert grey in colours
 
 

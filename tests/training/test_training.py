@@ -25,7 +25,7 @@ from atomtune.runtime.progress import Events
 from atomtune.training.loop import Loop
 from atomtune.training.options import TrainOptions
 from atomtune.training.preview import Preview
-from atomtune.training.prior_preservation import class_pictures, prior_folder
+from atomtune.training.prior_preservation import class_images, prior_folder
 from atomtune.training.train import train
 
 Options = Callable[..., TrainOptions]
@@ -147,7 +147,7 @@ def test_the_average_is_written_and_drawn(options: Options, tmp_path: Path, monk
     assert any(not torch.equal(value, load_atoms(plain.atoms_file)[0][name]) for name, value in written.items())
 
 
-def test_class_pictures_are_drawn_once_and_kept(options: Options, tmp_path: Path) -> None:
+def test_class_images_are_drawn_once_and_kept(options: Options, tmp_path: Path) -> None:
     class Count(Events):
         drawn = 0
 
@@ -160,8 +160,8 @@ def test_class_pictures_are_drawn_once_and_kept(options: Options, tmp_path: Path
 
     def draw() -> tuple[list[bytes], int]:
         events = Count()
-        pictures = class_pictures(pipeline, asked, "ab" * 32, alone, events)
-        return [picture.tobytes() for picture in pictures], events.drawn
+        images = class_images(pipeline, asked, "ab" * 32, alone, events)
+        return [image.tobytes() for image in images], events.drawn
 
     folder = prior_folder(asked, "ab" * 32)
     first, drawn = draw()
@@ -237,11 +237,11 @@ def test_every_wrong_option_is_named_at_once(options: Options) -> None:
 
 @pytest.mark.slow
 def test_two_processes_are_one_with_the_summed_batch(
-    tiny_model: Path, pictures: Path, options: Options, tmp_path: Path
+    tiny_model: Path, images: Path, options: Options, tmp_path: Path
 ) -> None:
     shared: dict[str, Any] = {**SHORT, "prior_preservation": True, "prior_images": 8, "model": str(tiny_model)}
     train(options(**shared, batch_size=4), tmp_path / "one")
-    flags = f"--concept castle --images {pictures} --model {tiny_model} --device cpu --preset c1 --steps 3 --json"
+    flags = f"--concept castle --images {images} --model {tiny_model} --device cpu --preset c1 --steps 3 --json"
     flags += f" --batch-size 1 --grad-accum 2 --prior-preservation --prior-images 8 --output {tmp_path / 'two'}"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(LAUNCHER)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ATOMTUNE_CACHE": str(tmp_path / "other-cache")}

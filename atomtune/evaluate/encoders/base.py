@@ -17,11 +17,11 @@ NAMES = ("dinov2", "clip", "dino")
 
 
 class ImageEncoder(Protocol):
-    """Makes embeddings of pictures.
+    """Makes embeddings of images.
 
     Attributes:
         name: for the report, with where its weights came from.
-        preprocessing: what is done to a picture first, in words, for the report.
+        preprocessing: what is done to an image first, in words, for the report.
         width: numbers of an embedding.
     """
 
@@ -30,15 +30,15 @@ class ImageEncoder(Protocol):
     width: int
 
     def encode_images(self, images: "Sequence[Image.Image]", batch: int = 32) -> "Tensor":
-        """Embeddings of pictures of any size and mode: (n, width), float32, on the CPU, rows of norm one.
+        """Embeddings of images of any size and mode: (n, width), float32, on the CPU, rows of norm one.
 
-        A picture's row is the same to 1e-5 whatever `batch` is and whatever pictures are beside it.
+        An image's row is the same to 1e-5 whatever `batch` is and whatever images are beside it.
         """
         ...
 
 
 class TextImageEncoder(ImageEncoder, Protocol):
-    """Makes embeddings of pictures and of texts in one space."""
+    """Makes embeddings of images and of texts in one space."""
 
     def encode_texts(self, texts: Sequence[str]) -> "Tensor":
         """Embeddings of texts: (n, width), float32, on the CPU, rows of norm one."""
@@ -47,12 +47,12 @@ class TextImageEncoder(ImageEncoder, Protocol):
 
 @dataclass(frozen=True)
 class Encoders:
-    """What a base model's pictures are scored with.
+    """What a base model's images are scored with.
 
     Attributes:
         fidelity: for fidelity; sees the thing.
         alignment: for alignment and CLIP-I; the same object as `fidelity` where one model does both.
-        diversity: for diversity, drift, KID and FID; sees the whole picture. With Stable Diffusion, as fidelity.
+        diversity: for diversity, drift, KID and FID; sees the whole image. With Stable Diffusion, as fidelity.
         dino: for DreamBooth's DINO; None where that is not scored.
     """
 
@@ -84,11 +84,11 @@ def parse_encoder_paths(values: Sequence[str]) -> dict[str, str]:
 def encoders_for(
     model_name: str, *, paths: Mapping[str, str] | None = None, device: "torch.device | str | None" = None
 ) -> Encoders:
-    """Load the encoders that pictures of a base model are scored with, on one device.
+    """Load the encoders that images of a base model are scored with, on one device.
 
     DINOv2-base for fidelity and diversity, CLIP ViT-L/14 for alignment, and DINO ViT-S/16. For `pocket` its own grader,
     which knows its small drawings, and for fidelity the grader's eye for things; no DINO. That eye was taught not to
-    see the scene, and of one thing everywhere it would say that all pictures are alike, so diversity is the grader's.
+    see the scene, and of one thing everywhere it would say that all images are alike, so diversity is the grader's.
     A name in `paths` is loaded from there in any case. Where `paths` names some but not "dino", DINO is left out rather
     than downloaded: it is one more figure, nothing rests on it.
 

@@ -1,4 +1,4 @@
-"""CLIP through open_clip: pictures and texts in one space."""
+"""CLIP through open_clip: images and texts in one space."""
 
 import json
 from collections.abc import Sequence
@@ -36,11 +36,11 @@ class ClipEncoder:
         self.device = device
 
     def pixels(self, images: Sequence[Image.Image]) -> Tensor:
-        """Pictures as the model sees them, (n, 3, side, side), on its device."""
+        """Images as the model sees them, (n, 3, side, side), on its device."""
         return self._preprocess(images).to(self.device)
 
     def encode_images(self, images: Sequence[Image.Image], batch: int = 32) -> Tensor:
-        """Embeddings of pictures of any size: (n, width), float32, on the CPU, of unit norm."""
+        """Embeddings of images of any size: (n, width), float32, on the CPU, of unit norm."""
 
         def encode(part: Sequence[Image.Image]) -> Tensor:
             return self.model.encode_image(self.pixels(part))
@@ -48,7 +48,7 @@ class ClipEncoder:
         return unit_rows(self.name, encode, images, batch, self.width)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings of texts, of which the model reads as many words as it can: (n, width), as those of pictures."""
+        """Embeddings of texts, of which the model reads as many words as it can: (n, width), as those of images."""
 
         def encode(part: Sequence[str]) -> Tensor:
             return self.model.encode_text(self._tokenizer(list(part)).to(self.device))
@@ -77,7 +77,7 @@ def preprocessing_of(model: Any, name: str) -> Preprocessing:
     size, mode = config["size"], config.get("resize_mode", "shortest")
     width, height = (size, size) if isinstance(size, int) else size
     if width != height or mode not in ("shortest", "squash"):
-        raise AtomtuneError(f"the encoder {name} wants pictures of {width}x{height} pixels, resized by {mode}", HINT)
+        raise AtomtuneError(f"the encoder {name} wants images of {width}x{height} pixels, resized by {mode}", HINT)
     return Preprocessing(
         resize=width,
         crop=width,

@@ -1,4 +1,4 @@
-"""DINOv2 and DINO: pictures by the class token of a vision transformer that was trained without labels."""
+"""DINOv2 and DINO: images by the class token of a vision transformer that was trained without labels."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,11 +39,11 @@ class ClassToken:
         self.width = int(model.config.hidden_size)
         self.device = device
         self._preprocess = preprocessing
-        # ViT wants to be told that the picture's side may be another than in training; DINOv2 takes any
+        # ViT wants to be told that the image's side may be another than in training; DINOv2 takes any
         self._options = {"interpolate_pos_encoding": True} if model.config.model_type == "vit" else {}
 
     def encode_images(self, images: Sequence[Image.Image], batch: int = 32) -> Tensor:
-        """Embeddings of pictures of any size: (n, width), float32, on the CPU, of unit norm."""
+        """Embeddings of images of any size: (n, width), float32, on the CPU, of unit norm."""
 
         def encode(part: Sequence[Image.Image]) -> Tensor:
             pixels = self._preprocess(part).to(self.device)

@@ -35,7 +35,7 @@ def unit_rows(name: str, encode: Callable[[Sequence[T]], Tensor], items: Sequenc
             norms = rows.norm(dim=1, keepdim=True)
             if not bool((norms.isfinite() & (norms > 0)).all()):
                 raise AtomtuneError(
-                    f"the encoder {name} gives no direction for a picture or text (zero, or not finite)",
+                    f"the encoder {name} gives no direction for an image or text (zero, or not finite)",
                     "its weights may be damaged: fetch them again, and try --device cpu",
                 )
             parts.append((rows / norms).float())

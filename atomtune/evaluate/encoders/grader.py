@@ -1,4 +1,4 @@
-"""The grader of `pocket`: a small image-text encoder (open_clip), and its eye for which thing a picture shows."""
+"""The grader of `pocket`: a small image-text encoder (open_clip), and its eye for which thing an image shows."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,19 +20,19 @@ IDENTITY_WIDTH = 128
 
 
 class Grader(ClipEncoder):
-    """Embeds pictures and captions in one space, for pictures of 64×64 pixels."""
+    """Embeds images and captions in one space, for images of 64×64 pixels."""
 
     def __init__(self, model: open_clip.CLIP, device: torch.device) -> None:
         tokenizer = open_clip.SimpleTokenizer(context_length=model.context_length)
         super().__init__(model, tokenizer, "pocket's grader", int(model.text_projection.shape[1]), device)
 
     def classify(self, images: Sequence[Image.Image], texts: Sequence[str]) -> Tensor:
-        """For every picture the index of the caption that fits best: (n,), int64."""
+        """For every image the index of the caption that fits best: (n,), int64."""
         return (self.encode_images(images) @ self.encode_texts(texts).T).argmax(dim=1)
 
 
 class IdentityEncoder:
-    """Embeds pictures by the single thing in them, whatever the scene around it; a projection of the grader's features.
+    """Embeds images by the single thing in them, whatever the scene around it; a projection of the grader's features.
 
     Attributes: see ImageEncoder.
     """
@@ -45,7 +45,7 @@ class IdentityEncoder:
         self.width = len(projection)
 
     def encode_images(self, images: Sequence[Image.Image], batch: int = 32) -> Tensor:
-        """Embeddings of pictures of any size: (n, width), float32, on the CPU, of unit norm."""
+        """Embeddings of images of any size: (n, width), float32, on the CPU, of unit norm."""
 
         def encode(part: Sequence[Image.Image]) -> Tensor:
             _, features = look(self.grader.model.visual, self.grader.pixels(part))
@@ -80,14 +80,14 @@ def load_grader(folder: Path | None = None, device: torch.device | str = "cpu") 
     return Grader(model, torch.device(device))
 
 
-def scenes_named(grader: Grader, thing: str, asked: Sequence[str], pictures: Sequence[Image.Image]) -> list[bool]:
-    """For each picture of a thing whether the grader names the scene asked for, out of all scenes.
+def scenes_named(grader: Grader, thing: str, asked: Sequence[str], images: Sequence[Image.Image]) -> list[bool]:
+    """For each image of a thing whether the grader names the scene asked for, out of all scenes.
 
-    Pictures for which no scene of the world was asked are left out.
+    Images for which no scene of the world was asked are left out.
     """
     scenes = [scene for scene in SCENES if scene]
-    known = [(picture, scene) for picture, scene in zip(pictures, asked, strict=True) if scene in scenes]
+    known = [(image, scene) for image, scene in zip(images, asked, strict=True) if scene in scenes]
     if not known:
         return []
-    named = grader.classify([picture for picture, _ in known], [f"a {thing} {scene}" for scene in scenes]).tolist()
+    named = grader.classify([image for image, _ in known], [f"a {thing} {scene}" for scene in scenes]).tolist()
     return [scenes[answer] == scene for answer, (_, scene) in zip(named, known, strict=True)]

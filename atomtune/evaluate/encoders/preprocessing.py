@@ -1,4 +1,4 @@
-"""What is done to a picture before an encoder sees it: said in words and done by the same object."""
+"""What is done to an image before an encoder sees it: said in words and done by the same object."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Preprocessing:
         resize: pixels of the shortest side after resizing; of both sides where `squash`.
         crop: side of the square that is cut out of the middle, at most `resize`.
         mean, deviation: by channel, of values from 0 to 1.
-        squash: resize to a square, whatever the picture's shape.
+        squash: resize to a square, whatever the image's shape.
         odd_margin: where the crop goes if one pixel more must be left out on one side than on the other: transformers
             rounds half the margin down, torchvision to the even number.
     """
@@ -57,7 +57,7 @@ class Preprocessing:
         return f"{sides} {self.resize} px {self.filter}{crop}, {numbers}"
 
     def __call__(self, images: Sequence[Image.Image]) -> Tensor:
-        """Pictures of any sizes as the encoder wants them: (n, 3, crop, crop), float32."""
+        """Images of any sizes as the encoder wants them: (n, 3, crop, crop), float32."""
         pixels = torch.from_numpy(np.stack([np.asarray(self._cropped(image)) for image in images]))
         values = pixels.permute(0, 3, 1, 2).float() / 255
         return (values - _by_channel(self.mean)) / _by_channel(self.deviation)
