@@ -2,7 +2,7 @@
 
 import types
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -13,7 +13,7 @@ from ..methods import METHODS
 from ..methods.atoms_spec import AtomsSpec, preset_name
 from ..methods.base import Spec
 from ..methods.textual_inversion import TextualInversion
-from .optimizers import ENDLESS, OPTIMIZERS, SCHEDULES
+from .optimizers import OPTIMIZERS, SCHEDULES
 from .trackers import TRACKERS
 
 PRECISIONS = ("fp32", "fp16", "bf16")
@@ -222,38 +222,3 @@ def _is_of(value: Any, kind: Any) -> bool:
     if kind is float:
         return isinstance(value, float) or _is_of(value, int)
     return isinstance(value, kind)
-
-
-def resumed(stored: TrainOptions, asked: TrainOptions, explicit: frozenset[str]) -> TrainOptions:
-    """The options of a resumed run: what it was started with; only `steps` may change, if the schedule allows it, and
-    how the steps are carried out.
-
-    Args:
-        stored: from run.json.
-        asked: from the command line, defaults included.
-        explicit: names of the fields of `asked` (and "spec") that the user really gave.
-
-    Raises UsageError that lists every option given that differs, or where the learning rates of the steps taken would
-    have been others with the new number of steps.
-    """
-    if stored.concept.name != asked.concept.name:
-        raise UsageError(
-            f"the run in this folder is of the concept {stored.concept.name!r}, not {asked.concept.name!r}",
-            f"--concept {stored.concept.name} resumes it, --output names another folder",
-        )
-    was, now = stored.to_dict(), asked.to_dict()
-    free = {"steps", "cuda_graph", "compile"}
-    differing = [name for name in sorted(explicit - free) if name in now and was[name] != now[name]]
-    if differing:
-        listed = "\n".join(f"{name} was {was[name]!r}, now {now[name]!r}" for name in differing)
-        raise UsageError(
-            f"the run cannot be resumed with other options:\n{listed}",
-            "leave them out, or start again with --overwrite",
-        )
-    if "steps" in explicit and asked.steps != stored.steps and stored.lr_scheduler not in ENDLESS:
-        raise UsageError(
-            f"the run was begun with {stored.steps} steps, which its {stored.lr_scheduler} learning rate depends on; "
-            f"it cannot be resumed with {asked.steps}",
-            f"leave out --steps, or start again with --overwrite; {' and '.join(sorted(ENDLESS))} runs can go on",
-        )
-    return replace(stored, **{name: getattr(asked, name) for name in explicit & free})

@@ -25,11 +25,11 @@ from ..runtime.malloc import keep_freed_memory
 from ..runtime.progress import Events
 from .loop import Loop
 from .optimizers import advise, require_package
-from .options import TrainOptions, resumed
+from .options import TrainOptions
 from .preview import Preview
 from .prior_preservation import class_images
 from .resources import MOST_KEPT, check_disk, explained_memory
-from .resume import check_material, material_of, recorded_images
+from .resume import check_material, material_of, recorded_images, resumed
 from .run_folder import RunFolder
 from .run_lock import run_lock
 from .setup import make_accelerator, make_loop, make_tunings
