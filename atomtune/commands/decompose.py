@@ -28,13 +28,13 @@ def decompose(
     where it is missing; atoms files do not need it.
     """
     from ..models.base_model import load_unet, pick_device, resolve
-    from ..models.decomposition import obtain
+    from ..models.decomposition import load_or_decompose
 
     spec = spec_from(preset or "c2", atoms=atoms, tile=tile, sparsity=sparsity, layers=layers)
     source, where = resolve(model), pick_device(device)
     console.events.phase(f"loading {source.name}")
     unet = load_unet(source)
-    _, report = obtain(unet, source, spec, events=console.events, overwrite=overwrite, device=where)
+    _, report = load_or_decompose(unet, source, spec, events=console.events, overwrite=overwrite, device=where)
     if report.found:
         console.info(f"Found in the cache, nothing to do (--overwrite makes it again): {report.path}")
     console.result(_data(report), _text(report))

@@ -20,10 +20,10 @@ def doctor(console: Console) -> None:
 
     Asks no network. Ends with exit code 1 where something is wrong.
     """
-    from ..doctor.checks import examine
+    from ..doctor.checks import check_installation
 
     console.info("Looking at the packages, this takes some seconds")
-    health = examine()
+    health = check_installation()
     console.result({**asdict(health), "well": health.well}, _text(health))
     count = sum(problem.serious for problem in health.problems)
     if count:

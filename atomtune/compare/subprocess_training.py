@@ -25,7 +25,7 @@ from ..files.atomic import write_text
 from ..files.untrusted_json import read_json
 from ..methods.atoms_spec import AtomsSpec
 from ..models.base_model import load_pipeline, resolve
-from ..models.decomposition import cache_path, obtain
+from ..models.decomposition import cache_path, load_or_decompose
 from ..runtime.progress import Events
 from ..training.options import TrainOptions
 from ..training.train import train
@@ -68,7 +68,7 @@ def train_here(order: Order, events: Events) -> None:
     if order.only_decompose:
         assert isinstance(options.spec, AtomsSpec)
         source = resolve(options.model)
-        obtain(load_pipeline(source).unet, source, options.spec, events=events)
+        load_or_decompose(load_pipeline(source).unet, source, options.spec, events=events)
         return
     before = (None, None) if not order.resume else cost(order.output)
     try:

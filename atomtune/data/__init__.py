@@ -1,1 +1,1 @@
-"""Concepts, their images and captions: from files on disk to square RGB images."""
+"""Concepts, captions and images: from files on disk to square RGB images."""

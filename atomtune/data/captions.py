@@ -1,4 +1,4 @@
-"""Captions: one for all images, or of an image's own from the text file beside it (01.txt beside 01.jpg)."""
+"""Captions: one for all images, or one for each from the text file beside it (01.txt beside 01.jpg)."""
 
 import re
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ def captions_of(images: Sequence[Path], prompt: str, concept: Concept, events: E
     """The caption of each image, as the text encoder gets it.
 
     `{}` and `<name>` stand for the concept's words, in `prompt` as in files. A file without `{}`, `<name>` or the token
-    gets the words in front ("sks castle, on a hill"): a caption that does not name the concept cannot teach its name.
+    gets the words in front ("sks castle, on a hill"): without them the caption would not train the token.
     An image without a file, or with an empty one, gets `prompt`.
 
     Raises AtomtuneError that names every file that cannot be read or names another concept.

@@ -15,12 +15,12 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 @dataclass(frozen=True)
 class Concept:
-    """What is being taught.
+    """A concept: the words for it in prompts.
 
     Attributes:
-        name: names the folder of images and the run, and stands in prompts as `<name>`.
-        class_noun: the word the base model knows for this kind of thing.
-        token: the rare word that comes to mean this one.
+        name: of the folder of images and of the run; `<name>` in prompts stands for `words`.
+        class_noun: the base model's word for this kind of thing, as "castle".
+        token: the rare word that is trained to mean this one.
     """
 
     name: str

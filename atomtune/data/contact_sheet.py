@@ -1,4 +1,4 @@
-"""Contact sheets: images in rows and columns with their captions."""
+"""Contact sheets: images in rows and columns with labels or captions."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ def contact_sheet(
     column_labels: Sequence[str] = (),
     least: int = 192,
 ) -> Image.Image:
-    """Images in rows, labelled; small ones enlarged to at least `least` pixels wide so that labels fit. RGB."""
+    """Labelled rows of images, RGB; images narrower than `least` pixels are enlarged so that labels fit."""
     width, height = rows[0][0].size
     factor = max(1, -(-least // width))
     width, height = width * factor, height * factor
@@ -58,7 +58,7 @@ def captioned_sheet(
 
 
 def _wrapped(font: ImageFont.FreeTypeFont | ImageFont.ImageFont, text: str, width: int, lines: int) -> list[str]:
-    """Words on at most `lines` lines; the last one holds all the rest, however long it is."""
+    """Words on at most `lines` lines; the last line holds all the rest."""
     done: list[str] = []
     words = text.split()
     while words and len(done) < lines - 1:

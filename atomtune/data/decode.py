@@ -1,4 +1,4 @@
-"""One image file → upright RGB pixels, whatever the file holds."""
+"""Decoding of one image file of any kind to upright sRGB pixels."""
 
 import io
 import warnings
@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms
 
-from ..errors import AtomtuneError
+from .heic import is_heic, register_heic
 
-# by what a file holds, whatever its name says; nothing here starts another program, as PostScript would
+# by content, whatever the suffix; without PostScript, which starts another program
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF")
-_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"})
-_ORIENTATION = 0x0112
-_TURNS = {
+_EXIF_ORIENTATION = 0x0112
+_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -24,10 +23,6 @@ _TURNS = {
 }
 
 
-class NeedsHeif(AtomtuneError):
-    """A HEIC image, and the package that reads them is not installed."""
-
-
 def decode(path: Path, least: int) -> tuple[Image.Image, tuple[int, int]]:
     """The first frame of a file as `to_rgb` gives it, and its width and height in pixels.
 
@@ -35,13 +30,13 @@ def decode(path: Path, least: int) -> tuple[Image.Image, tuple[int, int]]:
         least: JPEGs may come smaller than they are, as long as both sides keep at least this many pixels: that takes a
             fraction of the time and the memory.
 
-    Raises NeedsHeif, and nearly anything else for a file that is broken: too many pixels (`Image.MAX_IMAGE_PIXELS`) is
-    an Image.DecompressionBombWarning, a file that ends early an OSError.
+    Raises HeicSupportMissing, and for a broken file nearly anything: Image.DecompressionBombWarning for too many pixels
+    (`Image.MAX_IMAGE_PIXELS`), OSError for a file that ends early.
     """
     if path.stat().st_size == 0:
         raise ValueError("the file is empty")
-    if _is_heif(path):
-        _read_heif(path)
+    if is_heic(path):
+        register_heic(path)
     Image.init()
     formats = [name for name in _FORMATS if name in Image.OPEN]
     with warnings.catch_warnings():
@@ -56,7 +51,7 @@ def decode(path: Path, least: int) -> tuple[Image.Image, tuple[int, int]]:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Images of every mode in 8 bits: deep greys scaled, transparency laid on white, colours in sRGB."""
+    """Convert an image of any mode to 8-bit sRGB: deep greys are scaled, transparency is put on white."""
     profile = image.info.get("icc_profile")
     if image.mode.startswith("I") or image.mode == "F":
         image = _grey(image)
@@ -69,9 +64,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _turn(image: Image.Image) -> Image.Image:
-    """Upright, as the EXIF data say; as it lies where they are damaged."""
+    """Turn an image upright by its EXIF orientation; unchanged where that is damaged."""
     try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        turn = _TRANSPOSES.get(image.getexif().get(_EXIF_ORIENTATION, 1))
     except Exception:  # the parser raises nearly anything for damaged data, and the pixels are good
         turn = None
     turned = image.copy() if turn is None else image.transpose(turn)
@@ -80,7 +75,7 @@ def _turn(image: Image.Image) -> Image.Image:
 
 
 def _grey(image: Image.Image) -> Image.Image:
-    """Greys of 16 or 32 bits or in floating point → L or LA. Their range is that of the type, or the one they fill."""
+    """Greys of 16 or 32 bits or floating point as 8-bit L or LA, scaled from the range of the type or of the values."""
     values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())
     tops = {"F": (1.0, 255.0, 65535.0), "I": (255.0, 65535.0)}.get(image.mode, (65535.0,))
@@ -94,26 +89,11 @@ def _grey(image: Image.Image) -> Image.Image:
 
 
 def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Colours as seen: cameras that see more than sRGB, and print, say in a profile what their numbers mean."""
+    """Colours of an embedded ICC profile (wide gamut, CMYK) converted to sRGB."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if source.profile.xcolor_space.strip() != image.mode or "sRGB" in ImageCms.getProfileDescription(source):
             return image
         return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB") or image
     except (ImageCms.PyCMSError, OSError, ValueError):
-        return image  # a damaged profile: the plain conversion will do
-
-
-def _is_heif(path: Path) -> bool:
-    with path.open("rb") as stream:
-        head = stream.read(12)
-    return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS
-
-
-def _read_heif(path: Path) -> None:
-    """Teach Pillow the format. Raises NeedsHeif."""
-    try:
-        from pillow_heif import register_heif_opener
-    except ImportError:
-        raise NeedsHeif(f"{path.name} is a HEIC image", 'pip install "atomtune[heic]"') from None
-    register_heif_opener()
+        return image  # a damaged profile is ignored

@@ -1,4 +1,4 @@
-"""The images in a concept's folder: found, read, cut to squares, and what is odd about them."""
+"""The images of a concept's folder: found, read and cropped to squares, with warnings about unusual ones."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +11,8 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import AtomtuneError
 from ..runtime.progress import Events
 from .crop import check_crop, square
-from .decode import NeedsHeif, decode
+from .decode import decode
+from .heic import HeicSupportMissing
 
 SUFFIXES = frozenset(
     {
@@ -19,7 +20,7 @@ SUFFIXES = frozenset(
         *(".heic", ".heif", ".hif"),
     }
 )
-FEWEST, MOST = 4, 9  # what the method was made for
+FEWEST, MOST = 4, 9  # images of a concept, as in the paper and in DreamBooth
 
 _JUNK = frozenset({".ds_store", ".localized", "desktop.ini", "ehthumbs.db", "thumbs.db"})
 _SHOWN = 10  # names in one warning
@@ -29,7 +30,7 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True)
 class TrainingImage:
-    """One image of the concept, as training sees it.
+    """One image of a concept, as it is trained on.
 
     Attributes:
         image: the square, RGB.
@@ -46,15 +47,15 @@ class TrainingImage:
 def load_images(
     folder: Path, resolution: int, *, crop: str = "center", seed: int = 0, events: Events | None = None
 ) -> list[TrainingImage]:
-    """The images of a folder in the order of their names. One at a time is held in full.
+    """The images of a folder, sorted by name. Only one at a time is in memory at its full size.
 
     Args:
         resolution: side of the squares in pixels.
         crop: see `crop.square`; `seed` decides the random one.
-        events: hears of files left out, of images that are there twice or too small, and of an odd number of them.
+        events: warned of skipped files, duplicates, small images, and of fewer or more images than usual.
 
     Raises AtomtuneError where the folder is missing or empty, or files cannot be decoded whole (all of them are named),
-    UsageError for a crop that cannot be had.
+    UsageError as `check_crop`.
     """
     events = events or Events()
     check_crop(crop)
@@ -65,8 +66,8 @@ def load_images(
         return TrainingImage(path, square(whole, resolution, crop, seed, path.name), size, _digest(whole))
 
     images = _read_all(folder, events, cut)
-    for remark in remarks(images, resolution):
-        events.warn(remark)
+    for warning in image_warnings(images, resolution):
+        events.warn(warning)
     return images
 
 
@@ -79,23 +80,23 @@ def load_whole_images(folder: Path, least: int, events: Events | None = None) ->
 
 
 def _read_all(folder: Path, events: Events, read: Callable[[Path], Read]) -> list[Read]:
-    """What `read` makes of every image of a folder. Raises AtomtuneError that names all that it fails for."""
+    """Call `read` on every image of a folder. Raises AtomtuneError that names all images for which it fails."""
     paths, others = find_images(folder)
     if others:
-        events.warn(f"left out in {folder}: {_listed(others)}")
+        events.warn(f"skipped in {folder}: {_listed(others)}")
     events.phase(f"reading {len(paths)} images")
-    images, broken, need_heif = [], [], []
+    images, broken, unsupported_heic = [], [], []
     for path in paths:
         try:
             images.append(read(path))
-        except NeedsHeif as problem:
-            need_heif.append(problem)
+        except HeicSupportMissing as problem:
+            unsupported_heic.append(problem)
             broken.append(f"{_name(path)} (HEIC)")
         except Exception as problem:  # the decoders raise nearly anything for a broken file
             broken.append(f"{_name(path)} ({_reason(problem)})")
     if broken:
-        hints = [f"for HEIC: {need_heif[0].hint}"] if need_heif else []
-        hints += ["remove or replace them"] if len(broken) > len(need_heif) else []
+        hints = [f"for HEIC: {unsupported_heic[0].hint}"] if unsupported_heic else []
+        hints += ["remove or replace them"] if len(broken) > len(unsupported_heic) else []
         raise AtomtuneError(
             f"cannot read {len(broken)} of {len(paths)} images in {folder}: {', '.join(broken)}", "; ".join(hints)
         )
@@ -103,7 +104,7 @@ def _read_all(folder: Path, events: Events, read: Callable[[Path], Read]) -> lis
 
 
 def find_images(folder: Path) -> tuple[list[Path], list[str]]:
-    """Images by the ends of their names, sorted, and what else there is, apart from captions and systems' own files.
+    """Images by suffix, sorted, and the names of other files, without captions and files of the operating system.
 
     Raises AtomtuneError where the folder is missing or has no images.
     """
@@ -125,8 +126,8 @@ def find_images(folder: Path) -> tuple[list[Path], list[str]]:
     return images, [_name(path) for path in others if not is_caption[path]]
 
 
-def remarks(images: Sequence[TrainingImage], resolution: int) -> list[str]:
-    """What is odd about images that can all be read."""
+def image_warnings(images: Sequence[TrainingImage], resolution: int) -> list[str]:
+    """Warnings about images: duplicates, small ones, an unusual number of them."""
     found = [
         f"the same image {len(group)} times: {_listed(_name(image.path) for image in group)}"
         for group in duplicates(images)
@@ -141,7 +142,7 @@ def remarks(images: Sequence[TrainingImage], resolution: int) -> list[str]:
 
 
 def duplicates(images: Sequence[TrainingImage]) -> list[list[TrainingImage]]:
-    """Groups of two or more that have the same pixels."""
+    """Groups of two or more images with the same pixels."""
     groups: dict[str, list[TrainingImage]] = {}
     for image in images:
         groups.setdefault(image.digest, []).append(image)
@@ -154,7 +155,7 @@ def _digest(image: Image.Image) -> str:
 
 def _reason(problem: Exception) -> str:
     if isinstance(problem, UnidentifiedImageError):
-        return "no image, or of an unknown kind"
+        return "not an image, or of an unknown format"
     if isinstance(problem, Image.DecompressionBombWarning | Image.DecompressionBombError):
         return f"more than {Image.MAX_IMAGE_PIXELS:,} pixels"
     text = getattr(problem, "strerror", None) or str(problem)

@@ -24,7 +24,7 @@ from ..files.atomic import write_text
 from ..files.png import save_png
 from ..methods.atoms_spec import PRESETS
 from ..models.base_model import POCKET, load_pipeline, resolve
-from ..models.decomposition import obtain
+from ..models.decomposition import load_or_decompose
 from ..pocket.world import FIRST_HELD_OUT_SEED, THINGS, Style, render
 from ..report.html import render_page
 from ..runtime.progress import Events
@@ -120,7 +120,9 @@ def run_demo(
     )
     source = resolve(POCKET)
     unet: Any = load_pipeline(source).unet
-    _, decomposition = obtain(unet, source, PRESETS[PRESET], base_fingerprint=fingerprint(unet), events=events)
+    _, decomposition = load_or_decompose(
+        unet, source, PRESETS[PRESET], base_fingerprint=fingerprint(unet), events=events
+    )
     result = train(options, output / "run", overwrite=True, events=events)
     evaluation = _evaluate(output, output / "run", seed, events)
     others: list[Beside] = []

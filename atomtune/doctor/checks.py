@@ -1,6 +1,6 @@
-"""Is this installation well? Facts for an issue, and every problem with what to do about it.
+"""Checks of the installation: facts for a bug report, and every problem with what to do about it.
 
-Imports none of the heavy packages itself: it has to work where they do not. See `probe`.
+Imports none of the heavy packages: it has to work where they are broken. See `import_probe`.
 """
 
 import json
@@ -45,7 +45,7 @@ VARIABLES = (
     "OMP_NUM_THREADS",
     "PYTORCH_CUDA_ALLOC_CONF",
 )
-"""Settings that matter; none of them is secret."""
+"""Environment variables to report; none of them is secret."""
 
 LEAST_FREE = 1_000_000_000
 SHORT_FREE = 10_000_000_000  # SD v1.4 in float32 is a download of about 5.5 GB, its decomposition up to 1.1 GB
@@ -55,7 +55,7 @@ _PROBE_SECONDS = 600
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is wrong, or (`serious` not set) that is worth knowing; and what to do about it."""
+    """A problem of the installation and what to do about it; one that is not `serious` is only worth knowing."""
 
     message: str
     hint: str
@@ -64,7 +64,7 @@ class Problem:
 
 @dataclass
 class Health:
-    """What was found. Sizes in bytes; paths as text."""
+    """The result of `check_installation`. Sizes in bytes; paths as text."""
 
     atomtune: str
     python: str
@@ -83,8 +83,8 @@ class Health:
         return not any(problem.serious for problem in self.problems)
 
 
-def examine() -> Health:
-    """Look at versions, devices, caches and disks. Takes some seconds; asks no network."""
+def check_installation() -> Health:
+    """Check versions, devices, caches and disks. Takes some seconds; no network."""
     versions = {name: _version(name) for name in PACKAGES}
     probed = _probe()
     devices = _devices(probed)
@@ -111,7 +111,7 @@ def examine() -> Health:
 
 @dataclass
 class _Probed:
-    """What the probe wrote: the error chain of each package that failed, and its other facts."""
+    """Output of the probe: the error chain of each package that failed, and facts about torch and the hub."""
 
     failed: dict[str, list[str]] = field(default_factory=dict)
     torch: dict[str, Any] = field(default_factory=dict)
@@ -127,7 +127,7 @@ def _probe() -> _Probed:
     except subprocess.TimeoutExpired as problem:
         raw = problem.stdout or b""
         output = raw.decode(errors="replace") if isinstance(raw, bytes) else raw
-        end = f"it did not load within {_PROBE_SECONDS} s; is the machine busy, or the disk far away?"
+        end = f"it did not load within {_PROBE_SECONDS} s; the machine or its disk may be overloaded"
     return read_probe(output, end)
 
 
@@ -137,7 +137,7 @@ def read_probe(output: str, end: str) -> _Probed:
     for line in output.splitlines():
         try:
             entry = json.loads(line)
-        except ValueError:  # a package that talks while it is imported
+        except ValueError:  # output of a package while it is imported
             continue
         if not isinstance(entry, dict):
             continue
@@ -263,15 +263,15 @@ def _place_problems(name: str, path: Path, existing: Path, free: int) -> list[Pr
     problems = []
     if not os.access(existing, os.W_OK | os.X_OK):
         hint = {
-            "hub": "set HF_HOME to a folder that is yours",
-            "atomtune": f"set {CACHE_VARIABLE} to a folder that is yours",
-        }.get(name, "go to a folder that is yours: results are written to runs/ there")
+            "hub": "set HF_HOME to a folder that you can write",
+            "atomtune": f"set {CACHE_VARIABLE} to a folder that you can write",
+        }.get(name, "change to a folder that you can write: results go to runs/ there")
         # reading is enough for a working folder; what is written can be put elsewhere by --output
         problems.append(Problem(f"{path} cannot be written", hint, serious=name != "working folder"))
     if free < LEAST_FREE:
-        problems.append(Problem(f"{gigabytes} free at {path}", "make room, or move it to a larger disk"))
+        problems.append(Problem(f"{gigabytes} free at {path}", "free some space, or move it to a larger disk"))
     elif free < SHORT_FREE and name == "hub":
         problems.append(
-            Problem(f"{gigabytes} free at {path}: too little to download a base model", "make room first", False)
+            Problem(f"{gigabytes} free at {path}: too little to download a base model", "free some space first", False)
         )
     return problems

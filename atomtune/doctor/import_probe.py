@@ -1,7 +1,6 @@
-"""A script of its own for `doctor`: imports what atomtune needs and says what is there, one JSON object a line.
+"""A script for `doctor`: imports each package that atomtune needs and prints one JSON object a line about it.
 
-It runs in a process of its own because a broken package may take the interpreter down with it: what was written until
-then shows which one it was.
+It runs in a separate process because a broken package may crash the interpreter: the last line then names it.
 """
 
 import importlib
@@ -10,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-# the names that atomtune really uses: diffusers and transformers import lazily, so their top level proves little
+# a name of each that atomtune uses: diffusers and transformers import lazily, so their top level proves little
 USED = {
     "torch": "",
     "torchvision": "",
@@ -32,11 +31,11 @@ def tell(**facts: Any) -> None:
 
 
 def attempt(package: str, look: Callable[[], Any]) -> Any:
-    """Say that `look` begins, then what it gave or why it failed."""
+    """Call `look`; print before that it begins, and after that whether it worked."""
     tell(package=package, state="begun")
     try:
         value = look()
-    except BaseException as problem:  # whatever a broken package throws is the finding
+    except BaseException as problem:  # whatever a broken package raises is what we want to know
         chain = [problem]
         while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
             chain.append(cause)
@@ -93,7 +92,7 @@ def _gpus(torch: Any) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    """Look at every package in turn."""
+    """Probe every package in turn."""
     for package, name in USED.items():
         module = attempt(package, lambda package=package, name=name: load(package, name))  # type: ignore[misc]
         if package == "torch" and module is not None:

@@ -19,7 +19,7 @@ from ..files import store
 from ..files.atoms_file import SS_NAMES
 from ..models.base_model import ModelSource, architecture_of, load_pipeline, pick_device, resolve
 from ..models.conditioning import text_encoders
-from ..runtime.disk_space import Need, check_room
+from ..runtime.disk_space import DiskNeed, check_disk_space
 from ..runtime.progress import Events
 from ..sampling.apply import LoadedAtoms, read_atoms
 from .lora_keys import diffusers_name, kohya_name
@@ -99,7 +99,7 @@ def export_lora(
     loaded = read_atoms(atoms)
     source = resolve(model or loaded[0].info.base)
     hint = "--output names another place"
-    check_room([Need(output.parent, 0, hint)])  # a place that cannot be written is known before the model loads
+    check_disk_space([DiskNeed(output.parent, 0, hint)])  # fail before the model loads
     events.phase(f"loading {source.name}")
     pipeline = load_pipeline(source)
     base = fingerprint(pipeline.unet)
@@ -130,7 +130,7 @@ def export_lora(
         "atoms": json.dumps([asdict(item) for item in merged]),
     }
     needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    check_room([Need(output.parent, needed, f"a lower --rank needs less, {hint}")])
+    check_disk_space([DiskNeed(output.parent, needed, f"a lower --rank needs less, {hint}")])
     events.phase(f"writing {output}")
     digest = store.save(output, KIND, tensors, header)
     if error > MUCH:

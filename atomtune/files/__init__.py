@@ -1,1 +1,1 @@
-"""Files on disk: atoms files, decomposition files, checkpoints (floor 1). safetensors and JSON only, never pickle."""
+"""Files on disk: atoms files, decomposition files, checkpoints; safetensors and JSON only, never pickle."""

@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or a crash, sees the old one or the new one and nothing between."""
+"""Atomic writes: after a crash, and for every reader, a file is the old one or the new one, never half of one."""
 
 import os
 import tempfile

@@ -1,8 +1,8 @@
-"""The atoms file: one concept in kilobytes. With the base model alone it gives the tuned model back.
+"""The atoms file: one concept in kilobytes, which with its base model gives the tuned model.
 
 safetensors; tensors are what the method's `export` gives (for atoms: "LAYER.atoms" and "LAYER.delta_…", float16).
-Metadata, all strings: see `AtomsInfo`, plus the checksum of the tensors and the `modelspec.*` and `ss_*` keys by which
-other tools show a title, an architecture and a trigger phrase.
+Metadata, all strings: the fields of `AtomsInfo`, the checksum of the tensors, and the `modelspec.*` and `ss_*` keys
+from which other tools read a title, an architecture and a trigger phrase.
 """
 
 import datetime
@@ -29,12 +29,12 @@ SS_NAMES = {
     "stable-diffusion-v2": "sd_v2",
     "stable-diffusion-xl-v1-base": "sdxl_base_v1-0",
 }
-"""Architectures of modelspec by the names that kohya's scripts have for them."""
+"""kohya's names of the architectures, by modelspec's."""
 
 
 @dataclass(frozen=True)
 class AtomsInfo:
-    """What an atoms file says of itself.
+    """The metadata of an atoms file.
 
     Attributes:
         method, preset, spec: how it was tuned; `spec` is the method's own, as JSON.
@@ -64,7 +64,7 @@ class AtomsInfo:
 
     @property
     def trigger(self) -> str:
-        """The words that call the concept in a prompt, as "sks castle"."""
+        """The words for the concept in a prompt, as in "sks castle"."""
         return f"{self.token} {self.class_noun}".strip()
 
 

@@ -1,4 +1,4 @@
-"""Where atomtune keeps what it can make again."""
+"""The cache folder, whose files can all be computed again."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The decomposition file: a cache of coefficients and atoms of one base model under one spec. Always safe to delete."""
+"""The decomposition file: atoms and coefficients of one base model under one spec, in the cache. Safe to delete."""
 
 import json
 import math

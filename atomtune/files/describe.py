@@ -1,4 +1,4 @@
-"""What a file of ours holds, in words and figures, without a model."""
+"""What `inspect` says of a file: kind, spec, base model and counts, without a model."""
 
 from dataclasses import asdict
 from pathlib import Path

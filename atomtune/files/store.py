@@ -1,4 +1,4 @@
-"""safetensors files with a kind, a version and a checksum, read with suspicion."""
+"""safetensors files with a kind, a format version and a checksum; everything is validated when one is read."""
 
 import hashlib
 import math
@@ -13,16 +13,16 @@ from torch import Tensor
 
 from ..core.finite import all_finite
 from ..errors import AtomtuneError, excerpt
-from . import untrusted_json as plain_json
+from . import untrusted_json
 from .atomic import write_atomically
 
 FORMAT_VERSION = 1
 
-MAX_HEADER = plain_json.LONGEST
-"""Bytes; far above what a file of ours needs, whose header grows with the layers and the captions."""
+MAX_HEADER = untrusted_json.LONGEST
+"""Bytes; far above what an atomtune file needs, whose header grows with the layers and the captions."""
 
 _DTYPES = frozenset({"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"})
-"""What our tensors can be. For some of the others torch lacks the test for NaN."""
+"""The dtypes of tensors in atomtune files. For some of the others torch lacks the test for NaN."""
 
 _MAX_SIDES = 8
 
@@ -101,7 +101,7 @@ def read_header(path: Path) -> dict[str, str]:
 def load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a file of this kind, checked: kind, types and shapes, checksum, every value finite.
 
-    What it needs of memory is of the order of the file's size. Raises AtomtuneError that says which check failed.
+    Needs memory of the order of the file's size. Raises AtomtuneError that says which check failed.
     """
     header = read_header(path)
     if header["format"] != f"atomtune.{kind}":

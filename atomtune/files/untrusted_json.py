@@ -1,4 +1,4 @@
-"""JSON that anybody may have written: parsed only where it is no longer and no deeper than what atomtune writes."""
+"""JSON from untrusted files: parsed only up to the length and depth of what atomtune writes."""
 
 import json
 from collections.abc import Iterable
@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 LONGEST = 8_000_000
-"""Characters or bytes of a text. As values it takes some 25 times as much memory at most."""
+"""Characters or bytes of a text. Parsed, it takes up to 25 times as much memory."""
 
 DEEPEST = 32
-"""Lists and objects within each other: far below what Python's own recursion bears."""
+"""Nested lists and objects; far below Python's recursion limit."""
 
 
 def parse_json(text: str) -> Any:
     """The value of a JSON text; infinite numbers are allowed, as Python writes them, and NaN is not.
 
-    Raises ValueError where it is no JSON, too long, nested too deep, or holds text that is not Unicode.
+    Raises ValueError where it is no JSON, too long, nested too deep, or holds text that is not valid Unicode.
     """
     if len(text) > LONGEST:
         raise ValueError(f"{len(text):,} characters are too many")

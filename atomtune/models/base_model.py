@@ -10,7 +10,7 @@ from torch import nn
 
 from .. import pocket
 from ..errors import AtomtuneError, excerpt
-from .hub_errors import NO_DOWNLOAD, PICKLES, explaining, only_pickles, refuse_pickles
+from .hub_errors import NO_DOWNLOAD, PICKLES, as_load_error, only_pickles, refuse_pickles
 from .single_file import HUB, Family, SingleFile, inspect_file
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def load_pipeline(source: ModelSource, dtype: torch.dtype = torch.float32) -> "P
     Raises AtomtuneError where the model is not there, the hub cannot be reached, the pipeline is of another kind, or
     its weights are pickles.
     """
-    with explaining(source.name, source.is_local):
+    with as_load_error(source.name, source.is_local):
         if source.is_file:
             path = Path(source.location)
             pipeline = load_single_file(path, inspect_file(path))
@@ -123,7 +123,7 @@ def load_unet(source: ModelSource) -> nn.Module:
     from diffusers import UNet2DConditionModel
 
     unet: nn.Module
-    with explaining(source.name, source.is_local):
+    with as_load_error(source.name, source.is_local):
         if source.is_file:
             path = Path(source.location)
             # the file holds all parts, and which keys are the UNet's is best known to the pipeline's loader
@@ -206,7 +206,7 @@ def text_encoders_on_meta(source: ModelSource) -> dict[str, nn.Module]:
     import transformers
 
     family = _family(source)
-    with explaining(source.name, source.is_local):
+    with as_load_error(source.name, source.is_local):
         from diffusers import DiffusionPipeline
 
         index = DiffusionPipeline.load_config(str(family.folder) if family else source.location)
@@ -253,7 +253,7 @@ def _config(source: ModelSource, part: str) -> dict[str, Any]:
         return family.config(part)
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
-    with explaining(source.name, source.is_local):
+    with as_load_error(source.name, source.is_local):
         kind = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}[part]
         return dict(kind.load_config(source.location, subfolder=part))
 

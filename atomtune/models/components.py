@@ -1,4 +1,4 @@
-"""The parts of a pipeline that a file can tune: the UNet, text encoders, the embedding of the concept's token."""
+"""The components of a pipeline that an atoms file can change: UNet, text encoders, the token's embedding."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,10 +15,10 @@ PARTS = ("text_encoder", "text_encoder_2")
 
 
 def encoder_spec(spec: Spec, encoders: Mapping[str, nn.Module], part: str) -> Any:
-    """What of a text encoder is tuned along with a UNet under `spec`.
+    """The spec of a text encoder that is tuned along with a UNet under `spec`.
 
     Every layer of its blocks (of their attention alone where `spec.layers` is "attention"), and the projection of the
-    last encoder. Of two encoders the first is read before its last block, which therefore stays out.
+    last encoder. Of SDXL's first encoder the last block is left out: its output is not used.
     """
     encoder: Any = encoders[part]
     blocks = int(encoder.config.num_hidden_layers)
@@ -36,7 +36,7 @@ def name_in_file(part: str, name: str) -> str:
 
 
 def split_parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """A file's tensors by the part of the pipeline they are for, "unet" among them.
+    """An atoms file's tensors by the component they change; "unet" is always a key.
 
     Names stay as they are, but for the UNet's: those of atoms stand alone, those of other methods begin with "unet.".
     """

@@ -1,4 +1,4 @@
-"""What the UNet is told of a prompt: by one text encoder (SD v1, v2) or by two and the image's size (SDXL)."""
+"""Conditioning of the UNet: prompt embeddings of one text encoder (SD v1, v2), or of two with the image size (SDXL)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Embeddings:
-    """The text encoders' answer to n prompts.
+    """Embeddings of n prompts.
 
     Attributes:
-        states: of every token, (n, tokens, width).
-        pooled: of every prompt, (n, width of the last encoder), for SDXL; None for models that want none.
+        states: one vector for every token, (n, tokens, width).
+        pooled: one vector for every prompt, (n, width of the last encoder), for SDXL; None for SD v1 and v2.
     """
 
     states: Tensor
@@ -24,29 +24,29 @@ class Embeddings:
         return len(self.states)
 
     def __getitem__(self, chosen: slice | Tensor) -> Self:
-        """Some of them; `chosen` may hold numbers more than once, on any device."""
+        """Some of the prompts; `chosen` may repeat indices, on any device."""
         if isinstance(chosen, Tensor):
             chosen = chosen.to(self.states.device)
         return self._each(lambda tensor: tensor[chosen])
 
     def __add__(self, other: Self) -> Self:
-        """These, then the others."""
+        """Concatenation along the prompts."""
         pooled = None if self.pooled is None or other.pooled is None else torch.cat([self.pooled, other.pooled])
         return type(self)(torch.cat([self.states, other.states]), pooled)
 
     def expand(self, count: int) -> Self:
-        """One prompt, as often as asked for."""
+        """One prompt, repeated `count` times."""
         return self._each(lambda tensor: tensor.expand(count, *tensor.shape[1:]))
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Self:
-        """The same elsewhere."""
+        """On another device and in another dtype."""
         return self._each(lambda tensor: tensor.to(device, dtype))
 
     def for_unet(self, side: int) -> dict[str, Any]:
         """The keyword arguments of the UNet for images of `side` × `side` pixels.
 
-        SDXL is told that the image is a whole one of this very size, as its pipeline tells it when it draws (Podell
-        et al. 2023, section 2.2).
+        SDXL's size conditioning is that of an uncropped image of this size, as in its pipeline (Podell et al. 2023,
+        arXiv 2307.01952, section 2.2).
         """
         if self.pooled is None:
             return {"encoder_hidden_states": self.states}
@@ -56,11 +56,11 @@ class Embeddings:
         return {"encoder_hidden_states": self.states, "added_cond_kwargs": added}
 
     def tensors(self) -> list[Tensor]:
-        """All that it holds."""
+        """All tensors."""
         return [self.states] if self.pooled is None else [self.states, self.pooled]
 
-    def held(self) -> Self:
-        """A copy with memory of its own."""
+    def clone(self) -> Self:
+        """A copy that shares no memory."""
         return self._each(torch.clone)
 
     def _each(self, change: Any) -> Self:
@@ -69,7 +69,7 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class Tokens:
-    """n prompts as each text encoder reads them: (n, tokens) for one after the other."""
+    """Token ids of n prompts, (n, tokens) for each text encoder."""
 
     ids: tuple[Tensor, ...]
 
@@ -85,15 +85,15 @@ class Tokens:
         return type(self)(tuple(torch.cat(pair) for pair in zip(self.ids, other.ids, strict=True)))
 
     def expand(self, count: int) -> Self:
-        """One prompt, as often as asked for."""
+        """One prompt, repeated `count` times."""
         return type(self)(tuple(ids.expand(count, -1) for ids in self.ids))
 
     def tensors(self) -> list[Tensor]:
-        """All that it holds."""
+        """All tensors."""
         return list(self.ids)
 
-    def held(self) -> Self:
-        """A copy with memory of its own."""
+    def clone(self) -> Self:
+        """A copy that shares no memory."""
         return type(self)(tuple(ids.clone() for ids in self.ids))
 
 
@@ -126,7 +126,7 @@ def tokenize(pipeline: Any, prompts: Sequence[str], device: torch.device) -> Tok
 
 
 def encode(encoders: Sequence[Any], tokens: Tokens) -> Embeddings:
-    """Embeddings with gradients: what `embed` gives, computed from tokens by encoders that are being trained.
+    """Embeddings with gradients: those of `embed`, from tokens, for text encoders that are being trained.
 
     One encoder: its last states. Two: the last but one states of both side by side, and the second's projection.
     """
@@ -138,7 +138,7 @@ def encode(encoders: Sequence[Any], tokens: Tokens) -> Embeddings:
 
 @torch.no_grad()
 def embed(pipeline: Any, prompts: Sequence[str]) -> Embeddings:
-    """The text encoders' answer to each prompt, as the pipeline itself computes it."""
+    """Embeddings of prompts, as the pipeline itself computes them."""
     device = pipeline.text_encoder.device
     states, _, *pooled = pipeline.encode_prompt(
         prompt=list(prompts), device=device, num_images_per_prompt=1, do_classifier_free_guidance=False
@@ -147,7 +147,7 @@ def embed(pipeline: Any, prompts: Sequence[str]) -> Embeddings:
 
 
 def embed_negative(pipeline: Any, prompt: str) -> Embeddings:
-    """A negative prompt's embedding. SDXL was trained to see zeros where there is none."""
+    """A negative prompt's embedding. For an empty one SDXL takes zeros."""
     embedded = embed(pipeline, [prompt])
     if prompt or not pipeline.config.get("force_zeros_for_empty_prompt", False):
         return embedded

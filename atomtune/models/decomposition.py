@@ -1,4 +1,4 @@
-"""The decomposition of a base model: made once for each base and spec, found in the cache after that."""
+"""The decomposition of a base model, computed once for each base and spec and then read from the cache."""
 
 import hashlib
 import time
@@ -26,7 +26,7 @@ from .base_model import ModelSource
 
 @dataclass
 class GroupReport:
-    """What a decomposition came to, for one group of layers.
+    """Figures of a decomposition for one group of layers.
 
     Attributes:
         group: block of the UNet, or "total".
@@ -65,12 +65,12 @@ class GroupReport:
 
 @dataclass(frozen=True)
 class DecompositionReport:
-    """How a decomposition was had.
+    """Where a decomposition came from, and its figures.
 
     Attributes:
         path: the cache file; bytes: its size.
-        found: it was there already.
-        seconds: to make it, or to find and read it.
+        found: it was in the cache.
+        seconds: to compute it, or to read it.
         groups: by block of the UNet, in its order; total: all together.
     """
 
@@ -85,7 +85,7 @@ class DecompositionReport:
     total: GroupReport
 
 
-def obtain(
+def load_or_decompose(
     unet: nn.Module,
     source: ModelSource,
     spec: AtomsSpec,
@@ -95,12 +95,12 @@ def obtain(
     overwrite: bool = False,
     device: torch.device | None = None,
 ) -> tuple[dict[str, Decomposition], DecompositionReport]:
-    """The decomposition of this UNet under this spec, from the cache or made now and put there.
+    """The decomposition of this UNet under this spec, from the cache or computed now and put there.
 
-    A cache file that is damaged, or of another model or spec, is reported through `events.warn` and made again.
+    A cache file that is damaged, or of another model or spec, is reported through `events.warn` and computed again.
 
     Args:
-        device: where to make it, if it is a CUDA device; where the UNet is, otherwise.
+        device: where to compute it, if it is a CUDA device; otherwise where the UNet is.
 
     Raises AtomtuneError where a weight cannot be decomposed.
     """
@@ -121,7 +121,7 @@ def obtain(
             )
             return decomposition, report
         except AtomtuneError as problem:
-            events.warn(f"{problem.message}; making it again")
+            events.warn(f"{problem.message}; it is computed again")
     events.begin("decompose", len(layers))
     # in the order of the model, which is not that of the work
     by_group = {group_of(name): GroupReport(group_of(name)) for name in layers}

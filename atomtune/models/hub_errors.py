@@ -1,4 +1,4 @@
-"""What the hub and diffusers raise while a model is loaded, as one line and a hint."""
+"""Exceptions of diffusers and the hub while a model is loaded, as one line and a hint."""
 
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +10,7 @@ PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 """Endings of weights that are pickles, which can run code when they are read."""
 
 
-class explaining:
+class as_load_error:
     """A context that turns exceptions about the model of this name into AtomtuneError."""
 
     def __init__(self, name: str, is_local: bool) -> None:
@@ -25,9 +25,9 @@ class explaining:
     ) -> None:
         if problem is None or isinstance(problem, AtomtuneError) or not isinstance(problem, Exception):
             return
-        raise self._explained(problem) from problem
+        raise self._as_error(problem) from problem
 
-    def _explained(self, problem: Exception) -> AtomtuneError:
+    def _as_error(self, problem: Exception) -> AtomtuneError:
         if self.is_local:
             return AtomtuneError(f"cannot load the model in {self.name}: {_first_line(problem)}", NO_DOWNLOAD)
         if "safetensors" in str(problem) and not _is_refused(problem):
@@ -36,7 +36,7 @@ class explaining:
 
 
 def unreachable(name: str, problem: BaseException, hint: str = NO_DOWNLOAD) -> AtomtuneError:
-    """What to say of a repository of the hub that is not in the cache and cannot be had, after what was raised."""
+    """The error for a repository that is not in the cache and could not be downloaded; `problem` is what was raised."""
     from huggingface_hub import constants
     from huggingface_hub.errors import GatedRepoError
 
@@ -73,7 +73,7 @@ def only_pickles(name: str, which: str) -> AtomtuneError:
     """The refusal of a model that has no safetensors."""
     return AtomtuneError(
         f"{name} holds weights as pickles only ({which}), and reading a pickle can run code",
-        "take a version with .safetensors files, or convert it on a machine that may be lost",
+        "take a version with .safetensors files, or convert it to safetensors on a machine that holds nothing of value",
     )
 
 

@@ -1,6 +1,6 @@
-"""Architectures whose configuration comes with the package: SD v1, SD v2 (768, v-prediction) and SDXL base.
+"""Single-file checkpoints, and the architectures whose configuration comes with the package: SD v1, v2 and SDXL base.
 
-So shapes can be told without network, and a checkpoint in a single file, which holds weights alone, can be loaded.
+A single file holds weights alone; the configuration is chosen by their shapes, without network.
 """
 
 import json
@@ -72,7 +72,7 @@ HUB = {
 
 @dataclass(frozen=True)
 class SingleFile:
-    """What a single-file checkpoint turned out to be.
+    """What the header of a single-file checkpoint says.
 
     Attributes:
         prediction_type: where the file says it or its kind leaves no doubt.

@@ -1,4 +1,4 @@
-"""CLIP's tokenizer, put together without network from the vocabulary that open_clip carries."""
+"""CLIP's tokenizer, built without network from the vocabulary in open_clip."""
 
 import json
 from functools import cache
@@ -13,8 +13,7 @@ END = "<|endoftext|>"
 def write_tokenizer(folder: Path, pad_token: str = END) -> None:
     """Write vocab.json, merges.txt and tokenizer_config.json as CLIP's tokenizer has them.
 
-    `pad_token` fills up what a prompt leaves: the end token in SD v1 and for SDXL's first encoder, "!" in SD v2 and for
-    SDXL's second one.
+    `pad_token` pads prompts: the end token in SD v1 and for SDXL's first encoder, "!" in SD v2 and for SDXL's second.
     """
     source = vocabulary()
     folder.mkdir(parents=True, exist_ok=True)

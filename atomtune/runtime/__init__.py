@@ -1,1 +1,1 @@
-"""What any long work needs: progress, seeds, memory and disk space, units."""
+"""Progress, seeds, memory, disk space and units: what every command uses."""

@@ -1,4 +1,4 @@
-"""Can folders be written, and is there room? Asked before long work rather than after it."""
+"""Checks before long work: folders can be written, and their disks have enough free space."""
 
 import shutil
 import tempfile
@@ -11,12 +11,12 @@ from .units import size
 
 
 @dataclass(frozen=True)
-class Need:
-    """What is going to be written.
+class DiskNeed:
+    """Disk space that will be needed.
 
     Attributes:
-        folder: where to; it need not be there yet.
-        bytes: how much.
+        folder: where files will be written; it need not exist yet.
+        bytes: their size.
         hint: how to choose another folder.
     """
 
@@ -25,14 +25,14 @@ class Need:
     hint: str
 
 
-def check_room(needs: Sequence[Need], least: int = 0) -> None:
-    """Raise AtomtuneError where files cannot be put into a folder, or a disk has too few bytes free.
+def check_disk_space(needs: Sequence[DiskNeed], least: int = 0) -> None:
+    """Raise AtomtuneError where a folder cannot be written, or its disk has too little free space.
 
-    The needs of folders on one disk are added up; on every disk `least` bytes are to be free in any case. A folder that
-    is not there yet is judged by the nearest one above that is. A file is really made, and removed: permissions do not
-    tell of a mount that is read-only, a quota, or a user who may do everything.
+    The needs of folders on one disk are added up; every disk needs at least `least` free bytes. For a folder that does
+    not exist yet, the nearest existing parent is checked. A file is really written, and removed: permissions do not
+    show a read-only mount or a quota, and root passes all of them.
     """
-    disks: dict[int, list[Need]] = {}
+    disks: dict[int, list[DiskNeed]] = {}
     free: dict[int, int] = {}
     for need in needs:
         try:
@@ -53,5 +53,5 @@ def check_room(needs: Sequence[Need], least: int = 0) -> None:
             verb, place = ("needs", "there") if len(there) == 1 else ("together need", "on their disk")
             hints = "; ".join(need.hint for need in there)
             raise AtomtuneError(
-                f"{folders} {verb} {size(needed)}, {size(free[disk])} are free {place}", f"make room, or {hints}"
+                f"{folders} {verb} {size(needed)}, {size(free[disk])} are free {place}", f"free some space, or {hints}"
             )

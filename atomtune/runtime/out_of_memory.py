@@ -1,4 +1,4 @@
-"""Out of memory: how much there was, and what needs less."""
+"""Out of memory as an error with figures, and with a hint of the options that need less."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ _WORDS = ("out of memory", "can't allocate memory")  # of CUDA's and Metal's dri
 
 @dataclass(frozen=True)
 class DeviceMemory:
-    """Of a GPU, in bytes: all of it, and the most that torch's tensors took at one time."""
+    """Memory of a GPU in bytes: its total, and the peak of torch's tensors."""
 
     name: str
     total: int
@@ -21,25 +21,25 @@ class DeviceMemory:
 
 
 @contextmanager
-def explained_shortage(doing: str, hint: Callable[[], str]) -> Iterator[None]:
-    """Turn running out of memory, on whatever device, into an AtomtuneError; `hint` is asked for only then."""
+def as_out_of_memory_error(doing: str, hint: Callable[[], str]) -> Iterator[None]:
+    """A context that turns running out of memory, on any device, into an AtomtuneError; `hint` is called only then."""
     try:
         yield
     except (RuntimeError, MemoryError) as problem:
-        if not is_shortage(problem):
+        if not is_out_of_memory(problem):
             raise
-        raise shortage(doing, current_memory(), hint()) from problem
+        raise out_of_memory_error(doing, current_memory(), hint()) from problem
 
 
-def is_shortage(problem: BaseException) -> bool:
-    """True where an exception says that memory ran out. Not every device has a type of exception for it."""
+def is_out_of_memory(problem: BaseException) -> bool:
+    """Whether an exception says that memory ran out. Not every device has an exception type for it."""
     if isinstance(problem, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(problem, RuntimeError) and any(words in str(problem) for words in _WORDS)
 
 
 def current_memory() -> DeviceMemory | None:
-    """Of the GPU in use; None where none is."""
+    """Memory of the GPU in use; None without one."""
     if not torch.cuda.is_initialized():
         return None
     device = torch.cuda.current_device()
@@ -47,7 +47,7 @@ def current_memory() -> DeviceMemory | None:
     return DeviceMemory(properties.name, properties.total_memory, torch.cuda.max_memory_allocated(device))
 
 
-def shortage(doing: str, memory: DeviceMemory | None, hint: str) -> AtomtuneError:
+def out_of_memory_error(doing: str, memory: DeviceMemory | None, hint: str) -> AtomtuneError:
     """The error: `doing` is "training" or "sampling"."""
     message = f"out of memory while {doing}"
     if memory is not None:
@@ -55,30 +55,30 @@ def shortage(doing: str, memory: DeviceMemory | None, hint: str) -> AtomtuneErro
     return AtomtuneError(message, hint)
 
 
-def training_remedies(
+def training_memory_hints(
     batch_size: int, grad_accum: int, checkpointing: bool, low_memory: bool, precision: str, side: int
 ) -> list[str]:
-    """What a run can still do to need less, the cheapest first."""
-    remedies = []
+    """Options with which training needs less memory, the cheapest first."""
+    options = []
     if batch_size > 1:
-        remedies.append(f"--batch-size 1 --grad-accum {batch_size * grad_accum} (the same result)")
+        options.append(f"--batch-size 1 --grad-accum {batch_size * grad_accum} (the same result)")
     if not checkpointing and not low_memory:
-        remedies.append("--gradient-checkpointing")
+        options.append("--gradient-checkpointing")
     if precision == "fp32":
-        remedies.append("--precision bf16 or fp16")
+        options.append("--precision bf16 or fp16")
     if not low_memory:
-        remedies.append("--low-memory")
-    return [*remedies, f"a --resolution below {side}" if side else "a lower --resolution"]
+        options.append("--low-memory")
+    return [*options, f"a --resolution below {side}" if side else "a lower --resolution"]
 
 
-def sampling_remedies(batch_size: int, precision: str, size: tuple[int, int] | None) -> list[str]:
-    """What drawing can still do to need less, the cheapest first."""
-    remedies = ["--batch-size 1 (the same images)"] if batch_size > 1 else []
+def sampling_memory_hints(batch_size: int, precision: str, size: tuple[int, int] | None) -> list[str]:
+    """Options with which sampling needs less memory, the cheapest first."""
+    options = ["--batch-size 1 (the same images)"] if batch_size > 1 else []
     if precision == "fp32":
-        remedies.append("--precision bf16 or fp16")
-    return [*remedies, f"a --size below {size[0]}x{size[1]}" if size else "a lower --size"]
+        options.append("--precision bf16 or fp16")
+    return [*options, f"a --size below {size[0]}x{size[1]}" if size else "a lower --size"]
 
 
-def in_order(remedies: Sequence[str]) -> str:
-    """Remedies as a hint."""
-    return f"try, in this order: {', '.join(remedies)}" if len(remedies) > 1 else f"try {remedies[0]}"
+def in_order(options: Sequence[str]) -> str:
+    """Options, in this order, as a hint."""
+    return f"try, in this order: {', '.join(options)}" if len(options) > 1 else f"try {options[0]}"

@@ -1,20 +1,20 @@
-"""What long work tells whoever is watching. This base class is silent; the command line draws progress bars."""
+"""Progress events of long work. This base class ignores them; the command line shows progress bars."""
 
 
 class Events:
-    """Override what is of interest."""
+    """Callbacks; override those you need."""
 
     def phase(self, text: str) -> None:
-        """Something that takes a while begins."""
+        """A phase without a count begins."""
 
     def warn(self, text: str) -> None:
-        """Something the user should know, though the work goes on."""
+        """Warn the user; the work goes on."""
 
     def begin(self, what: str, total: int, done: int = 0) -> None:
-        """Countable work begins; `done` of `total` parts are finished already."""
+        """Work of `total` parts begins, of which `done` are finished already."""
 
     def advance(self, note: str = "") -> None:
-        """One part is finished; `note` is a figure to show beside the bar."""
+        """One part is finished; `note` is shown beside the bar."""
 
     def end(self) -> None:
-        """The countable work is over."""
+        """The work of `begin` is over."""

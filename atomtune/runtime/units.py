@@ -1,4 +1,4 @@
-"""Quantities as people read them."""
+"""Numbers of bytes as text."""
 
 
 def size(count: float) -> str:

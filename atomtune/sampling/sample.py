@@ -21,7 +21,7 @@ from ..errors import UsageError
 from ..files.atomic import write_atomically
 from ..models.base_model import ModelSource, load_pipeline, pick_device, resolve
 from ..models.conditioning import embed, embed_negative
-from ..runtime.out_of_memory import explained_shortage, in_order, sampling_remedies
+from ..runtime.out_of_memory import as_out_of_memory_error, in_order, sampling_memory_hints
 from ..runtime.progress import Events
 from .apply import LoadedAtoms, merge_atoms, read_atoms
 from .generate import Settings, generate, use_scheduler
@@ -125,8 +125,8 @@ def sample(
 
 
 def _explained_memory(options: SampleOptions) -> AbstractContextManager[None]:
-    remedies = sampling_remedies(options.batch_size, options.precision, options.settings.size)
-    return explained_shortage("sampling", lambda: in_order(remedies))
+    remedies = sampling_memory_hints(options.batch_size, options.precision, options.settings.size)
+    return as_out_of_memory_error("sampling", lambda: in_order(remedies))
 
 
 def load_sampler(source: ModelSource, scheduler: str | None, device: str | None, precision: str) -> Any:

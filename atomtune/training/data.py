@@ -134,7 +134,7 @@ class Inputs:
 
     def held(self) -> Self:
         """A copy with memory of its own."""
-        return type(self)(self.latents.clone(), self.noise.clone(), self.timesteps.clone(), self.condition.held())
+        return type(self)(self.latents.clone(), self.noise.clone(), self.timesteps.clone(), self.condition.clone())
 
     def take(self, other: Self) -> None:
         """Take over another's values, which must have the same shapes."""

@@ -10,8 +10,8 @@ from ..files import store
 from ..files.cache import CACHE_VARIABLE, cache_folder
 from ..methods.atoms_spec import AtomsSpec
 from ..models.decomposition import cache_path
-from ..runtime.disk_space import Need, check_room
-from ..runtime.out_of_memory import explained_shortage, in_order, training_remedies
+from ..runtime.disk_space import DiskNeed, check_disk_space
+from ..runtime.out_of_memory import as_out_of_memory_error, in_order, training_memory_hints
 from .options import TrainOptions
 from .plan import plan
 from .prior_preservation import prior_folder
@@ -32,7 +32,7 @@ def check_disk(options: TrainOptions, folder: RunFolder) -> None:
     held = sum(path.stat().st_size for path in (folder.checkpoint, folder.atoms) if path.is_file())
     checkpoints = options.steps // options.checkpoint_every
     needed = run_bytes(sum(layer.parameters for layer in layers), checkpoints, options.optimizer, options.ema)
-    places = [Need(folder.path, max(0, needed - held), "--output names another folder")]
+    places = [DiskNeed(folder.path, max(0, needed - held), "--output names another folder")]
     missing = 0
     spec = options.spec
     # the model's fingerprint, which its weights alone can tell, is left open; they are loaded in float32
@@ -43,8 +43,8 @@ def check_disk(options: TrainOptions, folder: RunFolder) -> None:
     if options.prior_preservation and not _is_there(prior_folder(options, "*")):
         missing += 3 * (options.resolution or 0) ** 2 * options.prior_images
     if missing:  # a cache that holds everything may be read-only
-        places.append(Need(cache_folder(), missing, f"{CACHE_VARIABLE}=DIR names another folder"))
-    check_room(places, LEAST_FREE)
+        places.append(DiskNeed(cache_folder(), missing, f"{CACHE_VARIABLE}=DIR names another folder"))
+    check_disk_space(places, LEAST_FREE)
 
 
 def run_bytes(parameters: int, checkpoints: int, optimizer: str, ema: bool) -> int:
@@ -60,7 +60,7 @@ def run_bytes(parameters: int, checkpoints: int, optimizer: str, ema: bool) -> i
 
 def explained_memory(options: TrainOptions, output: Path) -> AbstractContextManager[None]:
     """Within the context, running out of memory is an AtomtuneError that says what needs less and what is kept."""
-    return explained_shortage("training", lambda: memory_hint(options, RunFolder(output)))
+    return as_out_of_memory_error("training", lambda: memory_hint(options, RunFolder(output)))
 
 
 def memory_hint(asked: TrainOptions, folder: RunFolder) -> str:
@@ -70,7 +70,7 @@ def memory_hint(asked: TrainOptions, folder: RunFolder) -> str:
         step = int(store.read_header(folder.checkpoint)["step"]) if folder.checkpoint.is_file() else 0
     except (AtomtuneError, LookupError, ValueError, TypeError, AttributeError):
         options, step = asked, 0
-    remedies = training_remedies(
+    remedies = training_memory_hints(
         options.batch_size,
         options.grad_accum,
         options.gradient_checkpointing,

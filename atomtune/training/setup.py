@@ -17,7 +17,7 @@ from ..methods.textual_inversion import TokenTuning
 from ..models.base_model import ModelSource, pick_device
 from ..models.components import encoder_spec, name_in_file, token_id
 from ..models.conditioning import embed, text_encoders, tokenize, tokenizer_of
-from ..models.decomposition import obtain
+from ..models.decomposition import load_or_decompose
 from ..runtime.progress import Events
 from ..runtime.seeds import derived_seed
 from .data import Batches, encode_latents
@@ -87,7 +87,9 @@ def make_tunings(
         if isinstance(spec, AtomsSpec):
             # the first process fills the cache, the others read it
             with accelerator.main_process_first():
-                decomposition, _ = obtain(part, source, spec, base_fingerprint=base_fingerprint, events=events)
+                decomposition, _ = load_or_decompose(
+                    part, source, spec, base_fingerprint=base_fingerprint, events=events
+                )
         return method.attach(part, spec, seed=derived_seed(options.seed, place), decomposition=decomposition)
 
     # atoms stand alone; the names of the others begin as diffusers' begin

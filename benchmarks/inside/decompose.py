@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     def everything(names: list[str], spec: AtomsSpec) -> None:
         chosen = {name: weights[name] for name in names}
-        # as `obtain` calls it, which reports the errors; α is given back as in a program that keeps none
+        # as `load_or_decompose` calls it, which reports the errors; α is given back as in a program that keeps none
         found = decompose_all(chosen, spec.atoms, spec.tile, spec.sparsity, on_layer=lambda *_: None)
         held.update({name: (part.layout, part.atoms) for name, part in found.items()})
 

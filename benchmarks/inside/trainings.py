@@ -23,7 +23,7 @@ from atomtune.methods.atoms_spec import PRESETS
 from atomtune.methods.base import select_layers
 from atomtune.models.base_model import load_unet, resolve
 from atomtune.models.conditioning import Embeddings
-from atomtune.models.decomposition import obtain
+from atomtune.models.decomposition import load_or_decompose
 from atomtune.runtime.malloc import keep_freed_memory
 from atomtune.runtime.progress import Events
 from atomtune.training.data import Batches, Latents
@@ -109,7 +109,7 @@ class Trainings:
         """
         keep_freed_memory()  # as `train` does, and as early
         unet, spec = load_unet(self.source), PRESETS[PRESET]
-        decomposition, report = obtain(
+        decomposition, report = load_or_decompose(
             unet, self.source, spec, base_fingerprint=self._base, events=Strict(), device=self.device
         )
         self._base = report.base_fingerprint

@@ -89,7 +89,7 @@ def health(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Health:
         free={"hub": 10**11, "atomtune": 10**11, "working folder": 10**11},
         settings={"HF_HOME": str(Path.home() / "hf")},
     )
-    monkeypatch.setattr(doctor, "examine", lambda: found)
+    monkeypatch.setattr(doctor, "check_installation", lambda: found)
     return found
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from atomtune.data.decode import NeedsHeif, decode, to_rgb
+from atomtune.data.decode import decode, to_rgb
+from atomtune.data.heic import HeicSupportMissing
 from photo_files import noise, png_header
 
 
@@ -214,6 +215,6 @@ def test_heic(tmp_path: Path) -> None:
 def test_heic_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(NeedsHeif, match=r"phone\.heic") as problem:
+    with pytest.raises(HeicSupportMissing, match=r"phone\.heic") as problem:
         decode(tmp_path / "phone.heic", 64)
     assert "atomtune[heic]" in (problem.value.hint or "")

@@ -86,7 +86,7 @@ def test_broken_images_are_all_named(tmp_path: Path) -> None:
         "bomb.png (more than 89,",
         "cut.png (",
         "empty.webp (the file is empty)",
-        "text.jpg (no pic",
+        "text.jpg (not an image",
     ):
         assert part in problem.value.message
     assert "\n" not in problem.value.message

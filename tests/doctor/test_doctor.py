@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from atomtune.doctor import checks as doctor
-from atomtune.doctor.checks import Health, Problem, examine, read_probe
+from atomtune.doctor.checks import Health, Problem, check_installation, read_probe
 
 NMS = "operator torchvision::nms does not exist"
 GPU = {"name": "Some GPU", "bytes": 8e9, "capability": "8.6", "error": None}
@@ -45,7 +45,7 @@ def examined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             file = tmp_path / "site" / name / "__init__.py"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(source.replace("{here}", str(tmp_path)), encoding="utf-8")
-        return examine()
+        return check_installation()
 
     return run
 

@@ -16,7 +16,7 @@ from atomtune.files.atoms_file import load_atoms
 from atomtune.files.decomposition_file import load_decomposition
 from atomtune.files.untrusted_json import DEEPEST, LONGEST, parse_json
 from atomtune.models.base_model import ModelSource
-from atomtune.models.decomposition import cache_path, obtain
+from atomtune.models.decomposition import cache_path, load_or_decompose
 from hostile import (
     READERS,
     SPEC,
@@ -167,13 +167,13 @@ def test_a_hostile_cache_never_changes_a_decomposition(
 ) -> None:
     monkeypatch.setenv("ATOMTUNE_CACHE", str(tmp_path))
     model, source = small_model(), ModelSource("small", "small")
-    expected, _ = obtain(model, source, SPEC)
+    expected, _ = load_or_decompose(model, source, SPEC)
     place = cache_path(model, fingerprint(model), SPEC)
     tensors, metadata = content("decomposition")
 
     def check(change: tuple[str, Any]) -> None:
         sealed(place, "decomposition", tensors, {**metadata, change[0]: json.dumps(change[1])})
-        held, report = obtain(model, source, SPEC)
+        held, report = load_or_decompose(model, source, SPEC)
         assert held.keys() == expected.keys()
         for name, part in held.items():
             assert (part.layout, part.sparsity) == (expected[name].layout, expected[name].sparsity)

@@ -12,7 +12,7 @@ from atomtune.methods.atoms import chosen_layers
 from atomtune.methods.atoms_spec import AtomsSpec
 from atomtune.methods.base import group_of
 from atomtune.models.base_model import DEFAULT_MODEL, load_pipeline, load_unet, native_resolution, resolve, unet_on_meta
-from atomtune.models.decomposition import obtain
+from atomtune.models.decomposition import load_or_decompose
 from atomtune.runtime.progress import Events
 
 
@@ -135,8 +135,8 @@ def test_resolution_of_a_folder(tiny_model: Path) -> None:
 def test_a_decomposition_is_made_once(sparsity: float, tiny_model: Path) -> None:
     source, spec = resolve(str(tiny_model)), AtomsSpec(tile=4, sparsity=sparsity)
     unet = load_pipeline(source).unet
-    made, first = obtain(unet, source, spec)
-    found, second = obtain(unet, source, spec)
+    made, first = load_or_decompose(unet, source, spec)
+    found, second = load_or_decompose(unet, source, spec)
     assert (first.found, second.found) == (False, True)
     assert first.path == second.path
     assert first.total == second.total
@@ -148,14 +148,14 @@ def test_a_decomposition_is_made_once(sparsity: float, tiny_model: Path) -> None
         weight = unet.get_submodule(name).weight
         assert (part.coefficients is None) == (found[name].coefficients is None) == (sparsity == 0.0)
         assert torch.equal(part.coded(weight), found[name].coded(weight))
-    _, other = obtain(unet, source, AtomsSpec(tile=8, sparsity=sparsity))
+    _, other = load_or_decompose(unet, source, AtomsSpec(tile=8, sparsity=sparsity))
     assert other.path != first.path
 
 
 def test_a_damaged_cache_is_reported_and_made_again(tiny_model: Path) -> None:
     source, spec = resolve(str(tiny_model)), AtomsSpec(tile=4, layers="conv", sparsity=0.05)
     unet = load_pipeline(source).unet
-    made, report = obtain(unet, source, spec)
+    made, report = load_or_decompose(unet, source, spec)
     report.path.write_bytes(report.path.read_bytes()[:-10])
     warnings: list[str] = []
 
@@ -163,9 +163,9 @@ def test_a_damaged_cache_is_reported_and_made_again(tiny_model: Path) -> None:
         def warn(self, text: str) -> None:
             warnings.append(text)
 
-    again, second = obtain(unet, source, spec, events=Heard())
+    again, second = load_or_decompose(unet, source, spec, events=Heard())
     assert not second.found
-    assert "making it again" in warnings[0]
+    assert "computed again" in warnings[0]
     for name, part in made.items():
         weight = unet.get_submodule(name).weight
         assert torch.equal(part.coded(weight), again[name].coded(weight))
@@ -175,7 +175,7 @@ def test_a_damaged_cache_is_reported_and_made_again(tiny_model: Path) -> None:
 def test_the_reported_error_is_that_of_the_weights(sparsity: float, tiny_model: Path) -> None:
     source, spec = resolve(str(tiny_model)), AtomsSpec(tile=4, sparsity=sparsity)
     unet = load_pipeline(source).unet
-    made, report = obtain(unet, source, spec)
+    made, report = load_or_decompose(unet, source, spec)
     weights = {name: unet.get_submodule(name).weight.double() for name in made}
     residual = sum(
         float((weights[name] - part.reconstruct(unet.get_submodule(name).weight).double()).square().sum())

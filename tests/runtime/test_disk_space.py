@@ -12,27 +12,27 @@ import torch
 from atomtune.errors import AtomtuneError
 from atomtune.files import store
 from atomtune.files.atomic import write_text
-from atomtune.runtime.disk_space import Need, check_room
+from atomtune.runtime.disk_space import DiskNeed, check_disk_space
 
 HINT = "--output names another folder"
 
 
 def test_good_places_stay_as_they_are(tmp_path: Path) -> None:
-    check_room([Need(tmp_path, 1000, HINT), Need(tmp_path / "runs" / "castle", 1000, HINT)])
+    check_disk_space([DiskNeed(tmp_path, 1000, HINT), DiskNeed(tmp_path / "runs" / "castle", 1000, HINT)])
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(AtomtuneError, match=r"cannot write .*castle: Not a directory") as refused:
-        check_room([Need(tmp_path, 0, "another"), Need(tmp_path / "file" / "castle", 0, HINT)])
+        check_disk_space([DiskNeed(tmp_path, 0, "another"), DiskNeed(tmp_path / "file" / "castle", 0, HINT)])
     assert refused.value.hint == HINT
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 def test_a_file_system_that_takes_no_files() -> None:
     with pytest.raises(AtomtuneError, match="cannot write /proc/castle: "):
-        check_room([Need(Path("/proc/castle"), 0, HINT)])
+        check_disk_space([DiskNeed(Path("/proc/castle"), 0, HINT)])
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="permissions do not bind root")
@@ -40,34 +40,34 @@ def test_a_folder_of_somebody_elses(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(AtomtuneError, match=r"cannot write .*castle: Permission denied"):
-            check_room([Need(tmp_path / "castle", 0, HINT)])
+            check_disk_space([DiskNeed(tmp_path / "castle", 0, HINT)])
     finally:
         tmp_path.chmod(0o700)
 
 
 def test_more_than_any_disk_has(tmp_path: Path) -> None:
     with pytest.raises(AtomtuneError, match=r"castle needs 1000000000\.0 GB, [\d.]+ [GM]B are free there") as refused:
-        check_room([Need(tmp_path / "castle", 10**18, HINT)])
-    assert refused.value.hint == f"make room, or {HINT}"
+        check_disk_space([DiskNeed(tmp_path / "castle", 10**18, HINT)])
+    assert refused.value.hint == f"free some space, or {HINT}"
     with pytest.raises(AtomtuneError, match=r"castle needs 1000000000\.0 GB"):
-        check_room([Need(tmp_path / "castle", 0, HINT)], least=10**18)
+        check_disk_space([DiskNeed(tmp_path / "castle", 0, HINT)], least=10**18)
 
 
 def test_folders_on_one_disk_share_its_room(tmp_path: Path) -> None:
     most = 6 * shutil.disk_usage(tmp_path).free // 10
-    run, cache = Need(tmp_path / "run", most, HINT), Need(tmp_path / "cache", most, "another cache")
-    check_room([run])
-    check_room([cache])
+    run, cache = DiskNeed(tmp_path / "run", most, HINT), DiskNeed(tmp_path / "cache", most, "another cache")
+    check_disk_space([run])
+    check_disk_space([cache])
     with pytest.raises(AtomtuneError, match=r"run and .*cache together need .*B are free on their disk") as refused:
-        check_room([run, cache])
-    assert refused.value.hint == f"make room, or {HINT}; another cache"
+        check_disk_space([run, cache])
+    assert refused.value.hint == f"free some space, or {HINT}; another cache"
 
 
 def test_folders_on_two_disks_do_not(tmp_path: Path) -> None:
     other = Path("/dev/shm")
     if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev or not os.access(other, os.W_OK):
         pytest.skip("needs a second disk")
-    check_room([Need(place, 6 * shutil.disk_usage(place).free // 10, HINT) for place in (tmp_path, other)])
+    check_disk_space([DiskNeed(place, 6 * shutil.disk_usage(place).free // 10, HINT) for place in (tmp_path, other)])
 
 
 @pytest.mark.parametrize(

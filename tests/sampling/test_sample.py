@@ -18,7 +18,7 @@ from atomtune.methods.atoms import Atoms
 from atomtune.methods.atoms_spec import PRESETS
 from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.models.conditioning import embed
-from atomtune.models.decomposition import obtain
+from atomtune.models.decomposition import load_or_decompose
 from atomtune.runtime.progress import Events
 from atomtune.sampling.apply import merge_atoms, read_atoms
 from atomtune.sampling.generate import SCHEDULERS, Settings, generate, use_scheduler
@@ -72,7 +72,7 @@ def test_the_file_and_the_base_alone_give_the_trained_model(atoms: Path, tiny_mo
     source = resolve(str(tiny_model))
     attached = load_pipeline(source)
     loaded = read_atoms([(atoms, 1.0)])[0]
-    decomposition, report = obtain(attached.unet, source, PRESETS["c2"])
+    decomposition, report = load_or_decompose(attached.unet, source, PRESETS["c2"])
     assert report.found
     deltas = Atoms().create(attached.unet, PRESETS["c2"], decomposition)
     with torch.no_grad():

@@ -18,15 +18,15 @@ from atomtune.files.atoms_file import load_atoms
 from atomtune.files.checkpoint import load_checkpoint
 from atomtune.files.decomposition_file import load_decomposition
 from atomtune.methods.atoms_spec import AtomsSpec
-from atomtune.runtime.disk_space import Need
+from atomtune.runtime.disk_space import DiskNeed
 from atomtune.runtime.out_of_memory import (
     DeviceMemory,
-    explained_shortage,
+    as_out_of_memory_error,
     in_order,
-    is_shortage,
-    sampling_remedies,
-    shortage,
-    training_remedies,
+    is_out_of_memory,
+    out_of_memory_error,
+    sampling_memory_hints,
+    training_memory_hints,
 )
 from atomtune.sampling.sample import SampleOptions, sample
 from atomtune.training import resources as needs
@@ -108,9 +108,9 @@ def test_a_disk_that_is_too_small_is_known_before_the_model_loads(
 def test_what_a_run_needs_is_what_it_writes(
     sparsity: float, options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Need] = []
+    asked: list[DiskNeed] = []
     chosen = options(ema=True, spec=AtomsSpec(tile=4, sparsity=sparsity))
-    monkeypatch.setattr(needs, "check_room", lambda places, _least: asked.extend(places))
+    monkeypatch.setattr(needs, "check_disk_space", lambda places, _least: asked.extend(places))
     cache = Path(os.environ["ATOMTUNE_CACHE"])
     result = train(chosen, tmp_path / "run")
     state = load_checkpoint(tmp_path / "run" / CHECKPOINT)
@@ -319,30 +319,30 @@ def test_no_memory_left_while_sampling(tiny_model: Path, tmp_path: Path, monkeyp
 
 def test_a_shortage_in_figures() -> None:
     memory = DeviceMemory("Some GPU", total=24_000_000_000, peak=23_140_000_000)
-    told = shortage("training", memory, "try less")
+    told = out_of_memory_error("training", memory, "try less")
     assert told.message == "out of memory while training: at most 23.1 GB in use, Some GPU has 24.0 GB"
     assert told.hint == "try less"
 
 
 def test_remedies_leave_out_what_is_done_already() -> None:
-    assert training_remedies(4, 2, False, False, "fp32", 512) == [
+    assert training_memory_hints(4, 2, False, False, "fp32", 512) == [
         "--batch-size 1 --grad-accum 8 (the same result)",
         "--gradient-checkpointing",
         "--precision bf16 or fp16",
         "--low-memory",
         "a --resolution below 512",
     ]
-    assert training_remedies(1, 2, True, False, "fp16", 0) == ["--low-memory", "a lower --resolution"]
-    assert training_remedies(1, 2, False, True, "fp16", 0) == ["a lower --resolution"]
-    assert sampling_remedies(1, "bf16", (768, 512)) == ["a --size below 768x512"]
+    assert training_memory_hints(1, 2, True, False, "fp16", 0) == ["--low-memory", "a lower --resolution"]
+    assert training_memory_hints(1, 2, False, True, "fp16", 0) == ["a lower --resolution"]
+    assert sampling_memory_hints(1, "bf16", (768, 512)) == ["a --size below 768x512"]
     assert in_order(["this", "that"]) == "try, in this order: this, that"
 
 
 def test_a_processor_without_memory_is_understood_too() -> None:
-    with pytest.raises(AtomtuneError, match=r"^out of memory while training$"), explained_shortage("training", str):
+    with pytest.raises(AtomtuneError, match=r"^out of memory while training$"), as_out_of_memory_error("training", str):
         torch.empty(2**60, dtype=torch.uint8)
-    with pytest.raises(RuntimeError, match="mat1 and mat2"), explained_shortage("training", str):
+    with pytest.raises(RuntimeError, match="mat1 and mat2"), as_out_of_memory_error("training", str):
         torch.ones(2, 3) @ torch.ones(2, 3)
-    assert is_shortage(MemoryError())
-    assert is_shortage(RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"))
-    assert not is_shortage(ValueError("out of memory"))
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"))
+    assert not is_out_of_memory(ValueError("out of memory"))
