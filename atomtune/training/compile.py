@@ -13,17 +13,17 @@ TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 2e-2}
 """How far a compiled step's gradients may be from the eager ones, relative to their norm, by the type computed in."""
 
 
-def compiled(stepper: Stepper, inputs: Inputs, kind: torch.dtype, told: Callable[[str], None], **how: Any) -> bool:
+def compiled(stepper: Stepper, inputs: Inputs, kind: torch.dtype, warn: Callable[[str], None], **how: Any) -> bool:
     """Compile a stepper's model, and keep that only if a first step has the same loss and gradients.
 
     Not every version of torch compiles these models rightly: 2.13's for the CPU returned wrong gradients where the
-    weights are frozen. So a mismatch, or a failure to compile, is told in one line, and the model goes on as it was.
+    weights are frozen. So a mismatch, or a failure to compile, is a warning, and the model goes on uncompiled.
 
     Args:
         stepper: before its first step.
         inputs: of any step.
         kind: the type that is computed in.
-        told: is told why the compiled model is not used.
+        warn: is told why the compiled model is not used.
         how: arguments of torch.compile.
     """
     expected = _step(stepper, inputs)
@@ -33,13 +33,13 @@ def compiled(stepper: Stepper, inputs: Inputs, kind: torch.dtype, told: Callable
         found = _step(stepper, inputs)
     except Exception as problem:  # whatever a compiler's chain raises, training can go on
         stepper.forward = model
-        told(f"torch.compile failed ({_first_line(problem)}); training goes on without it")
+        warn(f"torch.compile failed ({_first_line(problem)}); training goes on without it")
         return False
     distance = max(_distance(*pair) for pair in zip(found, expected, strict=True))
     if distance <= TOLERANCE[kind]:
         return True
     stepper.forward = model
-    told(
+    warn(
         f"torch.compile's first step is not the eager one (its gradients differ by {distance:.2g} of their norm); "
         "training goes on without it"
     )
@@ -48,7 +48,7 @@ def compiled(stepper: Stepper, inputs: Inputs, kind: torch.dtype, told: Callable
 
 def _step(stepper: Stepper, inputs: Inputs) -> list[Tensor]:
     """The loss of a step and all its gradients, as if it had not been taken."""
-    loss = stepper.learn(inputs, True)
+    loss = stepper.backward(inputs, True)
     gradients = [_gradient(parameter) for parameter in stepper.parameters]
     stepper.optimizer.zero_grad(set_to_none=True)
     return [loss, torch.cat([gradient.flatten() for gradient in gradients])]

@@ -1,4 +1,4 @@
-"""What training needs of images: latents, computed once."""
+"""Training data: the images' latents, computed once, and the batches drawn from them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -23,7 +23,7 @@ def to_tensor(images: Sequence[Image.Image]) -> Tensor:
 
 @dataclass(frozen=True)
 class Latents:
-    """What the VAE says of each image: mean and standard deviation of its latents, (n, c, h, w) each, scaled."""
+    """The VAE's posterior of each image: mean and standard deviation of the latents, (n, c, h, w) each, scaled."""
 
     mean: Tensor
     std: Tensor
@@ -71,7 +71,7 @@ class Batches:
         latents: of every image; where `flip` is set, those of the mirrored images follow in the second half.
         timesteps: training timesteps of the noise schedule.
         size: examples in a step on all processes together.
-        noise_offset: strength of the noise that is constant over a channel.
+        noise_offset: standard deviation of the noise that is constant over a channel.
         captions: number of each image's caption; none where all images have the same.
     """
 
@@ -112,7 +112,7 @@ class Inputs:
 
     Attributes:
         latents, noise: (b, c, h, w), float32; timesteps: (b,).
-        condition: the captions' embeddings, or their tokens where text encoders learn.
+        condition: the captions' embeddings, or their tokens where text encoders are trained.
     """
 
     latents: Tensor
@@ -137,7 +137,7 @@ class Inputs:
         return type(self)(self.latents.clone(), self.noise.clone(), self.timesteps.clone(), self.condition.clone())
 
     def take(self, other: Self) -> None:
-        """Take over another's values, which must have the same shapes."""
+        """Copy the values of another one, which must have the same shapes."""
         for mine, theirs in zip(self.tensors(), other.tensors(), strict=True):
             if mine.shape != theirs.shape:
                 raise ValueError(f"a micro-batch of {tuple(theirs.shape)} in the place of one of {tuple(mine.shape)}")

@@ -23,7 +23,7 @@ class Average:
         self.model = EMAModel(self.parameters, decay=decay, foreach=True)
 
     def update(self) -> None:
-        """Take the parameters in as they are after a step."""
+        """Add the parameters as they are after a step."""
         self.model.step(self.parameters)
 
     @contextmanager

@@ -13,13 +13,14 @@ from torch import nn
 from ..errors import AtomtuneError
 from ..files.checkpoint import Checkpoint, check_fits, parameters_of, same_kind
 from ..models.conditioning import Embeddings, Tokens
+from .cuda_graph import CudaGraphStepper
 from .data import Batch, Batches, Inputs
 from .ema import Average
 from .loss import Objective
 from .model import Tuned
 from .optimizers import learning_rate
 from .prior_preservation import Prior
-from .step import StaticStepper, Stepper
+from .step import Stepper
 
 
 @dataclass
@@ -28,16 +29,16 @@ class Loop:
 
     Attributes:
         accelerator: accelerate's; holds device, precision and the other processes.
-        tuned: the adapted model. Its deltas are the only parameters that require gradients.
+        tuned: the adapted model; its deltas alone require gradients.
         parameters: the trained parameters by name.
-        condition: every distinct caption on the device, embedded, or as tokens where the text encoders learn.
+        condition: every distinct caption on the device: embedded, or as tokens where the text encoders are trained.
         batches: examples by step; its size is that of all processes and micro-batches together.
         optimizer: over `parameters`; schedule: of its learning rate.
-        accumulate: micro-batches that a process takes one after the other in a step.
-        max_grad_norm: longer gradients are cut to this norm; 0 for never.
-        prior: the class's examples, for prior preservation.
+        grad_accum: micro-batches that a process takes one after the other in a step.
+        max_grad_norm: clip gradients to this norm; 0 disables clipping.
+        prior: class images, for prior preservation.
         average: of the parameters over the steps.
-        stepper: runs the operations of a step; the plain one, until `hold_still`.
+        stepper: runs the operations of a step; a plain one until `use_cuda_graph`.
         losses: loss of every step taken so far, the mean over all processes.
     """
 
@@ -49,7 +50,7 @@ class Loop:
     batches: Batches
     optimizer: Any
     schedule: Any
-    accumulate: int = 1
+    grad_accum: int = 1
     max_grad_norm: float = 0.0
     prior: Prior | None = None
     average: Average | None = None
@@ -60,28 +61,28 @@ class Loop:
     def __post_init__(self) -> None:
         # the schedule is not prepared: accelerate would step it once for every process
         self.model, self.optimizer = self.accelerator.prepare(self.tuned, self.optimizer)
-        self.stepper: Stepper | StaticStepper = Stepper(
+        self.stepper: Stepper | CudaGraphStepper = Stepper(
             self.accelerator,
             self.model,
             self.optimizer,
             self.objective,
             self.parameters.values(),
-            self.accumulate,
+            self.grad_accum,
             self.max_grad_norm,
             None if self.prior is None else self.prior.weight,
         )
-        self._drawn: dict[tuple[int, int], Batch] = {}
+        self._prefetched: dict[tuple[int, int], Batch] = {}
 
     def compile_with(self, compiled: Callable[[Stepper, Inputs], bool]) -> bool:
-        """Have the model compiled, with the first micro-batch to check it; see `compiling`."""
+        """Have the model compiled, with the first micro-batch to check it; see `compile.compiled`."""
         assert isinstance(self.stepper, Stepper)
         self.model.train()
         return compiled(self.stepper, self._inputs(0, 0))
 
-    def hold_still(self, records: bool, moves: bool, told: Callable[[str], None]) -> None:
-        """Take the steps on inputs that stay in their place, see `StaticStepper`."""
+    def use_cuda_graph(self, record: bool, record_update: bool, warn: Callable[[str], None]) -> None:
+        """Record a step and replay it, see `CudaGraphStepper`."""
         assert isinstance(self.stepper, Stepper)
-        self.stepper = StaticStepper(self.stepper, records, moves, told)
+        self.stepper = CudaGraphStepper(self.stepper, record, record_update, warn)
 
     @property
     def step(self) -> int:
@@ -103,10 +104,11 @@ class Loop:
 
     def _take_step(self, step: int) -> float:
         losses = [
-            self.stepper.learn(self._inputs(step, part), part + 1 == self.accumulate) for part in range(self.accumulate)
+            self.stepper.backward(self._inputs(step, part), part + 1 == self.grad_accum)
+            for part in range(self.grad_accum)
         ]
         if self.accelerator.device.type == "cuda":
-            self._drawn = {(step + 1, 0): self._draw(step + 1, 0)}  # while the GPU is at work
+            self._prefetched = {(step + 1, 0): self._draw(step + 1, 0)}  # while the GPU is at work
         value = float(self.accelerator.gather(torch.stack(losses).mean().reshape(1)).mean())
         if not math.isfinite(value):
             raise AtomtuneError(
@@ -121,22 +123,22 @@ class Loop:
         return value
 
     def _inputs(self, step: int, part: int) -> Inputs:
-        """This process's micro-batch number `part`, the class's examples after the concept's."""
-        batch = self._drawn.pop((step, part), None) or self._draw(step, part)
+        """This process's micro-batch number `part`, class images after the concept's."""
+        batch = self._prefetched.pop((step, part), None) or self._draw(step, part)
         condition: Any = self.condition[batch.captions[: self._share]]
         if self.prior is not None:
             condition = condition + self.prior.condition.expand(self._share)
         return Inputs.of(batch, condition, self.accelerator.device)
 
     def _draw(self, step: int, part: int) -> Batch:
-        first = self._share * (self.accelerator.process_index * self.accumulate + part)
+        first = self._share * (self.accelerator.process_index * self.grad_accum + part)
         batch = self.batches.draw(step, first, self._share)
         return batch if self.prior is None else batch + self.prior.batches.draw(step, first, self._share)
 
     @property
     def _share(self) -> int:
         """Examples of the concept in a micro-batch of this process."""
-        return self.batches.size // (self.accelerator.num_processes * self.accumulate)
+        return self.batches.size // (self.accelerator.num_processes * self.grad_accum)
 
     def any_process(self, flag: bool) -> bool:
         """True where `flag` is on any process, so that all of them stop after the same step."""

@@ -14,7 +14,7 @@ class Objective:
 
     Args:
         scheduler: the pipeline's scheduler; its betas and prediction type are used.
-        min_snr_gamma: γ of the min-SNR weighting; None weighs all timesteps alike.
+        min_snr_gamma: γ of the min-SNR weighting; None weights all timesteps alike.
     """
 
     def __init__(self, scheduler: Any, min_snr_gamma: float | None = None) -> None:
@@ -36,7 +36,7 @@ class Objective:
         return noisy
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """What the UNet should answer, (b, c, h, w)."""
+        """The regression target, (b, c, h, w)."""
         if self.prediction_type == "epsilon":
             return noise
         if self.prediction_type == "sample":

@@ -1,4 +1,4 @@
-"""What is trained, as one module: the UNet, and the text encoders where these learn too."""
+"""What is trained, as one module: the UNet, and the text encoders where they are trained too."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -38,15 +38,15 @@ class Tuned(nn.Module):
 
 
 TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
-"""What is computed in, by `precision`; float32 otherwise."""
+"""The compute dtype by `precision`; float32 otherwise."""
 
 
 def place(unet: Any, encoders: Sequence[Any], options: TrainOptions, device: torch.device) -> None:
-    """Bring a UNet that is ready for training to its device, and have text encoders that learn behave as it does.
+    """Bring a UNet that is ready for training to its device, and treat text encoders that are trained in the same way.
 
-    On CUDA frozen weights are held in the type that is computed in, to which they would be rounded at each step anyway.
-    With `low_memory` those of adapted layers are so everywhere, in float16 where float32 is computed in, and what the
-    layers answer is computed again on the way back.
+    On CUDA frozen weights are held in the compute dtype, to which they would be rounded at each step anyway. With
+    `low_memory` those of adapted layers are on every device, in float16 where float32 is computed in, and activations
+    are recomputed in the backward pass.
     """
     parts = [unet, *encoders]
     kind = TYPES.get(options.precision)
@@ -59,13 +59,13 @@ def place(unet: Any, encoders: Sequence[Any], options: TrainOptions, device: tor
             for layer in adapted_layers(part).values():
                 _compact(layer)
     if options.gradient_checkpointing or options.low_memory:
-        # no dropout in these models, so the state of the random numbers, which no CUDA graph could ask for, is left out
+        # no dropout in these models, so the random state, which a CUDA graph could not read, need not be kept
         again = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
         unet.enable_gradient_checkpointing(gradient_checkpointing_func=again)
         for encoder in encoders:
             encoder.gradient_checkpointing_enable()
     if device.type == "cuda" or adapted_layers(unet):
-        # the order in which cuDNN's tensor cores, and here the changes of filters, work
+        # the memory format of cuDNN's tensor cores, and of the filters' weight deltas here
         unet.to(memory_format=torch.channels_last)
     unet.to(device)
 

@@ -1,4 +1,4 @@
-"""What a run would train, told from shapes alone."""
+"""What a run would train, from shapes alone (`train --dry-run`)."""
 
 from dataclasses import replace
 

@@ -47,7 +47,7 @@ class Prepared:
 
 
 class _Listening(Events):
-    """Passes on what it hears and keeps the warnings."""
+    """Passes warnings on and keeps them."""
 
     def __init__(self, events: Events) -> None:
         self.events = events

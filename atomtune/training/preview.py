@@ -1,4 +1,4 @@
-"""Images drawn while training, and the strip of them."""
+"""Preview images while training (`--sample-every`), and a contact sheet of them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -20,12 +20,12 @@ from .run_folder import RunFolder
 
 
 class Preview:
-    """Draws the sample prompts of a run with the adapted UNet as it stands.
+    """Generates the sample prompts of a run with the adapted UNet as it is now.
 
-    The same prompt has the same seed at every step, so that the strip shows what training changes and nothing else.
+    The same prompt has the same seed at every step, so that the sheet shows what training changes and nothing else.
 
     Args:
-        encoders_learn: the text encoders change too, so the prompts are embedded anew each time.
+        encoders_learn: the text encoders are trained too, so the prompts are embedded anew each time.
     """
 
     def __init__(
@@ -48,8 +48,8 @@ class Preview:
         self.prompts = [expand(prompt.replace("{}", words), [options.concept]) for prompt in prompts]
         self.seeds = [derived_seed(options.seed, "preview", i) for i in range(len(self.prompts))]
 
-    def draw(self, step: int) -> None:
-        """Draw every prompt and bring the strip up to date."""
+    def generate(self, step: int) -> None:
+        """Generate every prompt and update the sheet."""
         learning = [self.pipeline.unet, *(text_encoders(self.pipeline).values() if self.encoders_learn else ())]
         for part in learning:
             part.eval()
@@ -62,12 +62,12 @@ class Preview:
             for part in learning:
                 part.train()
         for i, image in enumerate(images):
-            save_png(self.folder.strip_folder / f"step-{step:06d}-{i}.png", image)
-        self._join()
+            save_png(self.folder.previews / f"step-{step:06d}-{i}.png", image)
+        self._write_sheet()
 
     @contextmanager
     def _as_trained(self) -> Iterator[None]:
-        """Within the context the UNet computes in the type it is trained in, from weights made once."""
+        """Within the context the UNet computes in the dtype it is trained in, from weights merged once."""
         unet = self.pipeline.unet
         kind = TYPES.get(self.precision)
         if self.device.type == "cuda" and kind is not None:
@@ -84,11 +84,11 @@ class Preview:
             self._embedded = embed(self.pipeline, self.prompts), negative
         return self._embedded
 
-    def _join(self) -> None:
+    def _write_sheet(self) -> None:
         rows: list[list[Image.Image]] = []
         steps: list[str] = []
         for i in range(len(self.prompts)):
-            paths = sorted(self.folder.strip_folder.glob(f"step-*-{i}.png"))
+            paths = sorted(self.folder.previews.glob(f"step-*-{i}.png"))
             steps = [f"step {int(path.name.split('-')[1])}" for path in paths]
             rows.append([Image.open(path) for path in paths])
-        save_png(self.folder.strip, contact_sheet(rows, self.prompts, steps, least=128))
+        save_png(self.folder.preview_sheet, contact_sheet(rows, self.prompts, steps, least=128))

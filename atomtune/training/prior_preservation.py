@@ -1,6 +1,6 @@
 """Prior preservation (Ruiz et al. 2023, section 3.3): images of the class, made by the base model itself.
 
-Trained along with the concept's images, they keep the class noun from coming to mean the one thing that is taught.
+Trained along with the concept's images, they keep the class noun from drifting to the one instance that is taught.
 """
 
 import hashlib
@@ -27,12 +27,12 @@ from .options import TrainOptions
 
 STEPS = 25  # denoising steps of a class image
 
-_TOGETHER = 4  # always drawn in fours, so that neither a batch's rounding nor an interruption shows in an image
+_TOGETHER = 4  # a batch; always of this size, so that neither rounding nor an interruption changes an image
 
 
 @dataclass(frozen=True)
 class Prior:
-    """The class's share of every step.
+    """The class images' share of every step.
 
     Attributes:
         batches: class examples by step, as many as there are of the concept.
@@ -48,10 +48,10 @@ class Prior:
 def class_images(
     pipeline: Any, options: TrainOptions, base: str, accelerator: Any, events: Events
 ) -> list[Image.Image]:
-    """`options.prior_images` images of the class prompt by the base model, from the cache or drawn now and put there.
+    """`options.prior_images` images of the class prompt by the base model, from the cache or generated now.
 
-    The processes of a run share the drawing. Each image is kept as soon as it is drawn, so nothing is lost when a run
-    stops meanwhile.
+    The processes of a run share the work. Each image is written as soon as it is generated, so that a run that stops
+    meanwhile loses none.
 
     Args:
         pipeline: with the UNet as it was loaded.
@@ -64,7 +64,7 @@ def class_images(
     mine = list(fours)[accelerator.process_index :: accelerator.num_processes]
     missing = [first for first in mine if not all(_is_whole(path, side) for path in paths[first : first + _TOGETHER])]
     if missing:
-        _draw(pipeline, options, folder, missing, len(mine), accelerator.device, events)
+        _generate(pipeline, options, folder, missing, len(mine), accelerator.device, events)
     accelerator.wait_for_everyone()
     images = []
     for path in paths:
@@ -80,7 +80,7 @@ def prior_folder(options: TrainOptions, base: str) -> Path:
     return cache_folder() / "prior" / f"{base[:16]}-{digest}"
 
 
-def _draw(
+def _generate(
     pipeline: Any,
     options: TrainOptions,
     folder: Path,
@@ -121,7 +121,7 @@ def _is_whole(path: Path, side: int) -> bool:
 
 @contextmanager
 def _computing(unet: Any, precision: str) -> Iterator[None]:
-    """Let the UNet alone compute in a smaller type; the VAE of some models overflows in it."""
+    """Let the UNet alone compute in a smaller dtype; the VAE of some models overflows in it."""
     if precision not in TYPES:
         yield
         return

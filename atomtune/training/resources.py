@@ -1,4 +1,4 @@
-"""What a run needs of the machine, disk and memory, and what to say where it lacks."""
+"""What a run needs of disk and memory, and what to say where there is too little."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path

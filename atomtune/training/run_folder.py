@@ -17,8 +17,8 @@ _OURS = (
     "checkpoint.safetensors",
     "atoms.safetensors",
     "loss.svg",
-    "strip.png",
-    "strip",
+    "previews.png",
+    "previews",
     "steps",
     "tensorboard",
     "wandb",
@@ -32,7 +32,7 @@ class RunFolder:
 
     run.json: resolved options, versions, base fingerprint, and the result once there is one. log.jsonl: a line a step.
     checkpoint.safetensors: state to resume from. atoms.safetensors: the result. loss.svg: the loss curve.
-    steps/: the atoms as they were at each checkpoint. strip/, strip.png: images drawn while training.
+    steps/: the atoms as they were at each checkpoint. previews/, previews.png: images generated while training.
     tensorboard/, wandb/: what --tracker wrote. .lock: see `run_lock`.
     """
 
@@ -43,8 +43,8 @@ class RunFolder:
         self.checkpoint = path / "checkpoint.safetensors"
         self.atoms = path / "atoms.safetensors"
         self.loss_curve = path / "loss.svg"
-        self.strip = path / "strip.png"
-        self.strip_folder = path / "strip"
+        self.previews = path / "previews"
+        self.preview_sheet = path / "previews.png"
         self.steps = path / "steps"
 
     def check_free(self) -> None:
@@ -133,7 +133,7 @@ class RunFolder:
     def sweep(self) -> None:
         """Take away the temporary files of a process that was killed while it wrote. For the lock's holder alone."""
         left = [f".{name}.*.tmp" for name in (*_OURS, NOTE, "atomtune")]
-        for pattern in (*left, *(f"{folder.name}/.*.tmp" for folder in (self.steps, self.strip_folder))):
+        for pattern in (*left, *(f"{folder.name}/.*.tmp" for folder in (self.steps, self.previews))):
             for path in self.path.glob(pattern):
                 path.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""What has been learned so far: the runs below a folder, and a sheet of their images."""
+"""The runs below a folder (`atomtune concepts`), and a sheet of their images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -108,7 +108,7 @@ def _unfinished(folder: RunFolder) -> Learned:
 
 
 def thumbnail_sheet(runs: list[Learned], path: Path) -> Path:
-    """Write a sheet with a row for each concept that is ready: its newest samples, or what was drawn while training.
+    """Write a sheet with a row for each concept that is ready: its newest samples, or the previews of its training.
 
     Raises AtomtuneError where no concept is ready, or the sheet cannot be written.
     """
@@ -127,8 +127,8 @@ def thumbnail_sheet(runs: list[Learned], path: Path) -> Path:
 def _newest(run: Path) -> Iterator[Image.Image]:
     """Thumbnails of the newest images of a run that can be read, newest first."""
     samples = [file for file in (run / "samples").glob("*.png") if _shows_concept(file)]
-    strip = [file for file in RunFolder(run).strip_folder.glob("step-*.png") if file.is_file()]
-    candidates = sorted(samples, key=_age) or sorted(strip, key=_age)
+    previews = [file for file in RunFolder(run).previews.glob("step-*.png") if file.is_file()]
+    candidates = sorted(samples, key=_age) or sorted(previews, key=_age)
     shown = 0
     for file in candidates:
         try:

@@ -6,6 +6,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor, nn
 
@@ -20,16 +21,16 @@ from ..models.conditioning import embed, text_encoders, tokenize, tokenizer_of
 from ..models.decomposition import load_or_decompose
 from ..runtime.progress import Events
 from ..runtime.seeds import derived_seed
+from .compile import compiled
 from .data import Batches, encode_latents
 from .ema import Average
 from .loop import Loop
 from .loss import Objective
-from .model import Tuned, place
+from .model import TYPES, Tuned, place
 from .optimizers import make_optimizer, make_schedule
 from .options import TrainOptions
 from .prior_preservation import Prior
 from .run_folder import RunFolder
-from .stepping_choice import choose_stepping
 
 
 def make_accelerator(options: TrainOptions, folder: RunFolder) -> Any:
@@ -163,10 +164,36 @@ def make_loop(
         schedule=make_schedule(
             options.lr_scheduler, optimizer, options.steps, options.warmup, options.lr_cycles, options.lr_power
         ),
-        accumulate=options.grad_accum,
+        grad_accum=options.grad_accum,
         max_grad_norm=options.max_grad_norm,
         prior=prior,
         average=Average(parameters, options.ema_decay) if options.ema else None,
     )
     choose_stepping(loop, options, events)
     return loop
+
+
+def choose_stepping(loop: Loop, options: TrainOptions, events: Events) -> None:
+    """Have a loop take its steps compiled (`--compile`), as a CUDA graph, or one operation at a time."""
+    device: torch.device = loop.accelerator.device
+    if options.compile:
+        events.phase("compiling the model")
+        kind = TYPES.get(options.precision, torch.float32)
+        loop.compile_with(partial(compiled, kind=kind, warn=events.warn))
+        return
+    if device.type != "cuda" or not options.cuda_graph:
+        return
+    if reason := _why_no_cuda_graph(loop):
+        events.phase(f"the steps are not recorded as a CUDA graph: {reason}")
+        return
+    # the update is left out where the optimiser, or the scaling of losses, reads numbers back from the GPU
+    groups: list[dict[str, Any]] = loop.optimizer.param_groups
+    is_capturable = all(group.get("capturable") for group in groups)
+    has_scaler = getattr(loop.accelerator, "scaler", None) is not None
+    loop.use_cuda_graph(record=True, record_update=is_capturable and not has_scaler, warn=events.warn)
+
+
+def _why_no_cuda_graph(loop: Loop) -> str | None:
+    if loop.accelerator.num_processes > 1:
+        return "several processes exchange their gradients"
+    return "the text encoders are trained" if loop.tuned.encoders else None

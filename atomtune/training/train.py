@@ -224,7 +224,7 @@ def _run(
             loop.accelerator.log({"loss": loss, "lr": loop.lr}, step=loop.step)
         if preview is not None and is_main and loop.step % options.sample_every == 0:
             with loop.averaged():
-                preview.draw(loop.step)
+                preview.generate(loop.step)
         if loop.step % options.checkpoint_every == 0:
             if is_main and keeps:
                 write_atoms(folder.kept(loop.step))  # before the checkpoint, after which nobody would make up for it

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from atomtune.training.step import WARM_UP
+from atomtune.training.cuda_graph import WARM_UP
 
 from . import clock
 from .concepts import PRESET, RANK

@@ -33,8 +33,7 @@ from atomtune.training.model import TYPES, Tuned, place
 from atomtune.training.optimizers import make_optimizer, make_schedule
 from atomtune.training.options import PRECISIONS, TrainOptions
 from atomtune.training.run_folder import RunFolder
-from atomtune.training.setup import make_accelerator
-from atomtune.training.stepping_choice import choose_stepping
+from atomtune.training.setup import choose_stepping, make_accelerator
 
 from .concepts import PRESET, RANK
 

@@ -104,12 +104,12 @@ def test_any_log(run: Path, examples: int) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need rights there")
-@pytest.mark.parametrize("name", ["run.json", "log.jsonl", "checkpoint.safetensors", "strip", "loss.svg"])
+@pytest.mark.parametrize("name", ["run.json", "log.jsonl", "checkpoint.safetensors", "previews", "loss.svg"])
 def test_a_run_with_links_is_not_resumed(run: Path, tmp_path: Path, name: str) -> None:
     outside = tmp_path / "outside"
     if (run / name).exists():
         (run / name).rename(outside)
-    elif name == "strip":
+    elif name == "previews":
         outside.mkdir()
     else:
         outside.write_text("mine", encoding="utf-8")
@@ -121,7 +121,7 @@ def test_a_run_with_links_is_not_resumed(run: Path, tmp_path: Path, name: str) -
 def test_clearing_a_run_takes_links_away_and_not_what_they_point_to(run: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "image.png").touch()
-    (run / "strip").symlink_to(tmp_path / "mine")
+    (run / "previews").symlink_to(tmp_path / "mine")
     (run / "wandb").symlink_to(tmp_path / "nowhere")
     RunFolder(run).clear()
     assert list(run.iterdir()) == []

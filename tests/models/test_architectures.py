@@ -45,7 +45,7 @@ def test_the_commands_take_other_models(
         *("--prior-preservation", "--prior-images", 4, "--sample-every", 3, "--sample-steps", 2),
     )
     assert trained.code == 0, trained.err
-    assert (Path("runs") / "castle" / "strip.png").is_file()
+    assert (Path("runs") / "castle" / "previews.png").is_file()
     drawn = cli("sample", "--concept", "castle", "--prompt", "a <castle>", "--steps", 2, "--base", "--json")
     assert drawn.code == 0, drawn.err
     with_concept, base = (Image.open(item["path"]) for item in json.loads(drawn.out)["images"])

@@ -172,8 +172,8 @@ def test_a_log_that_cannot_grow_costs_no_state(options: Options, tmp_path: Path)
 def test_what_a_killed_process_half_wrote_is_swept_away(options: Options, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(options(steps=2), run)
-    (run / "strip").mkdir()
-    in_folders = [run / "strip" / ".step-000002-0.png.y.tmp", run / "steps" / ".step-000002.safetensors.z.tmp"]
+    (run / "previews").mkdir()
+    in_folders = [run / "previews" / ".step-000002-0.png.y.tmp", run / "steps" / ".step-000002.safetensors.z.tmp"]
     for path in (run / f".{CHECKPOINT}.ab12.tmp", run / ".run.json.x.tmp", *in_folders):
         path.write_bytes(b"half")
     (run / ".mine.tmp").write_bytes(b"somebody's")

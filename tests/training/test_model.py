@@ -86,7 +86,7 @@ def test_a_run_with_low_memory_ends_near_the_plain_one(options: Options, tmp_pat
     assert one.losses == pytest.approx(other.losses, rel=1e-3)  # weights rounded to float16
     for name, value in one.parameters.items():
         assert (value - other.parameters[name]).norm() < 0.2 * value.norm(), name
-    assert (tmp_path / "low" / "strip.png").is_file()
+    assert (tmp_path / "low" / "previews.png").is_file()
 
 
 def test_other_methods_go_with_low_memory_too(options: Options, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_previews_make_each_weight_once(
         return adapted_weight(self)
 
     monkeypatch.setattr(AdaptedLayer, "adapted_weight", counted)
-    Preview(pipeline, options(sample_steps=3), RunFolder(tmp_path), CPU).draw(1)
+    Preview(pipeline, options(sample_steps=3), RunFolder(tmp_path), CPU).generate(1)
     assert len(made) == len(adapted_layers(pipeline.unet))
 
 

@@ -106,9 +106,9 @@ def test_the_sheet_shows_the_newest_samples_or_what_training_drew(tmp_path: Path
     image(samples / "00002-0-x-base.png", blue, age=0)
     image(samples / "grid-00003.png", blue, age=0)
     (samples / "00004-0-broken.png").write_bytes(b"no image")
-    strip = finished(tmp_path, "b") / "strip"
-    image(strip / "step-000100-0.png", grey, age=5)
-    image(strip / "step-000200-0.png", green, age=5)
+    previews = finished(tmp_path, "b") / "previews"
+    image(previews / "step-000100-0.png", grey, age=5)
+    image(previews / "step-000200-0.png", green, age=5)
     finished(tmp_path, "c")
     unfinished(tmp_path, "d")
     path = thumbnail_sheet(learned(tmp_path), tmp_path / "concepts.png")

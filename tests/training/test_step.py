@@ -17,11 +17,11 @@ from atomtune.methods.injected import RankSpec
 from atomtune.models.conditioning import Embeddings, Tokens
 from atomtune.runtime.progress import Events
 from atomtune.training import compile as compiling
-from atomtune.training import stepping_choice as speed
+from atomtune.training import setup
+from atomtune.training.cuda_graph import WARM_UP, CudaGraphStepper
 from atomtune.training.data import Inputs
 from atomtune.training.loop import Loop
 from atomtune.training.options import TrainOptions
-from atomtune.training.step import WARM_UP, StaticStepper
 from atomtune.training.train import train
 
 Options = Callable[..., TrainOptions]
@@ -67,13 +67,13 @@ def same(one: Checkpoint, other: Checkpoint) -> bool:
 
 
 @pytest.fixture
-def in_place(monkeypatch: pytest.MonkeyPatch) -> list[StaticStepper]:
+def in_place(monkeypatch: pytest.MonkeyPatch) -> list[CudaGraphStepper]:
     """From now on runs take their steps from inputs that stay in place, as they do on CUDA; the steppers made."""
-    made: list[StaticStepper] = []
+    made: list[CudaGraphStepper] = []
 
     def choose(loop: Loop, _options: TrainOptions, _events: Events) -> None:
-        loop.hold_still(records=False, moves=True, told=pytest.fail)
-        assert isinstance(loop.stepper, StaticStepper)
+        loop.use_cuda_graph(record=False, record_update=True, warn=pytest.fail)
+        assert isinstance(loop.stepper, CudaGraphStepper)
         made.append(loop.stepper)
 
     monkeypatch.setattr("atomtune.training.setup.choose_stepping", choose)
@@ -109,20 +109,20 @@ def test_an_interrupted_run_goes_on_bit_equal_in_either_way(
 
 
 def test_inputs_and_gradients_stay_where_they_are(
-    options: Options, tmp_path: Path, in_place: list[StaticStepper], monkeypatch: pytest.MonkeyPatch
+    options: Options, tmp_path: Path, in_place: list[CudaGraphStepper], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[int]] = []
-    finish = StaticStepper.finish
+    finish = CudaGraphStepper.finish
 
-    def noted(self: StaticStepper) -> None:
-        assert self._inputs is not None
-        held = [*self._inputs.tensors(), *(parameter.grad for parameter in self.stepper.parameters)]
-        assert any(bool(tensor.any()) for tensor in held[len(self._inputs.tensors()) :])
+    def noted(self: CudaGraphStepper) -> None:
+        held = self.addresses()
+        gradients = held[-len(self.stepper.parameters) :]
+        assert any(bool(tensor.any()) for tensor in gradients)
         finish(self)
-        assert not any(bool(tensor.any()) for tensor in held[len(self._inputs.tensors()) :])
+        assert not any(bool(tensor.any()) for tensor in gradients)
         seen.append([tensor.data_ptr() for tensor in held])
 
-    monkeypatch.setattr(StaticStepper, "finish", noted)
+    monkeypatch.setattr(CudaGraphStepper, "finish", noted)
     train(options(steps=3), tmp_path / "run")
     assert seen[0] == seen[1] == seen[2]
 
@@ -169,31 +169,31 @@ def test_what_cannot_be_recorded_is_said(monkeypatch: pytest.MonkeyPatch, option
             "accelerator": accelerator,
             "tuned": SimpleNamespace(encoders=[]),
             "optimizer": SimpleNamespace(param_groups=[{"capturable": True}]),
-            "hold_still": lambda records, moves, told: held.append(moves),
+            "use_cuda_graph": lambda record, record_update, warn: held.append(record_update),
             "held": held,
         }
         return SimpleNamespace(**facts | changes)
 
     plain = loop()
     told = Told()
-    speed.choose_stepping(plain, options(), told)
+    setup.choose_stepping(plain, options(), told)
     assert (plain.held, told.lines) == ([True], [])
     several = loop(accelerator=SimpleNamespace(device=torch.device("cuda"), num_processes=2, scaler=None))
-    speed.choose_stepping(several, options(), told)
+    setup.choose_stepping(several, options(), told)
     learning = loop(tuned=SimpleNamespace(encoders=[nn.Linear(1, 1)]))
-    speed.choose_stepping(learning, options(), told)
+    setup.choose_stepping(learning, options(), told)
     assert [line.partition(": ")[2] for line in told.lines] == [
         "several processes exchange their gradients",
-        "the text encoders learn",
+        "the text encoders are trained",
     ]
     switched_off = loop()
-    speed.choose_stepping(switched_off, options(cuda_graph=False), told)
+    setup.choose_stepping(switched_off, options(cuda_graph=False), told)
     assert several.held == learning.held == switched_off.held == []
     # gradients alone, where the optimiser or the scaling of losses asks the GPU for numbers
     scaled = loop(accelerator=SimpleNamespace(device=torch.device("cuda"), num_processes=1, scaler=object()))
     other = loop(optimizer=SimpleNamespace(param_groups=[{"d": 1.0}]))
     for gradients_only in (scaled, other):
-        speed.choose_stepping(gradients_only, options(), told)
+        setup.choose_stepping(gradients_only, options(), told)
         assert gradients_only.held == [False]
 
 
@@ -250,7 +250,7 @@ def test_a_compiled_model_is_checked_before_it_is_used(
         used.append(compiled(*arguments, **named, backend=compiler))
         return used[0]
 
-    monkeypatch.setattr(speed, "compiled", with_this_compiler)
+    monkeypatch.setattr(setup, "compiled", with_this_compiler)
     told = Warned()
     found = train(options(steps=3, compile=True), tmp_path / "compiled", events=told)
     assert used == [said is None]
@@ -279,14 +279,14 @@ def test_recorded_steps_are_those_run_one_by_one(run: str, precision: str, optio
     recorded: list[bool] = []
     told = Warned()
     wanted = on_cuda(options, **{"steps": WARM_UP + 5, **RUNS[run], "precision": precision})
-    finish = StaticStepper.finish
+    finish = CudaGraphStepper.finish
 
-    def noted(self: StaticStepper) -> None:
-        recorded.append(self._learn is not None)
+    def noted(self: CudaGraphStepper) -> None:
+        recorded.append(self.is_recorded)
         finish(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(StaticStepper, "finish", noted)
+        patch.setattr(CudaGraphStepper, "finish", noted)
         train(wanted, tmp_path / "recorded", events=told)
     assert recorded == [False] * WARM_UP + [True] * 5, told.lines
     train(replace(wanted, cuda_graph=False), tmp_path / "eager")

@@ -52,8 +52,11 @@ def test_a_run_leaves_what_it_promises(options: Options, tmp_path: Path) -> None
     assert record["options"]["resolution"] == 32
     assert record["result"]["steps"] == 6
     assert (tmp_path / "run" / "loss.svg").read_text().startswith("<svg")
-    assert sorted(p.name for p in (tmp_path / "run" / "strip").iterdir()) == ["step-000003-0.png", "step-000006-0.png"]
-    assert (tmp_path / "run" / "strip.png").is_file()
+    assert sorted(p.name for p in (tmp_path / "run" / "previews").iterdir()) == [
+        "step-000003-0.png",
+        "step-000006-0.png",
+    ]
+    assert (tmp_path / "run" / "previews.png").is_file()
 
 
 def test_drawing_previews_does_not_change_the_result(options: Options, tmp_path: Path) -> None:

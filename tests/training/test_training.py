@@ -109,7 +109,7 @@ def test_an_interrupted_run_with_everything_on_ends_bit_equal(
     assert (one.losses, one.schedule) == (other.losses, other.schedule)
     rates = [entry["lr"] for entry in log(tmp_path / "parts")]
     assert rates == pytest.approx([0.0, 5e-4, 1e-3, 5e-4])
-    drawn = [Image.open(tmp_path / run / "strip" / "step-000003-0.png").tobytes() for run in ("whole", "parts")]
+    drawn = [Image.open(tmp_path / run / "previews" / "step-000003-0.png").tobytes() for run in ("whole", "parts")]
     assert drawn[0] == drawn[1]
 
 
@@ -135,7 +135,7 @@ def test_the_average_is_written_and_drawn(options: Options, tmp_path: Path, monk
 
     plain = train(options(**SHORT), tmp_path / "plain")
     assert train(options(**SHORT, ema=True, ema_decay=0.0), tmp_path / "last").sha256 == plain.sha256
-    monkeypatch.setattr(Preview, "draw", keep)
+    monkeypatch.setattr(Preview, "generate", keep)
     averaged = train(options(**SHORT, ema=True, sample_every=3), tmp_path / "averaged")
     assert averaged.sha256 != plain.sha256
     held = state(tmp_path / "averaged")
