@@ -104,7 +104,7 @@ class Work:
 def build(work: Work, configs: Path | None = None) -> None:
     """Write the model and the images; `configs` is a diffusers folder whose sizes it takes in place of SD v1.4's."""
     sizes = ["--configs", str(configs.resolve())] if configs is not None else []
-    work.do("benchmarks.pipeline", "model", "--float32", "--images", "images", *sizes)
+    work.do("benchmarks.pipeline", "model", "--float32", "--image-folder", "images", *sizes)
     os.sync()  # so that nothing that is measured waits for the model to reach the disk
 
 

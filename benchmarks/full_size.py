@@ -86,7 +86,7 @@ def run_all(work: Path, images: Path | None = None, configs: Path | None = None,
     options = [("--images", images), ("--configs", configs)]
     extra = [word for name, path in options if path is not None for word in (name, str(path.resolve()))]
     around = environment(work)
-    checked("build", run(module("benchmarks.pipeline", "model", "--images", "photos", *extra), work, around))
+    checked("build", run(module("benchmarks.pipeline", "model", "--image-folder", "photos", *extra), work, around))
     costs = []
     for name, words in _commands().items():
         before = bytes_in(work)
