@@ -23,6 +23,7 @@ from .core.adapted import adapted
 from .core.deltas import WeightDelta
 from .core.factors import Factors
 from .core.maps import Convolution, Product
+from .core.precision import all_finite
 from .core.refiltered import Refiltering
 
 DEFAULT = "default"
@@ -34,13 +35,13 @@ class AdaptedLayer(nn.Module):
     Attributes:
         deltas: the attached deltas by name; their changes add up.
         scales: the strength of each, 1 for the change as trained, 0 for none.
-        baked: the adapted weight, computed once, while the model is `baked`; None otherwise.
+        cached_weight: the adapted weight while `cached_weights` holds it; None otherwise.
     """
 
     weight: Tensor
     deltas: nn.ModuleDict
     scales: dict[str, float]
-    baked: Tensor | None
+    cached_weight: Tensor | None
     _original: tuple[nn.Module]
 
     @classmethod
@@ -53,7 +54,7 @@ class AdaptedLayer(nn.Module):
             adapted.__dict__[name] = dict(layer.__dict__[name])
         adapted.deltas = nn.ModuleDict()
         adapted.scales = {}
-        adapted.baked = None
+        adapted.cached_weight = None
         adapted._original = (layer,)  # in a tuple, so that it is no child module
         return adapted
 
@@ -64,8 +65,8 @@ class AdaptedLayer(nn.Module):
 
     def adapted_weight(self) -> Tensor:
         """W' = W + Σ scale·ΔW, added in float32 and then cast to the dtype of W; W itself where nothing is attached."""
-        if self.baked is not None:
-            return self.baked
+        if self.cached_weight is not None:
+            return self.cached_weight
         active = [(self.scales[name], delta) for name, delta in self.deltas.items() if self.scales[name] != 0.0]
         if not active:
             return self.weight
@@ -88,7 +89,7 @@ class AdaptedLayer(nn.Module):
         That is: without gradients, so that what is drawn is what will be merged; where several deltas are active or
         none, or one of another form; and where the base weight or a strength of trained coefficients is not fixed.
         """
-        if not torch.is_grad_enabled() or self.baked is not None or self.weight.requires_grad:
+        if not torch.is_grad_enabled() or self.cached_weight is not None or self.weight.requires_grad:
             return None
         active = [name for name, scale in self.scales.items() if scale != 0.0]
         if len(active) != 1:
@@ -218,7 +219,7 @@ def detach(model: nn.Module, name: str | None = None) -> None:
 
 
 @contextmanager
-def baked(model: nn.Module) -> Iterator[None]:
+def cached_weights(model: nn.Module) -> Iterator[None]:
     """Within the context every adapted weight is computed once and used as it is, for many passes without gradients.
 
     Unlike `merge` it leaves the base weights alone; it takes the memory of another copy of them. What is attached,
@@ -228,11 +229,11 @@ def baked(model: nn.Module) -> Iterator[None]:
     try:
         with torch.no_grad():
             for layer in layers:
-                layer.baked = layer.adapted_weight().detach()
+                layer.cached_weight = layer.adapted_weight().detach()
         yield
     finally:
         for layer in layers:
-            layer.baked = None
+            layer.cached_weight = None
 
 
 @torch.no_grad()
@@ -244,7 +245,7 @@ def merge(model: nn.Module) -> None:
     """
     layers = adapted_layers(model)
     for path, layer in layers.items():
-        if not bool(torch.isfinite(layer.adapted_weight()).all()):
+        if not all_finite(layer.adapted_weight()):
             raise ValueError(f"the adapted weight of {path} is not finite in {layer.weight.dtype}")
     for layer in layers.values():
         layer.weight.copy_(layer.adapted_weight())

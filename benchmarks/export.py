@@ -22,7 +22,7 @@ from atomtune.evaluate.image_sets import WITHOUT_CONCEPT, Dressed, ImageSet, dra
 from atomtune.evaluate.inputs import EvaluateOptions, Subject, read_subject
 from atomtune.evaluate.measure import Measures, measure
 from atomtune.export.lora import ExportResult, export_lora
-from atomtune.methods.atoms_spec import PRESETS
+from atomtune.methods.specs import PRESETS
 from atomtune.models.base_model import POCKET, resolve
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style
 from atomtune.runtime.progress import Events

@@ -16,7 +16,7 @@ from atomtune.evaluate.encoders.base import encoders_for
 from atomtune.evaluate.evaluate import evaluate_concept
 from atomtune.evaluate.inputs import EvaluateOptions
 from atomtune.evaluate.measure import Measures
-from atomtune.methods.atoms_spec import PRESETS
+from atomtune.methods.specs import PRESETS
 from atomtune.models.base_model import POCKET
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style
 from atomtune.training.options import TrainOptions

@@ -25,7 +25,7 @@ from atomtune.files.decomposition_file import load_decomposition, save_decomposi
 from atomtune.files.describe import describe
 from atomtune.methods import METHODS
 from atomtune.methods.atoms import Atoms, decompose_model
-from atomtune.methods.atoms_spec import AtomsSpec
+from atomtune.methods.specs import AtomsSpec
 from atomtune.models.decomposition import GroupReport
 from atomtune.sampling.apply import read_atoms
 

@@ -8,7 +8,7 @@ import torch
 from atomtune.core.fingerprint import fingerprint
 from atomtune.files.atoms_file import AtomsInfo, save_atoms
 from atomtune.methods.atoms import Atoms, decompose_model
-from atomtune.methods.atoms_spec import PRESETS
+from atomtune.methods.specs import PRESETS
 from atomtune.models.base_model import architecture_of, load_pipeline, resolve
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
-from atomtune.adapt import adapted_layers, attach, baked, detach, merge, set_scale, swap, trainable_parameters
+from atomtune.adapt import adapted_layers, attach, cached_weights, detach, merge, set_scale, swap, trainable_parameters
 from atomtune.core.decompose import Decomposition, decompose
 from atomtune.core.deltas import AtomDelta, OvercompleteDelta
 
@@ -251,12 +251,12 @@ def test_autocast_does_not_round_the_change(case: Case, dtype: torch.dtype) -> N
 
 @each_case
 @each_dtype
-def test_baked_weights_are_the_adapted_ones(case: Case, dtype: torch.dtype) -> None:
+def test_cached_weights_are_the_adapted_ones(case: Case, dtype: torch.dtype) -> None:
     model, x = model_of(case, dtype), input_of(case, dtype)
     bits = model.layer.weight.detach().clone()
     attach(model, {"layer": delta_of(case, dtype, seed=2)})
     expected = model(x)
-    with baked(model):
+    with cached_weights(model):
         set_scale(model, 0.0)
         assert torch.equal(model(x), expected), "what changes meanwhile must not show"
     assert not torch.equal(model(x), expected)

@@ -288,7 +288,7 @@ def test_plain_autograd_takes_what_the_fast_ways_do_not(monkeypatch: pytest.Monk
     assert layer.factors() is not None
     with torch.no_grad():
         assert layer.factors() is None, "what is drawn must be what will be merged"
-    with adapt.baked(case.model):
+    with adapt.cached_weights(case.model):
         assert layer.factors() is None
     set_scale(case.model, 0.0)
     assert layer.factors() is None

@@ -15,8 +15,8 @@ import atomtune
 from atomtune.core.deltas import AtomDelta, OvercompleteDelta, WeightDelta
 from atomtune.errors import AtomtuneError, UsageError
 from atomtune.methods.atoms import Atoms, chosen_layers, decompose_model
-from atomtune.methods.atoms_spec import PRESETS, AtomsSpec
-from atomtune.methods.base import select_layers
+from atomtune.methods.select import select_layers
+from atomtune.methods.specs import PRESETS, AtomsSpec
 
 METHOD = Atoms()
 CONFIG = Path(atomtune.__file__).parent / "models/configs/sd-v1-4/unet/config.json"

@@ -11,8 +11,8 @@ from torch import nn
 from atomtune.errors import UsageError
 from atomtune.methods import METHODS
 from atomtune.methods.atoms import Atoms
-from atomtune.methods.atoms_spec import PRESETS, AtomsSpec, preset_name
-from atomtune.methods.base import group_of, select_layers
+from atomtune.methods.select import group_of, select_layers
+from atomtune.methods.specs import PRESETS, AtomsSpec, preset_name
 
 
 def small_model() -> nn.Module:

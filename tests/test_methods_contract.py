@@ -13,11 +13,8 @@ from torch import Tensor, nn
 import atomtune
 from atomtune.errors import AtomtuneError, UsageError
 from atomtune.methods import METHODS
-from atomtune.methods.atoms_spec import PRESETS, AtomsSpec
-from atomtune.methods.base import Spec, Tuning
-from atomtune.methods.injected import RankSpec
-from atomtune.methods.loldu import STARTS, LoLDUSpec
-from atomtune.methods.oft import COFTSpec, OFTSpec
+from atomtune.methods.base import Tuning
+from atomtune.methods.specs import PRESETS, STARTS, AtomsSpec, COFTSpec, LoLDUSpec, OFTSpec, RankSpec, Spec
 
 CONFIG = Path(atomtune.__file__).parent / "models/configs/sd-v1-4/unet/config.json"
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from atomtune.core.deltas import AtomDelta
 from atomtune.methods.atoms import STEP, Atoms, decompose_model
-from atomtune.methods.atoms_spec import PRESETS, AtomsSpec
+from atomtune.methods.specs import PRESETS, AtomsSpec
 
 
 class Model(nn.Module):

@@ -41,7 +41,7 @@ def decompose(
 
 
 def _data(report: "DecompositionReport") -> dict[str, Any]:
-    from ..methods.atoms_spec import preset_name
+    from ..methods.specs import preset_name
 
     return {
         **_figures(report.total),

@@ -9,7 +9,7 @@ from ..errors import UsageError
 from .shared import METHOD, spec_from
 
 if TYPE_CHECKING:
-    from ..methods.base import Spec
+    from ..methods.specs import Spec
 
 Method = Annotated[
     Literal["atoms", "lora", "loha", "lokr", "oft", "coft", "bitfit", "difffit", "loldu", "full", "textual-inversion"],

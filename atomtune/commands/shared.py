@@ -9,7 +9,7 @@ import typer
 from ..errors import UsageError
 
 if TYPE_CHECKING:
-    from ..methods.atoms_spec import AtomsSpec
+    from ..methods.specs import AtomsSpec
 
 CONCEPT, IMAGES, MODEL, METHOD, OUTPUT = "Concept", "Images", "Model", "Method", "Output"
 
@@ -117,7 +117,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 
 def spec_from(preset: str, **fields: Any) -> "AtomsSpec":
     """The preset's spec, with the fields that are not None in its place."""
-    from ..methods.atoms_spec import PRESETS
+    from ..methods.specs import PRESETS
 
     return replace(PRESETS[preset], **{name: value for name, value in fields.items() if value is not None})
 

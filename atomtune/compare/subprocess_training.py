@@ -23,7 +23,7 @@ import atomtune
 from ..errors import AtomtuneError, Interrupted, Terminated
 from ..files.atomic import write_text
 from ..files.untrusted_json import read_json
-from ..methods.atoms_spec import AtomsSpec
+from ..methods.specs import AtomsSpec
 from ..models.base_model import load_pipeline, resolve
 from ..models.decomposition import cache_path, load_or_decompose
 from ..runtime.progress import Events

@@ -8,8 +8,7 @@ from typing import Any
 
 from ..errors import UsageError, excerpt
 from ..methods import METHODS
-from ..methods.atoms_spec import PRESETS, preset_name
-from ..methods.base import Spec
+from ..methods.specs import PRESETS, Spec, preset_name
 
 TABLE = (
     *(f"atoms:{preset}" for preset in PRESETS),

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .factors import Factors
+from .layout import RowLayout
 from .maps import Convolution, Product
 from .products import product
 from .refiltered import Refiltering, refiltered
-from .rows import RowLayout
 
 
 def mixed_forward(

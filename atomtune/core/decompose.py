@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .exact import exactly
-from .finite import all_finite
-from .rows import RowLayout
-from .sparse import Coder, chunk_numbers, learn_together, linear_map, sample_stride
+from .layout import RowLayout
+from .precision import all_finite, full_precision
+from .sparse_coding import Coder, chunk_numbers, learn_together, linear_map, sample_stride
 
 _TOGETHER = 1 << 22
 _TOGETHER_GPU = 1 << 28
@@ -129,7 +128,7 @@ def decompose_all(
         return {}
     device = device or next(iter(weights.values())).device
     result: dict[str, Decomposition] = {}
-    with exactly(device):
+    with full_precision(device):
         for names in _together(layouts, _TOGETHER if device.type == "cpu" else _TOGETHER_GPU):
             chosen = {name: (weights[name].detach().to(device), layouts[name]) for name in names}
             for name, part, fit in _decomposed(chosen, atoms, sparsity, on_layer is not None):
@@ -170,7 +169,7 @@ def encode_weight(weight: Tensor, layout: RowLayout, atoms: Tensor, sparsity: fl
 
     Raises ValueError where α is not finite in float16, as for a weight that is not finite or is far too large.
     """
-    with exactly(weight.device):
+    with full_precision(weight.device):
         return _coded(weight, layout, atoms, _penalty(weight, sparsity), None)
 
 

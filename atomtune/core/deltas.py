@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .decompose import Decomposition
 from .factors import Factors, arranged, by_rows
 from .refiltered import Refiltering
-from .sparse import linear_map
+from .sparse_coding import linear_map
 
 JITTER = 0.5
 """Spread of the overcomplete mixing weights at the start, relative to their mean 1/m₁."""

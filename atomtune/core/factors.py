@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .rows import RowLayout
+from .layout import RowLayout
 
 
 def arranged(layout: RowLayout, rows: Tensor) -> Tensor:

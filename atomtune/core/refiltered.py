@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .factors import filters_of, weight_of_filters
+from .layout import RowLayout
 from .maps import Convolution
 from .products import product
-from .rows import RowLayout
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from ..evaluate.measure import Measures, measure
 from ..evaluate.report import page_values
 from ..files.atomic import write_text
 from ..files.png import save_png
-from ..methods.atoms_spec import PRESETS
+from ..methods.specs import PRESETS
 from ..models.base_model import POCKET, load_pipeline, resolve
 from ..models.decomposition import load_or_decompose
 from ..pocket.world import FIRST_HELD_OUT_SEED, THINGS, Style, render

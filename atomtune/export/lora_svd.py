@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.low_rank import low_rank
+from ..core.precision import all_finite
 from ..errors import AtomtuneError
 from ..runtime.progress import Events
 from ..sampling.apply import Changes, LoadedAtoms, changes_of
@@ -55,7 +56,7 @@ class Total:
         """Σ scale·ΔW of a parameter, float32. Raises AtomtuneError where it is not finite."""
         found = [(changes[part][name], scale) for changes, scale in self._summands if name in changes.get(part, {})]
         total = torch.stack([change.float() * scale for change, scale in found]).sum(0)
-        if not bool(torch.isfinite(total).all()):
+        if not all_finite(total):
             raise AtomtuneError(f"the change of {part}.{name} is not finite", "use a lower scale")
         return total
 
@@ -100,7 +101,7 @@ def factors_of(
     if size == 0:
         return None
     up, down = (factor.to(dtype) for factor in low_rank(matrix, rank))
-    if not bool(torch.isfinite(up).all() and torch.isfinite(down).all()):
+    if not (all_finite(up) and all_finite(down)):
         raise AtomtuneError(
             f"the factors of {part}.{layer} are not finite in {dtype}", "use --precision fp32, or a lower scale"
         )

@@ -15,6 +15,7 @@ from torch import nn
 
 from .. import __version__
 from ..core.fingerprint import fingerprint
+from ..core.precision import all_finite
 from ..errors import AtomtuneError, UsageError
 from ..files.atomic_folder import bytes_in, new_folder
 from ..models.base_model import load_pipeline, resolve
@@ -157,7 +158,7 @@ def _round(pipeline: Any, dtype: torch.dtype) -> None:
     for name, part in _modules(pipeline).items():
         nn.Module.to(part, dtype)  # diffusers' own version warns
         for key, parameter in part.named_parameters():
-            if not bool(torch.isfinite(parameter).all()):
+            if not all_finite(parameter):
                 raise AtomtuneError(f"{name}.{key} is not finite in {dtype}", "use --precision fp32, or a lower scale")
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..core.decompose import Decomposition
-from ..core.rows import RowLayout
+from ..core.layout import RowLayout
 from ..errors import AtomtuneError, excerpt
 from . import store
 from .untrusted_json import parse_json

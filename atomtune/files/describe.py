@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AtomtuneError, excerpt
-from ..methods.atoms_spec import AtomsSpec, preset_name
+from ..methods.specs import AtomsSpec, preset_name
 from . import atoms_file, decomposition_file, store
 
 _PURPOSES = {"checkpoint": "is for atomtune train --resume", "lora": "is for other programs"}

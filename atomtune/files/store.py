@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..core.finite import all_finite
+from ..core.precision import all_finite
 from ..errors import AtomtuneError, excerpt
 from . import untrusted_json
 from .atomic import write_atomically

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from ..core.decompose import Decomposition, decompose
 from ..core.deltas import AtomDelta, OvercompleteDelta, WeightDelta
-from ..core.finite import all_finite
-from ..core.rows import RowLayout
+from ..core.layout import RowLayout
+from ..core.precision import all_finite
 from ..errors import AtomtuneError, UsageError
-from .atoms_spec import AtomsSpec
 from .attached import AttachedDeltas
-from .base import ComputedChanges, LayerPlan, check_all_used, group_of, halved, held, kind_of, select_layers, weight_of
+from .base import ComputedChanges, LayerPlan, check_all_used, halved, held
+from .select import group_of, kind_of, select_layers, weight_of
+from .specs import AtomsSpec
 
 MAX_SPREAD = 4
 """Coefficients for each number of the weights, at most; with the presets there are fewer of them than weights."""

@@ -1,19 +1,16 @@
-"""What every tuning method shares: the contract, and how layers are chosen, grouped and counted."""
+"""The contract of a tuning method, and what all of them share."""
 
-import fnmatch
-import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol, Self
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from ..adapt import adaptable_layers
 from ..core.decompose import Decomposition
-from ..errors import AtomtuneError, UsageError, excerpt
-
-ATTENTION_PROJECTIONS = ("*.to_q", "*.to_k", "*.to_v", "*.to_out.0")
+from ..core.precision import all_finite
+from ..errors import AtomtuneError, excerpt
+from .specs import Spec
 
 
 @dataclass(frozen=True)
@@ -34,42 +31,6 @@ class LayerPlan:
     parameters: int
     rows: int = 0
     row_length: int = 0
-
-
-_LONGEST_CHOICE = 20_000
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What a method trains, as JSON can hold it. Each method has its own.
-
-    Attributes:
-        layers: which layers, as for `select_layers`.
-    """
-
-    layers: str = "all"
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.layers, str):
-            raise UsageError("layers must be text", "see atomtune train --help")
-        if len(self.layers) > _LONGEST_CHOICE:
-            raise UsageError(
-                f"layers has {len(self.layers):,} characters", "patterns such as 'up_blocks.*' are shorter"
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON; `from_dict` is the way back."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The spec that JSON describes. Raises UsageError for unknown or impossible fields."""
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise UsageError(
-                f"unknown spec fields: {excerpt(', '.join(unknown))}", "a newer atomtune may have written the file"
-            )
-        return cls(**values)
 
 
 class Tuning(Protocol):
@@ -151,24 +112,12 @@ class ComputedChanges(Mapping[str, Tensor]):
         return len(self._computed)
 
 
-def whole_number(name: str, value: Any, low: int, high: int, hint: str = "see atomtune train --help") -> None:
-    """Raise UsageError unless a field of a spec is a whole number in a range."""
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise UsageError(f"{name} must be a whole number from {low} to {high}, got {excerpt(repr(value))}", hint)
-
-
-def number(name: str, value: Any, low: float, high: float, hint: str = "see atomtune train --help") -> None:
-    """Raise UsageError unless a field of a spec is a number in a range, the bounds included."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise UsageError(f"{name} must be between {low:g} and {high:g}, got {excerpt(repr(value))}", hint)
-
-
 @torch.no_grad()
 def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors as files hold them: float16, on the CPU. Raises AtomtuneError where one is not finite."""
     half = {key: tensor.detach().to("cpu", torch.float16).contiguous() for key, tensor in tensors.items()}
     for key, tensor in half.items():
-        if not bool(torch.isfinite(tensor).all()):
+        if not all_finite(tensor):
             raise AtomtuneError(f"{key} is not finite in float16", "training diverged: use a lower --lr")
     return half
 
@@ -194,47 +143,3 @@ def check_all_used(tensors: Mapping[str, Tensor], used: set[str]) -> None:
             + (f" and {len(foreign) - 1} more tensors" if len(foreign) > 1 else ""),
             "use the base model that atomtune inspect names, or one of the same architecture",
         )
-
-
-def select_layers(model: nn.Module, layers: str) -> dict[str, nn.Module]:
-    """The layers a choice names, in the model's order.
-
-    `layers` is "all", "conv" (convolutions of more than one tap), "attention" (to_q, to_k, to_v, to_out, as diffusers'
-    LoRA trains), or shell patterns on dotted names, separated by commas ("up_blocks.*,*.ff.*").
-
-    Raises UsageError where a pattern matches no layer, or the model has none of the kind.
-    """
-    candidates = adaptable_layers(model)
-    if layers in ("all", "conv"):
-        chosen = {name: layer for name, layer in candidates.items() if layers == "all" or kind_of(layer) == "conv"}
-        if not chosen:
-            raise UsageError(f"the model has no layers for {excerpt(repr(layers))}", "--layers chooses others")
-        return chosen
-    patterns = ATTENTION_PROJECTIONS if layers == "attention" else tuple(p.strip() for p in layers.split(","))
-    for pattern in patterns:
-        if not any(fnmatch.fnmatchcase(name, pattern) for name in candidates):
-            raise UsageError(
-                f"no layer of the model matches {excerpt(repr(pattern))}",
-                "layers are all, conv, attention, or patterns such as 'up_blocks.*' or '*.attn2.to_k'",
-            )
-    return {name: layer for name, layer in candidates.items() if any(fnmatch.fnmatchcase(name, p) for p in patterns)}
-
-
-def kind_of(layer: nn.Module) -> str:
-    """ "conv", "conv 1x1", "linear" or "other"."""
-    if isinstance(layer, nn.Conv2d):
-        return "conv" if math.prod(layer.kernel_size) > 1 else "conv 1x1"
-    return "linear" if isinstance(layer, nn.Linear) else "other"
-
-
-def weight_of(layer: nn.Module) -> Tensor:
-    """A layer's weight."""
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    return weight
-
-
-def group_of(name: str) -> str:
-    """The block a layer belongs to: "down_blocks.1.resnets.0.conv1" → "down_blocks.1"."""
-    parts = name.split(".")
-    return ".".join(parts[:2]) if len(parts) > 1 and parts[1].isdigit() else parts[0]

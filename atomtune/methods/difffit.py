@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from ..adapt import adaptable_layers
 from ..core.decompose import Decomposition
-from .base import LayerPlan, Spec, check_all_used, group_of, halved, held, kind_of, weight_of
-from .in_place import CHANGE, InPlaceMethod, InPlaceSpec, InPlaceTuning, chosen_modules
+from .base import LayerPlan, check_all_used, halved, held
+from .in_place import CHANGE, InPlaceMethod, InPlaceTuning, chosen_modules
+from .select import group_of, kind_of, weight_of
+from .specs import InPlaceSpec, Spec
 
 BLOCK_ENDS = ("*.to_out.0", "*.ff.net.2", "*resnets.*.conv2", "*.self_attn.out_proj", "*.mlp.fc2")
 """The layers that end a block: of UNets, and of CLIP's text encoders."""

@@ -2,7 +2,6 @@
 
 import fnmatch
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,15 +9,12 @@ from torch import Tensor, nn
 
 from ..core.decompose import Decomposition
 from ..errors import UsageError, excerpt
-from .base import LayerPlan, Spec, check_all_used, group_of, halved, held, kind_of
+from .base import LayerPlan, check_all_used, halved, held
+from .select import group_of, kind_of
+from .specs import InPlaceSpec, Spec
 
 CHANGE = "change"
 """Ends the name of a tensor in the file that is added to a parameter."""
-
-
-@dataclass(frozen=True)
-class InPlaceSpec(Spec):
-    """Which modules' parameters are trained: `layers` is "all" or shell patterns on the modules' names."""
 
 
 class InPlaceTuning:

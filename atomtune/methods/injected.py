@@ -5,7 +5,6 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,26 +13,11 @@ from torch import Tensor, nn
 
 from ..core.decompose import Decomposition
 from ..errors import AtomtuneError
-from .base import LayerPlan, Spec, check_all_used, group_of, halved, held, kind_of, select_layers, whole_number
+from .base import LayerPlan, check_all_used, halved, held
+from .select import group_of, kind_of, select_layers
+from .specs import RankSpec, Spec
 
 _ADAPTER = "default"
-
-
-@dataclass(frozen=True)
-class RankSpec(Spec):
-    """What a low-rank method trains.
-
-    Attributes:
-        rank: r. alpha: the change is scaled by alpha/rank.
-    """
-
-    rank: int = 8
-    alpha: int = 8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        whole_number("rank", self.rank, 1, 4096)
-        whole_number("alpha", self.alpha, 1, 65536)
 
 
 class InjectedTuning:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from .injected import PeftMethod, RankSpec
+from .injected import PeftMethod
+from .specs import RankSpec
 
 
 class LoKr(PeftMethod):

@@ -8,57 +8,21 @@ z₀ is, so that W' = W at the start. Trained are z (r numbers) and σ (one), he
 import math
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..core.decompose import Decomposition
 from ..core.deltas import WeightDelta
-from ..errors import AtomtuneError, UsageError, excerpt
+from ..core.precision import all_finite
+from ..errors import AtomtuneError
 from .attached import AttachedDeltas
-from .base import (
-    LayerPlan,
-    Spec,
-    check_all_used,
-    group_of,
-    halved,
-    held,
-    kind_of,
-    select_layers,
-    weight_of,
-    whole_number,
-)
-
-Start = Literal["decomposed", "constant", "uniform", "normal", "zeros", "ones"]
-STARTS = get_args(Start)
-"""What z₀ is: the decomposition's own diagonal, its mean everywhere, noise of its spread, zeros or ones."""
+from .base import LayerPlan, check_all_used, halved, held
+from .select import group_of, kind_of, select_layers, weight_of
+from .specs import LoLDUSpec, Spec
 
 _TINY = 1e-12
-
-
-@dataclass(frozen=True)
-class LoLDUSpec(Spec):
-    """What is trained.
-
-    Attributes:
-        rank: r, the length of z; less where a weight has fewer rows or columns.
-        alpha: the change is scaled by alpha/rank.
-        start: z₀, one of `STARTS`.
-    """
-
-    layers: str = "attention"
-    rank: int = 32
-    alpha: int = 32
-    start: str = "decomposed"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        whole_number("rank", self.rank, 1, 4096)
-        whole_number("alpha", self.alpha, 1, 65536)
-        if self.start not in STARTS:
-            raise UsageError(f"start must be one of {', '.join(STARTS)}, not {excerpt(repr(self.start))}", "--start")
 
 
 class LDUDelta(WeightDelta):
@@ -163,7 +127,7 @@ def _rank(weight: Tensor, spec: LoLDUSpec) -> int:
 
 def _delta(name: str, layer: nn.Module, spec: LoLDUSpec) -> LDUDelta:
     weight = weight_of(layer)
-    if not bool(torch.isfinite(weight).all()):
+    if not all_finite(weight):
         raise AtomtuneError(f"{name} holds values that are not finite", "the base model's file may be damaged")
     seed = zlib.crc32(name.removeprefix("text_model.").encode())  # a prefix that versions of transformers differ in
     return LDUDelta(weight, _rank(weight, spec), spec.start, seed, spec.alpha / spec.rank)

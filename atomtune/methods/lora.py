@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .injected import PeftMethod, RankSpec
+from .injected import PeftMethod
+from .specs import RankSpec
 
 
 class LoRA(PeftMethod):

@@ -4,46 +4,16 @@ The rotation is block-diagonal over a layer's inputs. Blocks are made by the exa
 rotations also far from the start.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .base import Spec, number, weight_of, whole_number
 from .injected import PeftMethod
+from .select import weight_of
+from .specs import COFTSpec, OFTSpec, Spec
 
 _ADAPTER = "default"
-
-
-@dataclass(frozen=True)
-class OFTSpec(Spec):
-    """What is trained.
-
-    Attributes:
-        block_size: b, the side of a block; a layer whose inputs it does not divide takes the nearest number that does.
-    """
-
-    block_size: int = 8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        whole_number("block_size", self.block_size, 2, 1024)
-
-
-@dataclass(frozen=True)
-class COFTSpec(OFTSpec):
-    """What is trained.
-
-    Attributes:
-        eps: the skew-symmetric matrix that makes a block has at most this norm over √(number of blocks).
-    """
-
-    eps: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        number("eps", self.eps, 1e-9, 1e3)
 
 
 class OFT(PeftMethod):

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ..core.decompose import Decomposition
 from ..errors import AtomtuneError
-from .base import LayerPlan, Spec, halved, held
+from .base import LayerPlan, halved, held
+from .specs import Spec
 
 TOKEN_CHANGE = "token_embedding.change"
 """The tensor in the file, (width): what is added to the token's row."""

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from ..adapt import adaptable_layers
 from ..errors import UsageError, excerpt
-from ..methods.base import Method, Spec
+from ..methods.base import Method
+from ..methods.specs import Spec
 from ..methods.textual_inversion import TOKEN_CHANGE, token_changes
 
 PARTS = ("text_encoder", "text_encoder_2")

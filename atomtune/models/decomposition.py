@@ -12,14 +12,14 @@ from torch import nn
 
 from ..core.decompose import Decomposition, Fit, UncodableError, decompose_all
 from ..core.fingerprint import fingerprint
-from ..core.rows import RowLayout
+from ..core.layout import RowLayout
 from ..errors import AtomtuneError, excerpt
 from ..files.cache import cache_folder
 from ..files.decomposition_file import load_decomposition, save_decomposition
 from ..files.untrusted_json import parse_json
 from ..methods.atoms import chosen_layers
-from ..methods.atoms_spec import AtomsSpec
-from ..methods.base import group_of, weight_of
+from ..methods.select import group_of, weight_of
+from ..methods.specs import AtomsSpec
 from ..runtime.progress import Events
 from .base_model import ModelSource
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.fingerprint import fingerprint
+from ..core.precision import all_finite
 from ..data.concept import Concept
 from ..errors import AtomtuneError, excerpt
 from ..files.atoms_file import AtomsInfo, load_atoms
@@ -148,7 +149,7 @@ def _merged(pipeline: Any, worn: Sequence[tuple[Changes, float]]) -> Iterator[tu
                 if name in changes:
                     weight = torch.add(weight, changes[name].to(weight.device), alpha=scale)
             weight = weight.to(parameter.dtype)
-            if not bool(torch.isfinite(weight).all()):
+            if not all_finite(weight):
                 raise AtomtuneError(
                     f"the adapted weight of {name} is not finite in {parameter.dtype}", "use a lower scale"
                 )

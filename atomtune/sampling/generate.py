@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..core.precision import all_finite
 from ..errors import AtomtuneError, UsageError
 from ..models.conditioning import Embeddings
 
@@ -83,7 +84,7 @@ def generate(
         output_type="pt",
     )
     pixels: Tensor = result.images
-    if not bool(torch.isfinite(pixels).all()):
+    if not all_finite(pixels):
         raise AtomtuneError("the images are not finite", "the atoms may be too strong: try a lower --scale, or fp32")
     array = (pixels.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(image) for image in array]

@@ -10,8 +10,7 @@ from ..data.concept import Concept
 from ..data.crop import CROPS
 from ..errors import AtomtuneError, UsageError, excerpt
 from ..methods import METHODS
-from ..methods.atoms_spec import AtomsSpec, preset_name
-from ..methods.base import Spec
+from ..methods.specs import AtomsSpec, Spec, preset_name
 from ..methods.textual_inversion import TextualInversion
 from .optimizers import OPTIMIZERS, SCHEDULES
 from .trackers import TRACKERS

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..adapt import baked
+from ..adapt import cached_weights
 from ..data.concept import expand
 from ..data.contact_sheet import contact_sheet
 from ..files.png import save_png
@@ -73,7 +73,7 @@ class Preview:
         if self.device.type == "cuda" and kind is not None:
             unet.forward = torch.autocast("cuda", dtype=kind)(unet.forward)
         try:
-            with nullcontext() if self.low_memory else baked(unet):
+            with nullcontext() if self.low_memory else cached_weights(unet):
                 yield
         finally:
             vars(unet).pop("forward", None)

@@ -8,7 +8,7 @@ from torch import nn
 from ..errors import AtomtuneError
 from ..files import store
 from ..files.cache import CACHE_VARIABLE, cache_folder
-from ..methods.atoms_spec import AtomsSpec
+from ..methods.specs import AtomsSpec
 from ..models.decomposition import cache_path
 from ..runtime.disk_space import DiskNeed, check_disk_space
 from ..runtime.out_of_memory import as_out_of_memory_error, in_order, training_memory_hints

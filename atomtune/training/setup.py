@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..methods import METHODS
-from ..methods.atoms_spec import AtomsSpec
 from ..methods.base import Tuning
+from ..methods.specs import AtomsSpec
 from ..methods.textual_inversion import TokenTuning
 from ..models.base_model import ModelSource, pick_device
 from ..models.components import encoder_spec, name_in_file, token_id

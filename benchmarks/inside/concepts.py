@@ -11,8 +11,8 @@ from atomtune.core.decompose import decompose_all
 from atomtune.core.fingerprint import fingerprint
 from atomtune.files.atoms_file import AtomsInfo, save_atoms
 from atomtune.methods.atoms import chosen_layers
-from atomtune.methods.atoms_spec import PRESETS
-from atomtune.methods.base import weight_of
+from atomtune.methods.select import weight_of
+from atomtune.methods.specs import PRESETS
 from atomtune.models.base_model import architecture_of
 
 PRESET = "c2"

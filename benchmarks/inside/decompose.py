@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from atomtune.core.decompose import absolute_penalty, decompose, decompose_all, encode_weight
-from atomtune.core.rows import RowLayout
+from atomtune.core.layout import RowLayout
 from atomtune.methods.atoms import chosen_layers
-from atomtune.methods.atoms_spec import PRESETS, AtomsSpec
-from atomtune.methods.base import weight_of
+from atomtune.methods.select import weight_of
+from atomtune.methods.specs import PRESETS, AtomsSpec
 from atomtune.models.base_model import load_unet, resolve
 
 from . import clock, textbook

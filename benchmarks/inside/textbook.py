@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from atomtune.core.sparse import shrink
+from atomtune.core.sparse_coding import shrink
 
 LOOK_EVERY = 5
 """Turns between two looks at the objective, whose time does not count."""

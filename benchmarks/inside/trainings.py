@@ -19,8 +19,8 @@ from atomtune.adapt import DEFAULT, adapted_layers, swap
 from atomtune.core.deltas import WeightDelta
 from atomtune.data.concept import Concept
 from atomtune.methods import METHODS
-from atomtune.methods.atoms_spec import PRESETS
-from atomtune.methods.base import select_layers
+from atomtune.methods.select import select_layers
+from atomtune.methods.specs import PRESETS
 from atomtune.models.base_model import load_unet, resolve
 from atomtune.models.conditioning import Embeddings
 from atomtune.models.decomposition import load_or_decompose

@@ -11,7 +11,7 @@ import torch
 
 from atomtune.adapt import adapted_layers
 from atomtune.core import adapted, refiltered
-from atomtune.methods.base import select_layers
+from atomtune.methods.select import select_layers
 from atomtune.models.base_model import ModelSource, load_unet
 from benchmarks import compared, memory, train_step
 from benchmarks.inside.trainings import Strict, Trainings

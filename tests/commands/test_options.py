@@ -143,7 +143,7 @@ def test_sizes_are_one_number_or_two() -> None:
 
 
 def test_fields_change_a_preset() -> None:
-    from atomtune.methods.atoms_spec import PRESETS
+    from atomtune.methods.specs import PRESETS
 
     assert spec_from("c3") == PRESETS["c3"]
     changed = spec_from("c3", atoms=5, layers=None)

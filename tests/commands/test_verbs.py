@@ -275,7 +275,7 @@ def test_the_defaults_of_the_options_are_those_of_the_floor_below() -> None:
 
     from atomtune.commands.method import Method, Start
     from atomtune.methods import METHODS
-    from atomtune.methods.loldu import STARTS
+    from atomtune.methods.specs import STARTS
 
     assert get_args(get_args(Method)[0]) == tuple(METHODS)
     assert get_args(get_args(get_args(Start)[0])[0]) == STARTS

@@ -5,7 +5,7 @@ import pytest
 from atomtune.compare.variants import TABLE, parse_rates, parse_variant, parse_variants
 from atomtune.errors import UsageError
 from atomtune.methods import METHODS
-from atomtune.methods.atoms_spec import PRESETS
+from atomtune.methods.specs import PRESETS
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from atomtune.errors import AtomtuneError
 from atomtune.export.lora import ExportResult, export_lora
 from atomtune.export.lora_keys import original_name
 from atomtune.methods import METHODS
-from atomtune.methods.injected import RankSpec
+from atomtune.methods.specs import RankSpec
 from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.runtime.progress import Events
 from atomtune.sampling.apply import changes_of, merge_atoms, read_atoms

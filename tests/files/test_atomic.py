@@ -21,7 +21,7 @@ from atomtune.files.cache import cache_folder
 from atomtune.files.checkpoint import Checkpoint, load_checkpoint, parameters_of, save_checkpoint
 from atomtune.files.decomposition_file import save_decomposition
 from atomtune.files.describe import describe
-from atomtune.methods.atoms_spec import PRESETS, AtomsSpec
+from atomtune.methods.specs import PRESETS, AtomsSpec
 
 # writing
 

@@ -23,7 +23,7 @@ from atomtune.files import store
 from atomtune.files.atoms_file import AtomsInfo, load_atoms, save_atoms
 from atomtune.files.decomposition_file import load_decomposition, save_decomposition
 from atomtune.files.describe import describe
-from atomtune.methods.atoms_spec import AtomsSpec
+from atomtune.methods.specs import AtomsSpec
 
 INFO = AtomsInfo(
     method="atoms",

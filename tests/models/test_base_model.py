@@ -9,8 +9,8 @@ import torch
 
 from atomtune.errors import AtomtuneError
 from atomtune.methods.atoms import chosen_layers
-from atomtune.methods.atoms_spec import AtomsSpec
-from atomtune.methods.base import group_of
+from atomtune.methods.select import group_of
+from atomtune.methods.specs import AtomsSpec
 from atomtune.models.base_model import DEFAULT_MODEL, load_pipeline, load_unet, native_resolution, resolve, unet_on_meta
 from atomtune.models.decomposition import load_or_decompose
 from atomtune.runtime.progress import Events

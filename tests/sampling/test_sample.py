@@ -15,7 +15,7 @@ from atomtune.core.fingerprint import fingerprint
 from atomtune.errors import AtomtuneError, UsageError
 from atomtune.files.cache import cache_folder
 from atomtune.methods.atoms import Atoms
-from atomtune.methods.atoms_spec import PRESETS
+from atomtune.methods.specs import PRESETS
 from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.models.conditioning import embed
 from atomtune.models.decomposition import load_or_decompose

@@ -17,7 +17,7 @@ from atomtune.errors import AtomtuneError, Terminated, UsageError
 from atomtune.files.atoms_file import load_atoms
 from atomtune.files.checkpoint import load_checkpoint
 from atomtune.files.decomposition_file import load_decomposition
-from atomtune.methods.atoms_spec import AtomsSpec
+from atomtune.methods.specs import AtomsSpec
 from atomtune.runtime.disk_space import DiskNeed
 from atomtune.runtime.out_of_memory import (
     DeviceMemory,

@@ -18,7 +18,7 @@ import atomtune
 from atomtune.errors import AtomtuneError
 from atomtune.files.atoms_file import load_atoms
 from atomtune.files.checkpoint import load_checkpoint
-from atomtune.methods.atoms_spec import PRESETS
+from atomtune.methods.specs import PRESETS
 from atomtune.training.options import TrainOptions
 from atomtune.training.run_lock import LOCK
 from atomtune.training.train import train

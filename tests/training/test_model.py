@@ -14,7 +14,7 @@ from atomtune.adapt import AdaptedLayer, adapted_layers
 from atomtune.core.deltas import AtomDelta
 from atomtune.files.checkpoint import load_checkpoint
 from atomtune.methods.atoms import Atoms
-from atomtune.methods.atoms_spec import PRESETS
+from atomtune.methods.specs import PRESETS
 from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.runtime.malloc import keep_freed_memory
 from atomtune.training.model import place
@@ -90,7 +90,7 @@ def test_a_run_with_low_memory_ends_near_the_plain_one(options: Options, tmp_pat
 
 
 def test_other_methods_go_with_low_memory_too(options: Options, tmp_path: Path) -> None:
-    from atomtune.methods.injected import RankSpec
+    from atomtune.methods.specs import RankSpec
 
     result = train(options(method="lora", spec=RankSpec(rank=2), low_memory=True, steps=2), tmp_path / "run")
     assert result.steps == 2
@@ -103,7 +103,7 @@ def test_previews_make_each_weight_once(
     adapted_weight = AdaptedLayer.adapted_weight
 
     def counted(self: AdaptedLayer) -> torch.Tensor:
-        if self.baked is None:
+        if self.cached_weight is None:
             made.append(str(self))
         return adapted_weight(self)
 

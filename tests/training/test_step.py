@@ -12,8 +12,7 @@ from torch import Tensor, fx, nn
 
 from atomtune.errors import Interrupted
 from atomtune.files.checkpoint import Checkpoint, load_checkpoint
-from atomtune.methods.atoms_spec import PRESETS
-from atomtune.methods.injected import RankSpec
+from atomtune.methods.specs import PRESETS, RankSpec
 from atomtune.models.conditioning import Embeddings, Tokens
 from atomtune.runtime.progress import Events
 from atomtune.training import compile as compiling

@@ -13,7 +13,7 @@ from atomtune.data.concept import Concept
 from atomtune.errors import AtomtuneError, Interrupted, UsageError
 from atomtune.files.atoms_file import load_atoms
 from atomtune.files.checkpoint import load_checkpoint
-from atomtune.methods.atoms_spec import PRESETS, AtomsSpec
+from atomtune.methods.specs import PRESETS, AtomsSpec
 from atomtune.runtime.progress import Events
 from atomtune.training.loop import Loop
 from atomtune.training.options import TrainOptions

@@ -19,7 +19,7 @@ import atomtune
 from atomtune.errors import AtomtuneError, Interrupted, UsageError
 from atomtune.files.atoms_file import load_atoms
 from atomtune.files.checkpoint import Checkpoint, load_checkpoint
-from atomtune.methods.atoms_spec import PRESETS
+from atomtune.methods.specs import PRESETS
 from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.runtime.progress import Events
 from atomtune.training.loop import Loop

@@ -13,8 +13,7 @@ from atomtune.errors import UsageError
 from atomtune.files.atoms_file import load_atoms
 from atomtune.files.describe import describe
 from atomtune.methods import METHODS
-from atomtune.methods.base import Spec
-from atomtune.methods.injected import RankSpec
+from atomtune.methods.specs import RankSpec, Spec
 from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.models.components import split_parts, token_id
 from atomtune.models.conditioning import embed, text_encoders

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from atomtune.core import sparse
-from atomtune.core.sparse import (
+from atomtune.core import sparse_coding
+from atomtune.core.sparse_coding import (
     ENCODE_ITERATIONS,
     Coder,
     encode,
@@ -168,7 +168,7 @@ def test_encode_gives_the_same_bits_again() -> None:
 def test_chunks_do_not_matter(numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, atoms = draw(500, 9), unit(draw(6, 9, seed=1))
     expected = encode(rows, atoms, 0.05)
-    monkeypatch.setattr(sparse, "_CHUNK_NUMBERS", numbers)
+    monkeypatch.setattr(sparse_coding, "_CHUNK_NUMBERS", numbers)
     torch.testing.assert_close(encode(rows, atoms, 0.05), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -298,15 +298,15 @@ def test_a_gpu_is_not_waited_for_while_atoms_move() -> None:
     atoms = leading_directions(rows[None], 9)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        codes = sparse._approach(rows[None], atoms, penalty.view(1, 1, 1), None)
-        sparse._move_atoms(atoms, codes @ codes.mT, codes @ rows[None])
+        codes = sparse_coding._approach(rows[None], atoms, penalty.view(1, 1, 1), None)
+        sparse_coding._move_atoms(atoms, codes @ codes.mT, codes @ rows[None])
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert torch.isfinite(atoms).all()
 
 
 def test_learning_looks_at_a_sample_of_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sparse, "_LEARN_ROWS", 100)
+    monkeypatch.setattr(sparse_coding, "_LEARN_ROWS", 100)
     rows = correlated(1050, 9)
     assert torch.equal(learn_atoms(rows, 4, 0.01), learn_atoms(rows[::10], 4, 0.01))
 

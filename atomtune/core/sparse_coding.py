@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .exact import exactly
+from .precision import full_precision
 
 ENCODE_ITERATIONS = 30
 """Most iterations of `encode`. Atoms that are nearly orthogonal, as those learned from trained UNets, need 3 to 6;
@@ -147,7 +147,7 @@ def encode(rows: Tensor, atoms: Tensor, penalty: float, iterations: int = ENCODE
     coder = Coder(atoms, penalty, iterations, rows.device)
     out = torch.empty(rows.shape[0], atoms.shape[0], device=rows.device)
     chunk = max(1, chunk_numbers(rows.device) // max(atoms.shape))
-    with exactly(rows.device):
+    with full_precision(rows.device):
         for first in range(0, rows.shape[0], chunk):
             out[first : first + chunk] = coder.codes(rows[first : first + chunk].float().T).T
     return out
@@ -206,7 +206,7 @@ def sample_stride(count: int, length: int) -> int:
 def learn_atoms(rows: Tensor, count: int, penalty: float) -> Tensor:
     """Atoms D (count, r) of unit norm for rows X (N, r), learned from an evenly spaced sample of rows."""
     sample = rows[:: sample_stride(*rows.shape)]
-    with exactly(rows.device):
+    with full_precision(rows.device):
         return learn_together([sample], count, torch.tensor([penalty], device=rows.device))[0]
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from atomtune.core import decompose as module
-from atomtune.core import sparse
+from atomtune.core import sparse_coding
 from atomtune.core.decompose import (
     Decomposition,
     Fit,
@@ -17,8 +17,8 @@ from atomtune.core.decompose import (
     decompose_all,
     encode_weight,
 )
-from atomtune.core.rows import RowLayout
-from atomtune.core.sparse import linear_map
+from atomtune.core.layout import RowLayout
+from atomtune.core.sparse_coding import linear_map
 
 SHAPES = [(24, 16), (13, 7), (16, 8, 1, 1), (16, 8, 3, 3), (16, 2, 3, 3), (8, 6, 1, 3)]
 
@@ -141,7 +141,7 @@ def test_coefficients_are_those_of_the_rows() -> None:
         weight = weight_of(*shape)
         part = decompose(weight, 4, 4, 0.05)
         rows = part.layout.to_rows(weight)
-        plain = sparse.encode(rows, part.atoms, absolute_penalty(weight, 0.05))
+        plain = sparse_coding.encode(rows, part.atoms, absolute_penalty(weight, 0.05))
         torch.testing.assert_close(part.coefficients.float(), plain.half().float(), rtol=1e-3, atol=1e-7)
 
 
@@ -152,7 +152,7 @@ def test_the_size_of_pieces_does_not_matter(
 ) -> None:
     weight = weight_of(*shape)
     expected = decompose(weight, 6, 4, 0.05)
-    monkeypatch.setattr(sparse, "_CHUNK_NUMBERS", numbers)
+    monkeypatch.setattr(sparse_coding, "_CHUNK_NUMBERS", numbers)
     found = encode_weight(weight, expected.layout, expected.atoms, 0.05)
     torch.testing.assert_close(found, expected.coefficients, rtol=1e-3, atol=1e-6)
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atomtune.core.rows import RowLayout, largest_divisor
+from atomtune.core.layout import RowLayout, largest_divisor
 
 SHAPES = {
     "linear": (24, 18),

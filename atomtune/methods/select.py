@@ -1,0 +1,55 @@
+"""Which layers of a model a method adapts, and the names of their kinds and blocks."""
+
+import fnmatch
+import math
+
+from torch import Tensor, nn
+
+from ..adapt import adaptable_layers
+from ..errors import UsageError, excerpt
+
+ATTENTION_PROJECTIONS = ("*.to_q", "*.to_k", "*.to_v", "*.to_out.0")
+
+
+def select_layers(model: nn.Module, layers: str) -> dict[str, nn.Module]:
+    """The layers a choice names, in the model's order.
+
+    `layers` is "all", "conv" (convolutions of more than one tap), "attention" (to_q, to_k, to_v, to_out, as diffusers'
+    LoRA trains), or shell patterns on dotted names, separated by commas ("up_blocks.*,*.ff.*").
+
+    Raises UsageError where a pattern matches no layer, or the model has none of the kind.
+    """
+    candidates = adaptable_layers(model)
+    if layers in ("all", "conv"):
+        chosen = {name: layer for name, layer in candidates.items() if layers == "all" or kind_of(layer) == "conv"}
+        if not chosen:
+            raise UsageError(f"the model has no layers for {excerpt(repr(layers))}", "--layers chooses others")
+        return chosen
+    patterns = ATTENTION_PROJECTIONS if layers == "attention" else tuple(p.strip() for p in layers.split(","))
+    for pattern in patterns:
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in candidates):
+            raise UsageError(
+                f"no layer of the model matches {excerpt(repr(pattern))}",
+                "layers are all, conv, attention, or patterns such as 'up_blocks.*' or '*.attn2.to_k'",
+            )
+    return {name: layer for name, layer in candidates.items() if any(fnmatch.fnmatchcase(name, p) for p in patterns)}
+
+
+def kind_of(layer: nn.Module) -> str:
+    """ "conv", "conv 1x1", "linear" or "other"."""
+    if isinstance(layer, nn.Conv2d):
+        return "conv" if math.prod(layer.kernel_size) > 1 else "conv 1x1"
+    return "linear" if isinstance(layer, nn.Linear) else "other"
+
+
+def weight_of(layer: nn.Module) -> Tensor:
+    """A layer's weight."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    return weight
+
+
+def group_of(name: str) -> str:
+    """The block a layer belongs to: "down_blocks.1.resnets.0.conv1" → "down_blocks.1"."""
+    parts = name.split(".")
+    return ".".join(parts[:2]) if len(parts) > 1 and parts[1].isdigit() else parts[0]
