@@ -37,7 +37,7 @@ def check_disk_space(needs: Sequence[DiskNeed], least: int = 0) -> None:
     for need in needs:
         try:
             existing = next(path for path in (need.folder, *need.folder.parents) if path.exists())
-            with tempfile.NamedTemporaryFile(dir=existing, prefix=".atomtune.", suffix=".tmp") as stream:
+            with tempfile.TemporaryFile(dir=existing) as stream:  # without a name, so nothing can be left
                 stream.write(b"x")
                 stream.flush()
             disk = existing.stat().st_dev

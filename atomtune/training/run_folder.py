@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import AtomtuneError, UsageError, excerpt
 from ..files.atomic import write_text
+from ..files.temporary import remove_stale_temporaries
 from ..files.untrusted_json import parse_json, read_json
 from .run_lock import NOTE
 
@@ -135,7 +136,10 @@ class RunFolder:
         left = [f".{name}.*.tmp" for name in (*_OURS, NOTE, "atomtune")]
         for pattern in (*left, *(f"{folder.name}/.*.tmp" for folder in (self.steps, self.previews))):
             for path in self.path.glob(pattern):
-                path.unlink(missing_ok=True)
+                if path.is_file():  # of earlier versions
+                    path.unlink(missing_ok=True)
+        for folder in (self.path, self.steps, self.previews):
+            remove_stale_temporaries(folder)
 
     def log_until(self, step: int) -> None:
         """Cut the log back to what the checkpoint of this step knows."""

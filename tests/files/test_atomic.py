@@ -14,7 +14,7 @@ from torch import nn
 
 from atomtune.core.decompose import decompose
 from atomtune.errors import AtomtuneError
-from atomtune.files import atomic, store
+from atomtune.files import store, temporary
 from atomtune.files.atomic import write_atomically, write_text
 from atomtune.files.atoms_file import AtomsInfo, save_atoms
 from atomtune.files.cache import cache_folder
@@ -60,7 +60,7 @@ def full_disk_of_safetensors(*_: object, **__: object) -> None:
         (os, "fsync", full_disk),
         (store, "save_file", full_disk),
         (store, "save_file", full_disk_of_safetensors),
-        (atomic.tempfile, "mkstemp", full_disk),
+        (temporary.tempfile, "mkdtemp", full_disk),
     ],
 )
 def test_the_old_file_survives_a_failed_write(
