@@ -17,6 +17,7 @@ from PIL import Image
 from atomtune.commands.app import main
 from atomtune.data.concept import Concept
 from atomtune.models.base_model import load_pipeline, resolve
+from atomtune.runtime.launcher import VARIABLES
 from atomtune.training.options import TrainOptions
 from tiny import tiny_pipeline
 
@@ -24,7 +25,7 @@ from tiny import tiny_pipeline
 @pytest.fixture(autouse=True)
 def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("ATOMTUNE_CACHE", str(tmp_path / "cache"))
-    for name in ("ATOMTUNE_MODEL", "RANK", "TERMINAL_WIDTH"):
+    for name in ("ATOMTUNE_MODEL", "TERMINAL_WIDTH", *VARIABLES):
         monkeypatch.delenv(name, raising=False)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -2,7 +2,8 @@
 
 import signal
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import Annotated
 
@@ -10,6 +11,8 @@ import typer
 
 from .. import __version__
 from ..errors import AtomtuneError, Interrupted, Terminated, UsageError
+from ..runtime.streams import lasting_streams
+from ..runtime.termination import termination_signals
 from .compare import compare
 from .concepts import concepts
 from .console import Console
@@ -63,7 +66,11 @@ def root(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (that of the process, if none is given) and return the exit code."""
     console = Console()
-    before = signal.signal(signal.SIGTERM, _terminate)
+    with lasting_streams(), _termination_as_exception():
+        return _run(console, arguments)
+
+
+def _run(console: Console, arguments: Sequence[str] | None) -> int:
     try:
         code = typer.main.get_command(app).main(
             args=None if arguments is None else list(arguments),
@@ -78,8 +85,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = explain(problem)
         console.error(known)
         return known.exit_code
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def explain(problem: BaseException) -> AtomtuneError:
@@ -100,6 +105,16 @@ def explain(problem: BaseException) -> AtomtuneError:
         return AtomtuneError(f"{problem.strerror}{place}", TRACEBACK_HINT)
     text = (str(problem).strip().splitlines() or ["no message"])[0]
     return AtomtuneError(f"{type(problem).__name__}: {text}", TRACEBACK_HINT)
+
+
+@contextmanager
+def _termination_as_exception() -> Iterator[None]:
+    before = {number: signal.signal(number, _terminate) for number in termination_signals()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

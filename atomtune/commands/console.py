@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AtomtuneError, UsageError, printable
+from ..runtime.launcher import process_index
+from ..runtime.streams import can_show
 from .progress import ConsoleEvents
 
 
@@ -21,7 +23,7 @@ class Console:
         self.verbose = False
         self.json = False
         # Under `accelerate launch` every process runs the command; only the first one talks.
-        self.silent = os.environ.get("RANK", "0") != "0"
+        self.silent = process_index() != 0
         self.events = ConsoleEvents(self)
 
     def info(self, text: str) -> None:
@@ -52,7 +54,11 @@ class Console:
         """
         if self.silent:
             return
-        shown = json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False) if self.json else text
+        shown = text
+        if self.json:
+            shown = json.dumps(_plain(data), indent=2, ensure_ascii=False, allow_nan=False)
+            if not can_show(shown, sys.stdout):
+                shown = json.dumps(_plain(data), indent=2, allow_nan=False)
         try:
             print(printable(shown), flush=True)
         except BrokenPipeError:  # `| head` has seen enough; the work is done, so this is no failure

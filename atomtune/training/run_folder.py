@@ -34,7 +34,7 @@ class RunFolder:
     run.json: resolved options, versions, base fingerprint, and the result once there is one. log.jsonl: a line a step.
     checkpoint.safetensors: state to resume from. atoms.safetensors: the result. loss.svg: the loss curve.
     steps/: the atoms as they were at each checkpoint. previews/, previews.png: images generated while training.
-    tensorboard/, wandb/: what --tracker wrote. .lock: see `run_lock`.
+    tensorboard/, wandb/: what --tracker wrote. .atomtune.lock: see `run_lock`.
     """
 
     def __init__(self, path: Path) -> None:

@@ -13,10 +13,10 @@ from filelock import FileLock, Timeout
 from ..errors import AtomtuneError, UsageError, excerpt
 from ..files.atomic import write_text
 from ..files.untrusted_json import parse_json
+from ..runtime.launcher import process_index
 
-LOCK, NOTE = ".lock", ".lock.json"
+LOCK, NOTE = ".atomtune.lock", ".atomtune.lock.json"
 
-_RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")  # how launchers number their processes
 _ATTEMPTS = 5
 
 
@@ -29,7 +29,8 @@ def run_lock(folder: Path) -> Iterator[None]:
 
     Raises AtomtuneError where another process holds the folder or it cannot be written, UsageError where it is none.
     """
-    if not _is_first_process():
+    # asked before accelerate is set up, which must not happen where the folder is taken
+    if process_index() != 0:
         yield
         return
     lock, is_new = _acquire(folder)
@@ -94,8 +95,3 @@ def _text(note: Path) -> str:
             return stream.read(1000)
     except OSError:
         return ""
-
-
-def _is_first_process() -> bool:
-    # asked before accelerate is set up, which must not happen where the folder is taken
-    return next((os.environ[name] for name in _RANKS if name in os.environ), "0") == "0"

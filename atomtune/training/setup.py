@@ -21,6 +21,7 @@ from ..models.conditioning import embed, text_encoders, tokenize, tokenizer_of
 from ..models.decomposition import load_or_decompose
 from ..runtime.progress import Events
 from ..runtime.seeds import derived_seed
+from .accelerator import check_launch, launch_environment
 from .compile import compiled
 from .data import Batches, encode_latents
 from .ema import Average
@@ -48,13 +49,16 @@ def make_accelerator(options: TrainOptions, folder: RunFolder) -> Any:
     mixed = {"fp32": "no"}.get(options.precision, options.precision)
     # coefficients are buffers, equal on every process by construction
     handlers = [DistributedDataParallelKwargs(broadcast_buffers=False)]
-    return Accelerator(
-        cpu=device.type == "cpu",
-        mixed_precision=mixed,
-        kwargs_handlers=handlers,
-        log_with=options.tracker,
-        project_dir=folder.path,
-    )
+    with launch_environment():
+        accelerator = Accelerator(
+            cpu=device.type == "cpu",
+            mixed_precision=mixed,
+            kwargs_handlers=handlers,
+            log_with=options.tracker,
+            project_dir=folder.path,
+        )
+    check_launch(accelerator)
+    return accelerator
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from ..models.base_model import ModelSource, architecture_of, load_pipeline, nat
 from ..report.charts import loss_curve
 from ..runtime.malloc import keep_freed_memory
 from ..runtime.progress import Events
+from .accelerator import own_accelerate_state
 from .loop import Loop
 from .optimizers import advise, require_package
 from .options import TrainOptions
@@ -84,9 +85,9 @@ def train(
         UsageError: `output` is occupied, there is nothing to resume, or options, images or captions differ.
         AtomtuneError: no images, no model, a loss that is not finite, a file that cannot be written, a folder that
             another process trains in, no memory left.
-        Interrupted: SIGINT or SIGTERM came; the state is saved.
+        Interrupted: SIGINT, SIGTERM or SIGHUP came; the state is saved.
     """
-    with run_lock(output), explained_memory(options, output):
+    with run_lock(output), explained_memory(options, output), own_accelerate_state():
         return _train(options, output, resume, explicit, overwrite, events or Events())
 
 

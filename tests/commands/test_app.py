@@ -156,6 +156,7 @@ def test_json_is_one_object_on_stdout(cli: Callable[..., Any], monkeypatch: pyte
 
 def test_only_the_first_process_of_several_talks(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr("atomtune.files.describe.describe", lambda _path: {"kind": "atoms"})
     done = cli("inspect", "x")
     assert (done.code, done.out, done.err) == (0, "", "")
@@ -167,6 +168,7 @@ def test_every_process_reports_what_it_alone_may_have_met(
     cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
     failed = cli("inspect", "x")
     assert failed.code == 1
     assert failed.err.startswith("Error: there is no file x")

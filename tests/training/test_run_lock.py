@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import atomtune
 from atomtune.errors import AtomtuneError, UsageError
+from atomtune.training.accelerator import check_launch
 from atomtune.training.options import TrainOptions
 from atomtune.training.run_lock import LOCK, NOTE, in_use, run_lock
 from atomtune.training.train import train
@@ -87,17 +89,47 @@ def test_nothing_is_read_written_or_cleared_while_another_trains(
     assert contents(tmp_path / "run") == before
 
 
-@pytest.mark.parametrize("variable", ["RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK"])
+LAUNCHERS = [
+    ("RANK", "WORLD_SIZE"),
+    ("PMI_RANK", "PMI_SIZE"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"),
+]
+
+
+@pytest.mark.parametrize(("rank", "size"), LAUNCHERS)
 def test_the_first_process_of_a_launch_holds_it_for_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: str, size: str
 ) -> None:
+    monkeypatch.setenv(size, "2")
     with held(tmp_path):
-        monkeypatch.setenv(variable, "1")
+        monkeypatch.setenv(rank, "1")
         with run_lock(tmp_path):
             pass
-        monkeypatch.setenv(variable, "0")
+        monkeypatch.setenv(rank, "0")
         with pytest.raises(AtomtuneError, match="in use"), run_lock(tmp_path):
             pass
+
+
+@pytest.mark.parametrize("size", [None, "1", "0", "", "many"])
+@pytest.mark.parametrize(("rank", "of"), LAUNCHERS)
+def test_a_rank_that_was_left_over_in_the_environment_does_not_open_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: str, of: str, size: str | None
+) -> None:
+    with run_lock(tmp_path):
+        monkeypatch.setenv(rank, "1")
+        if size is not None:
+            monkeypatch.setenv(of, size)
+        with pytest.raises(AtomtuneError, match="in use"), run_lock(tmp_path):
+            pass
+
+
+def test_a_process_of_a_launch_that_would_train_alone_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "4")
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "3")
+    with pytest.raises(UsageError, match="process 3 of a launch, but it would train alone"):
+        check_launch(SimpleNamespace(num_processes=1))
+    check_launch(SimpleNamespace(num_processes=4))
 
 
 def test_a_run_that_comes_to_nothing_leaves_no_folder(tmp_path: Path) -> None:

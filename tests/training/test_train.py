@@ -111,10 +111,20 @@ def test_a_crash_between_checkpoints_loses_only_the_steps_since(
     assert steps == [1, 2, 3, 4, 5, 6]
 
 
-def test_sigterm_stops_with_143(options: Options, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_sigterm_and_a_lost_terminal_stop_with_143(options: Options, tmp_path: Path, number: signal.Signals) -> None:
     with pytest.raises(Interrupted) as stopped:
-        train(options(), tmp_path / "run", events=StopAfter(2, signal.SIGTERM))
+        train(options(), tmp_path / "run", events=StopAfter(2, number))
     assert stopped.value.exit_code == 143
+    assert load_checkpoint(tmp_path / "run" / "checkpoint.safetensors").step == 2
+
+
+def test_a_lost_terminal_stops_nothing_under_nohup(options: Options, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert train(options(), tmp_path / "run", events=StopAfter(2, signal.SIGHUP)).steps == 6
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_finished_run_can_be_given_more_steps(options: Options, tmp_path: Path) -> None:
