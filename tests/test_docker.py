@@ -45,7 +45,9 @@ def test_it_runs_as_an_ordinary_user_with_atomtune_as_entry_point() -> None:
 
 def test_dependencies_come_before_the_source() -> None:
     last_stage = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
-    assert last_stage.index("requirements.txt -c") < last_stage.index("/wheels/*.whl") < last_stage.index("COPY cli.py")
+    assert (
+        last_stage.index("requirements.txt -c") < last_stage.index("/wheels/*.whl") < last_stage.index("COPY prompts")
+    )
     assert "COPY . ." not in last_stage
 
 
@@ -58,7 +60,7 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
         if source not in (".", "--from=requirements"):
             assert PurePosixPath(source).parts[0] in allowed
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert allowed == {"atomtune", "prompts", "cli.py", "constraints.txt", "pyproject.toml", "LICENSE", "README.md"}
+    assert allowed == {"atomtune", "prompts", "constraints.txt", "pyproject.toml", "LICENSE", "README.md"}
     assert {project["readme"], *project["license-files"]} <= allowed
     assert all((ROOT / name).exists() for name in allowed)
 

@@ -32,6 +32,7 @@ ORDER = (
     "compare",
     "demo",
     "commands",
+    "__main__",
 )
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

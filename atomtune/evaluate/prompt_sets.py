@@ -1,32 +1,16 @@
 """The prompt sets that come with atomtune."""
 
-from collections.abc import Iterator
-from importlib import metadata
+from importlib.resources import files
 from pathlib import Path
-
-import atomtune
 
 from ..errors import UsageError
 
 
 def prompt_set(name: str) -> Path:
-    """The file of a prompt set, in the checkout or where it was installed. Raises UsageError where it is not."""
-    path = next((path for path in _places(name) if path.is_file()), None)
-    if path is None:
-        raise UsageError(f"the prompt set {name} is not installed", "--prompts FILE names one; they lie in prompts/")
+    """The file of a prompt set. Raises UsageError where there is none of this name."""
+    folder = Path(str(files("atomtune") / "prompts"))  # a link to prompts/ in a checkout, a folder in a wheel
+    path = folder / name
+    if not path.is_file():
+        there = ", ".join(sorted(path.name for path in folder.glob("*.txt"))) or "none"
+        raise UsageError(f"there is no prompt set {name}; those that are there: {there}", "--prompts FILE names a file")
     return path
-
-
-def _places(name: str) -> Iterator[Path]:
-    beside = Path(atomtune.__file__).resolve().parents[1]
-    yield beside / "prompts" / name
-    try:
-        installed = metadata.files("atomtune") or []
-    except metadata.PackageNotFoundError:  # run from a copy of the sources
-        installed = []
-    # the environment, the user's own folder or another prefix: the installer's list knows where a wheel's data went
-    for file in installed:
-        if file.parts[-3:] == ("atomtune", "prompts", name):
-            yield Path(str(file.locate())).resolve()
-    # `pip install --target` moves the data and leaves the list as it was
-    yield beside / "share" / "atomtune" / "prompts" / name
