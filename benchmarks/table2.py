@@ -30,8 +30,7 @@ from atomtune.evaluate.encoders.base import parse_encoder_paths
 from atomtune.evaluate.inputs import EvaluateOptions
 from atomtune.models.base_model import DEFAULT_MODEL, POCKET
 from atomtune.sampling.generate import Settings
-from atomtune.training.optimizers import SCHEDULES
-from atomtune.training.options import TrainOptions
+from atomtune.training.options import SCHEDULES, TrainOptions
 
 from .table2_estimate import estimate, told
 from .table2_rates import FIRST, as_markdown, earlier, read_rates, sweep, write_rates

@@ -50,10 +50,10 @@ def prepare(
     their captions; loads no weights.
     """
     from ..data.concept import Concept
-    from ..training.options import TrainOptions
+    from ..training.options import PrepareOptions
     from ..training.prepare import prepare as look
 
-    options = TrainOptions(
+    options = PrepareOptions(
         concept=Concept(concept, class_name or concept, token),
         images=images or Path("concepts") / concept,
         model=model,

@@ -118,8 +118,8 @@ def _differences(job: Job, material: list[dict[str, str]]) -> list[str]:
     if not folder.record.is_file():
         return []
     record = folder.read_record()
-    was = TrainOptions.from_dict(record.get("options", {})).to_dict()
-    now = job.options.to_dict()
+    was = TrainOptions.from_dict(record.get("options", {})).flat_dict()
+    now = job.options.flat_dict()
     found = [f"{name} was {_shown(was[name])}, now {_shown(now[name])}" for name in now if was[name] != now[name]]
     try:
         check_material(recorded_images(record), material)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, excerpt, is_one_line
+from ..runtime.option import option
 
 DEFAULT_TOKEN = "sks"
 _REFERENCE = re.compile(r"<([A-Za-z0-9][\w.-]*)>")
@@ -23,9 +24,15 @@ class Concept:
         token: the rare word that is trained to mean this one.
     """
 
-    name: str
-    class_noun: str
-    token: str = DEFAULT_TOKEN
+    name: str = option(..., "Name of the concept; prompts call it <NAME>.", name="concept", metavar="NAME")
+    class_noun: str = option(
+        ...,
+        "What the base model calls this kind of thing, as dog.",
+        shown_default="NAME",
+        metavar="NOUN",
+        formerly=("class_name",),
+    )
+    token: str = option(DEFAULT_TOKEN, "The rare word that is tied to the concept.", metavar="WORD")
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -34,9 +41,9 @@ class Concept:
                 "use letters, digits, '-', '_' and '.', as in my-castle",
             )
         if not self.token.strip() or not self.class_noun.strip():
-            raise UsageError("token and class name must not be empty", "as in --token sks --class-name castle")
+            raise UsageError("token and class noun must not be empty", "as in --token sks --class-noun castle")
         if not is_one_line(self.words):
-            raise UsageError("token and class name must be words on one line", "as in --token sks --class-name castle")
+            raise UsageError("token and class noun must be words on one line", "as in --token sks --class-noun castle")
 
     @property
     def words(self) -> str:

@@ -7,8 +7,7 @@ from PIL import Image, ImageOps
 
 from ..errors import UsageError
 from ..runtime.seeds import derived_generator
-
-CROPS = ("center", "random", "smart")
+from .options import CROPS
 
 _SIDE = 256  # pixels, short side of the image that smartcrop analyses
 _MAX_ASPECT = 16  # above this aspect ratio the crop is central; smartcrop needs too long

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from ..adapt import AdaptedConv2d, AdaptedLayer, AdaptedLinear, adapted_layers
 from ..core.deltas import WeightDelta
 from ..models.conditioning import Embeddings, Tokens, encode
-from .options import TrainOptions
+from .options import SpeedOptions
 
 
 class Tuned(nn.Module):
@@ -41,7 +41,7 @@ TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 """The compute dtype by `precision`; float32 otherwise."""
 
 
-def place(unet: Any, encoders: Sequence[Any], options: TrainOptions, device: torch.device) -> None:
+def place(unet: Any, encoders: Sequence[Any], options: SpeedOptions, precision: str, device: torch.device) -> None:
     """Bring a UNet that is ready for training to its device, and treat text encoders that are trained in the same way.
 
     On CUDA frozen weights are held in the compute dtype, to which they would be rounded at each step anyway. With
@@ -49,7 +49,7 @@ def place(unet: Any, encoders: Sequence[Any], options: TrainOptions, device: tor
     are recomputed in the backward pass.
     """
     parts = [unet, *encoders]
-    kind = TYPES.get(options.precision)
+    kind = TYPES.get(precision)
     for part in parts:
         if device.type == "cuda" and kind is not None:
             _hold(part, kind, (nn.Conv2d, nn.Linear, AdaptedConv2d, AdaptedLinear))

@@ -10,18 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import AtomtuneError
-
-OPTIMIZERS = ("adamw", "adamw8bit", "prodigy")
-
-SCHEDULES = {
-    "constant": "constant",
-    "constant-with-warmup": "constant_with_warmup",
-    "linear": "linear",
-    "cosine": "cosine",
-    "cosine-restarts": "cosine_with_restarts",
-    "polynomial": "polynomial",
-}
-"""diffusers' schedules by the names of `--lr-scheduler`."""
+from .options import SCHEDULES, OptimizerOptions
 
 ENDLESS = frozenset({"constant", "constant-with-warmup"})
 """Schedules that do not depend on how long a run is, so that a run may be given more steps."""
@@ -38,56 +27,54 @@ def require_package(option: str, value: str | None) -> None:
         )
 
 
-def advise(name: str, lr: float) -> str | None:
+def advise(options: OptimizerOptions) -> str | None:
     """What somebody who chose this optimiser and learning rate should know, if anything."""
-    if name == "prodigy" and lr < 0.1:
-        return f"prodigy finds the learning rate itself and multiplies it by --lr, here {lr:g}; 1 is usual"
+    if options.optimizer == "prodigy" and options.lr < 0.1:
+        return f"prodigy finds the learning rate itself and multiplies it by --lr, here {options.lr:g}; 1 is usual"
     return None
 
 
 def make_optimizer(
-    name: str, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float, device: torch.device
+    options: OptimizerOptions, parameters: Iterable[nn.Parameter], device: torch.device
 ) -> torch.optim.Optimizer:
-    """An optimiser over parameters that are on `device` already.
+    """The optimiser over parameters that are on `device` already.
 
     "adamw" (fused; on CUDA ready to be recorded as a CUDA graph), "adamw8bit" (Dettmers et al. 2022,
     bitsandbytes) or "prodigy" (Mishchenko & Defazio 2023, prodigyopt), which finds the step size itself: its lr is a
     factor, usually 1. Raises AtomtuneError where the package is missing or cannot work on the device.
     """
-    require_package("optimizer", name)
+    require_package("optimizer", options.optimizer)
     trained = list(parameters)
-    if name == "adamw":
+    lr, weight_decay = options.lr, options.weight_decay
+    if options.optimizer == "adamw":
         on_cuda = device.type == "cuda"
         fused = True if on_cuda or device.type == "cpu" else None
         return torch.optim.AdamW(trained, lr=lr, weight_decay=weight_decay, fused=fused, capturable=on_cuda)
-    if name == "prodigy":
+    if options.optimizer == "prodigy":
         from prodigyopt import Prodigy
 
         with contextlib.redirect_stdout(io.StringIO()):  # it prints, and standard output is the result's
             return Prodigy(trained, lr=lr, weight_decay=weight_decay)
     if device.type != "cuda":
-        raise AtomtuneError(f"--optimizer {name} needs a CUDA device, not {device.type}", "use --optimizer adamw")
+        raise AtomtuneError(
+            f"--optimizer {options.optimizer} needs a CUDA device, not {device.type}", "use --optimizer adamw"
+        )
     from bitsandbytes.optim import AdamW8bit
 
     return AdamW8bit(trained, lr=lr, weight_decay=weight_decay)
 
 
-def make_schedule(
-    name: str, optimizer: torch.optim.Optimizer, steps: int, warmup: int = 0, cycles: int = 1, power: float = 1.0
-) -> Any:
-    """A learning rate schedule by optimiser steps: `warmup` of them from 0 up, then as `name` says until `steps`.
-
-    `cycles` is how often "cosine-restarts" begins at the full rate, `power` the exponent of "polynomial".
-    """
+def make_schedule(options: OptimizerOptions, optimizer: torch.optim.Optimizer) -> Any:
+    """The learning rate schedule, by optimiser steps: `warmup` of them from 0 up, then as its name says."""
     from diffusers.optimization import get_scheduler
 
     return get_scheduler(
-        SCHEDULES[name],
+        SCHEDULES[options.lr_scheduler],
         optimizer,
-        num_warmup_steps=warmup,
-        num_training_steps=steps,
-        num_cycles=cycles,
-        power=power,
+        num_warmup_steps=options.warmup,
+        num_training_steps=options.steps,
+        num_cycles=options.lr_cycles,
+        power=options.lr_power,
     )
 
 

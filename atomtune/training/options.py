@@ -1,165 +1,53 @@
-"""What a training run is asked to do, as one value that run.json can hold."""
+"""The options of a training run, by group. `TrainOptions` is all of them together."""
 
-import types
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
 
-from ..data.concept import Concept
-from ..data.crop import CROPS
+from ..data.options import DataOptions
 from ..errors import AtomtuneError, UsageError, excerpt
 from ..methods import METHODS
 from ..methods.specs import AtomsSpec, Spec, preset_name
 from ..methods.textual_inversion import TextualInversion
-from .optimizers import OPTIMIZERS, SCHEDULES
-from .trackers import TRACKERS
+from ..models.options import ModelOptions
+from ..runtime.option import option, same_as
+from ..runtime.options import Options
 
-PRECISIONS = ("fp32", "fp16", "bf16")
+OPTIMIZERS = ("adamw", "adamw8bit", "prodigy")
+
+SCHEDULES = {
+    "constant": "constant",
+    "constant-with-warmup": "constant_with_warmup",
+    "linear": "linear",
+    "cosine": "cosine",
+    "cosine-restarts": "cosine_with_restarts",
+    "polynomial": "polynomial",
+}
+"""diffusers' schedules by the names of `--lr-scheduler`."""
+
+TRACKERS = ("tensorboard", "wandb")
 
 
-@dataclass(frozen=True)
-class TrainOptions:
-    """A training run.
+@dataclass(frozen=True, kw_only=True)
+class MethodOptions(Options, panel="Method"):
+    """What is trained.
 
     Attributes:
-        concept: what is taught.
-        images: folder of its images.
-        model: base model, as for `models.resolve`; None for the default.
-        method: by its name in `METHODS`; spec: the method's own, what is trained.
-        prompt: the caption of every image without a text file of its own; `<name>` or `{}` stands for the concept.
-        steps: optimiser steps; batch_size: images that each process takes at a time.
-        lr, weight_decay: of the optimiser.
-        grad_accum: batches whose mean gradient makes a step.
-        gradient_checkpointing: compute activations again on the way back, for less memory.
-        low_memory: that, and hold what is frozen in half precision; see `placing`.
-        cuda_graph: record the steps on CUDA and replay them, where that can be; see `speed`.
-        compile: compile the model with torch.compile, and check its first step.
-        optimizer, lr_scheduler, lr_cycles, lr_power: see `optimizers`; warmup: steps on which the rate rises from 0.
-        max_grad_norm: longer gradients are cut to this norm; 0 for never.
-        min_snr_gamma, noise_offset: see `objective`.
-        prior_preservation, prior_images, prior_weight, prior_prompt: see `prior`; no prompt for "a photo of a" and the
-            class noun, for which `{}` stands in a prompt.
-        ema, ema_decay: average the parameters over the steps; the average is drawn and written.
-        tracker: "tensorboard" or "wandb".
-        train_text_encoder: tune the text encoders too, see `parts`; train_token: learn the token's embedding too.
-        resolution: side of the training images in pixels; None for the model's own.
-        crop: where the square is cut out, see `crop.square`; flip: show each image mirrored half of the time.
-        precision: compute type; weights added and trained in float32 all the same.
-        device: "cpu", "cuda", …; None for the best there is.
-        sample_every, sample_prompts: draw these prompts every so many steps; 0 for never.
-        checkpoint_every: save the state every so many steps; it is always saved at the end.
+        method: by its name in `METHODS`; spec: the method's own, its defaults where nothing is given.
+        train_text_encoder: see `setup.make_tunings`; train_token: the embedding of the concept's token.
     """
 
-    concept: Concept
-    images: Path
-    model: str | None = None
-    method: str = "atoms"
-    spec: Spec = field(default_factory=AtomsSpec)
-    prompt: str = "a photo of a {}"
-    steps: int = 1000
-    batch_size: int = 1
-    lr: float = 1e-3
-    weight_decay: float = 1e-2
-    seed: int = 0
-    resolution: int | None = None
-    crop: str = "center"
-    flip: bool = False
-    precision: str = "fp32"
-    device: str | None = None
-    sample_every: int = 0
-    sample_prompts: tuple[str, ...] = ()
-    sample_steps: int = 25
-    checkpoint_every: int = 250
-    grad_accum: int = 1
-    gradient_checkpointing: bool = False
-    low_memory: bool = False
-    cuda_graph: bool = True
-    compile: bool = False
-    optimizer: str = "adamw"
-    lr_scheduler: str = "constant"
-    warmup: int = 0
-    lr_cycles: int = 3
-    lr_power: float = 1.0
-    max_grad_norm: float = 1.0
-    min_snr_gamma: float | None = None
-    noise_offset: float = 0.0
-    prior_preservation: bool = False
-    prior_images: int = 100
-    prior_weight: float = 1.0
-    prior_prompt: str | None = None
-    ema: bool = False
-    ema_decay: float = 0.9999
-    tracker: str | None = None
-    train_text_encoder: bool = False
-    train_token: bool = False
+    method: str = option("atoms", "What is trained; docs/methods.md compares them.", choices=lambda: METHODS)
+    spec: Spec = option(None, "", derived=lambda options: METHODS[options.method].spec())
+    train_token: bool = option(False, "Train the embedding of the concept's token too.")
+    train_text_encoder: bool = option(False, "Train the text encoders too, by the same method.")
 
-    def __post_init__(self) -> None:
-        low: dict[str, float] = {
-            "steps": 1,
-            "batch_size": 1,
-            "sample_every": 0,
-            "checkpoint_every": 1,
-            "sample_steps": 1,
-            "grad_accum": 1,
-            "warmup": 0,
-            "lr_cycles": 1,
-            "max_grad_norm": 0,
-            "noise_offset": 0,
-            "prior_images": 1,
-            "prior_weight": 0,
-        }
-        problems = [f"{name} must be at least {least}" for name, least in low.items() if getattr(self, name) < least]
-        if not 0.0 < self.lr < 10.0:
-            problems.append(f"lr must be between 0 and 10, not {self.lr}")
-        if self.weight_decay < 0.0:
-            problems.append("weight_decay must not be negative")
-        problems += self._problems_of_training()
-        if self.resolution is not None and (self.resolution < 8 or self.resolution % 8):
-            problems.append(f"resolution must be a multiple of 8, not {self.resolution}")
-        if self.concept.name not in self.prompt and "{}" not in self.prompt and self.concept.token not in self.prompt:
-            problems.append(f"the training prompt {self.prompt!r} does not name the concept")
-        if self.sample_prompts and not self.sample_every:
-            problems.append("sample prompts need sample_every")
-        if problems:
-            raise UsageError("\n".join(problems), "see atomtune train --help")
-
-    def _problems_of_training(self) -> list[str]:
-        choices: dict[str, Collection[str | None]] = {
-            "method": METHODS,
-            "crop": CROPS,
-            "precision": PRECISIONS,
-            "optimizer": OPTIMIZERS,
-            "lr_scheduler": SCHEDULES,
-            "tracker": (None, *TRACKERS),
-        }
-        problems = [
-            f"{name} must be one of {', '.join(word for word in allowed if word)}, not {getattr(self, name)!r}"
-            for name, allowed in choices.items()
-            if getattr(self, name) not in allowed
-        ]
-        if self.method in METHODS and not isinstance(self.spec, METHODS[self.method].spec):
-            problems.append(f"the spec is not one of the method {self.method}")
+    def check(self) -> Iterator[tuple[str, str]]:
+        """See `Options.check`."""
+        if not isinstance(self.spec, METHODS[self.method].spec):
+            yield "spec", f"is not one of the method {self.method}"
         if self.method == TextualInversion.name and self.train_text_encoder:
-            problems.append("textual-inversion trains an embedding alone; train_text_encoder is for other methods")
-        if self.warmup and self.lr_scheduler == "constant":
-            problems.append("warmup needs an lr_scheduler that knows it: constant-with-warmup, linear, cosine, …")
-        if self.warmup >= self.steps > 0:
-            problems.append(f"warmup must be below the {self.steps} steps, not {self.warmup}")
-        if not 0.0 < self.lr_power < 100.0:
-            problems.append(f"lr_power must be between 0 and 100, not {self.lr_power}")
-        if self.min_snr_gamma is not None and not self.min_snr_gamma > 0.0:
-            problems.append(f"min_snr_gamma must be above 0, not {self.min_snr_gamma}")
-        if not 0.0 <= self.ema_decay < 1.0:
-            problems.append(f"ema_decay must be at least 0 and below 1, not {self.ema_decay}")
-        if self.prior_prompt is not None and not self.prior_preservation:
-            problems.append("prior_prompt needs prior_preservation")
-        return problems
-
-    @property
-    def class_prompt(self) -> str:
-        """The prompt of the class images."""
-        return (self.prior_prompt or "a photo of a {}").replace("{}", self.concept.class_noun)
+            yield "train_text_encoder", "is for other methods: textual-inversion trains an embedding alone"
 
     @property
     def preset(self) -> str:
@@ -168,38 +56,237 @@ class TrainOptions:
 
     @property
     def trains_token(self) -> bool:
-        """Whether the embedding of the concept's token is learned."""
+        """Whether the embedding of the concept's token is trained."""
         return self.train_token or self.method == TextualInversion.name
 
     @property
     def encoders_learn(self) -> bool:
-        """Whether captions have to be encoded anew at every step."""
+        """Whether the text encoders change, so that captions are encoded anew at every step."""
         return self.train_text_encoder or self.trains_token
 
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON; paths as text."""
-        values = asdict(self)
-        values["images"] = str(self.images)
-        values["sample_prompts"] = list(self.sample_prompts)
-        return values
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerOptions(Options, panel="Optimizer"):
+    """Steps, batches, and how the parameters move.
+
+    Attributes:
+        batch_size: images that each process takes at a time; grad_accum: such batches in a step.
+        lr: see the methods' `learning_rate`.
+        ema: the average of the parameters is what previews show and what is written.
+    """
+
+    steps: int = option(1000, "Optimizer steps.", at_least=1, metavar="N", aliases=("max_train_steps",))
+    batch_size: int = option(1, "Images per batch and device.", at_least=1, metavar="N", aliases=("train_batch_size",))
+    grad_accum: int = option(
+        1,
+        "Gradient accumulation: batches whose mean gradient makes a step.",
+        at_least=1,
+        metavar="N",
+        aliases=("gradient_accumulation_steps",),
+    )
+    optimizer: str = option(
+        "adamw",
+        "adamw8bit needs the package bitsandbytes, prodigy prodigyopt.",
+        choices=OPTIMIZERS,
+        aliases=("optimizer_type",),
+    )
+    lr: float = option(
+        None,
+        "Learning rate; 1 for prodigy.",
+        above=0,
+        below=10,
+        derived=lambda options: METHODS[getattr(options, "method", "atoms")].learning_rate,
+        shown_default="1e-3; loldu 5e-4, full 5e-6, textual-inversion 5e-3",
+        metavar="X",
+        aliases=("learning_rate",),
+    )
+    lr_scheduler: str = option("constant", "How the learning rate changes over the steps.", choices=tuple(SCHEDULES))
+    warmup: int = option(
+        0,
+        "Steps on which the learning rate rises from 0.",
+        at_least=0,
+        metavar="N",
+        aliases=("lr_warmup_steps",),
+    )
+    lr_cycles: int = option(
+        3,
+        "Cycles of cosine-restarts.",
+        at_least=1,
+        metavar="N",
+        aliases=("lr_num_cycles", "lr_scheduler_num_cycles"),
+    )
+    lr_power: float = option(
+        1.0, "Exponent of polynomial.", above=0, below=100, metavar="X", aliases=("lr_scheduler_power",)
+    )
+    weight_decay: float = option(1e-2, "Weight decay.", at_least=0, metavar="X", aliases=("adam_weight_decay",))
+    max_grad_norm: float = option(1.0, "Clip gradients to this norm; 0 disables clipping.", at_least=0, metavar="X")
+    ema: bool = option(
+        False, "Average the trained parameters over the steps; previews and the result use it.", aliases=("use_ema",)
+    )
+    ema_decay: float = option(0.9999, "Decay of that average.", at_least=0, below=1, metavar="X")
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """See `Options.check`."""
+        if self.warmup and self.lr_scheduler == "constant":
+            yield "warmup", "needs an lr_scheduler that has one: constant-with-warmup, linear, cosine, …"
+        if self.warmup >= self.steps:
+            yield "warmup", f"must be below the {self.steps} steps, not {self.warmup}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossOptions(Options, panel="Loss"):
+    """What is minimised; see `loss`."""
+
+    min_snr_gamma: float | None = option(
+        None,
+        "Weight timesteps by min-SNR with this gamma; 5 is usual.",
+        above=0,
+        metavar="X",
+        aliases=("snr_gamma",),
+    )
+    noise_offset: float = option(
+        0.0, "Noise that is constant over a channel, for dark and bright images.", at_least=0, metavar="X"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorOptions(Options, panel="Prior preservation"):
+    """Images of the class beside those of the concept; see `prior_preservation`.
+
+    Attributes:
+        prior_prompt: None for "a photo of a" and the class noun, for which `{}` stands.
+    """
+
+    prior_preservation: bool = option(
+        False, "Train with images of the class, too.", aliases=("with_prior_preservation",)
+    )
+    prior_images: int = option(
+        100,
+        "How many; the base model generates them once.",
+        at_least=1,
+        metavar="N",
+        aliases=("num_class_images",),
+    )
+    prior_weight: float = option(1.0, "Weight of their loss.", at_least=0, metavar="X", aliases=("prior_loss_weight",))
+    prior_prompt: str | None = option(
+        None,
+        "Their prompt; {} stands for the class noun.",
+        shown_default="a photo of a {}",
+        metavar="PROMPT",
+        aliases=("class_prompt",),
+    )
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """See `Options.check`."""
+        if self.prior_prompt is not None and not self.prior_preservation:
+            yield "prior_prompt", "needs prior_preservation"
+
+    def class_prompt(self, class_noun: str) -> str:
+        """The prompt of the class images."""
+        return (self.prior_prompt or "a photo of a {}").replace("{}", class_noun)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedOptions(Options, panel="Memory and speed"):
+    """How a step is carried out; see `setup.choose_stepping` and `model.place`."""
+
+    gradient_checkpointing: bool = option(False, "Compute activations again: less memory, a third more time.")
+    low_memory: bool = option(False, "Checkpointing, and frozen weights of adapted layers in half precision.")
+    cuda_graph: bool = option(True, "Record a step on the GPU once and replay it.")
+    compile: bool = option(
+        False, "Use torch.compile, for long runs; its first step is checked.", aliases=("torch_compile",)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewOptions(Options, panel="Preview"):
+    """Images that are generated while training; see `preview`."""
+
+    sample_every: int = option(
+        0,
+        "Steps between two sets of preview images; 0 for none.",
+        at_least=0,
+        metavar="N",
+        aliases=("validation_steps", "sample_every_n_steps"),
+    )
+    sample_prompts: tuple[str, ...] = option(
+        (),
+        "Prompt of the previews; give it again for more.",
+        name="sample_prompt",
+        metavar="PROMPT",
+        shown_default="the training prompt",
+        aliases=("validation_prompt",),
+    )
+    sample_steps: int = option(25, "Denoising steps of the previews.", at_least=1, metavar="N")
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """See `Options.check`."""
+        if self.sample_prompts and not self.sample_every:
+            yield "sample_prompt", "needs sample_every"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(Options, panel="Run"):
+    """Seed, checkpoints and logs of a run."""
+
+    seed: int = option(0, "Seed of everything that is random.", metavar="N")
+    checkpoint_every: int = option(
+        250,
+        "Steps between two checkpoints; the last step always has one.",
+        at_least=1,
+        metavar="N",
+        aliases=("checkpointing_steps", "save_every_n_steps"),
+    )
+    tracker: str | None = option(
+        None,
+        "Where to log loss and learning rate besides log.jsonl.",
+        choices=TRACKERS,
+        aliases=("report_to", "log_with"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions(DataOptions):
+    """What `prepare` needs to know of a run: images, captions, and what decides how they are cut."""
+
+    model: str | None = same_as(ModelOptions, "model")
+    seed: int = same_as(RunOptions, "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(
+    DataOptions,
+    ModelOptions,
+    MethodOptions,
+    OptimizerOptions,
+    LossOptions,
+    PriorOptions,
+    SpeedOptions,
+    PreviewOptions,
+    RunOptions,
+):
+    """A training run, as `TrainOptions(concept=Concept("mug", "cup"), steps=500)`.
+
+    Every option of every group is a keyword and an attribute. A helper that needs one group is handed all of this and
+    sees, by its annotation, that group alone.
+    """
+
+    hint = "atomtune train --help says what is allowed"
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "TrainOptions":
-        """The way back from `to_dict`.
+    def _revived(cls, name: str, value: Any, flat: Mapping[str, Any]) -> Any:
+        if name == "spec":
+            return METHODS[flat.get("method", "atoms")].spec.from_dict(value)
+        return super()._revived(name, value, flat)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The options in a run.json, with groups or, as up to version 0.1, without.
 
         Raises AtomtuneError where fields are missing, unknown or of other types, UsageError for impossible values.
         """
         try:
-            changed = dict(values)
-            changed["concept"] = Concept(**values["concept"])
-            changed["spec"] = METHODS[values.get("method", "atoms")].spec.from_dict(values["spec"])
-            changed["images"] = Path(values["images"])
-            if isinstance(values["sample_prompts"], list):
-                changed["sample_prompts"] = tuple(values["sample_prompts"])
-            for name, kind in get_type_hints(cls).items():
-                if name in changed and not _is_of(changed[name], kind):
-                    raise ValueError(f"{name} is {changed[name]!r}")
-            return cls(**changed)
+            return super().from_dict(values)
         except UsageError as problem:
             lines = problem.message.splitlines()
             raise UsageError("\n".join(map(excerpt, lines)), "start again with --overwrite") from None
@@ -208,16 +295,3 @@ class TrainOptions:
                 f"run.json is incomplete ({excerpt(problem)})",
                 "start again with --overwrite, or resume with the version that wrote it",
             ) from None
-
-
-def _is_of(value: Any, kind: Any) -> bool:
-    """Whether a value out of JSON is of a field's type."""
-    if isinstance(kind, types.UnionType):
-        return any(_is_of(value, one) for one in get_args(kind))
-    if get_origin(kind) is tuple:
-        return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
-    if kind is int:
-        return type(value) is int and abs(value) < 2**63  # True is an int too
-    if kind is float:
-        return isinstance(value, float) or _is_of(value, int)
-    return isinstance(value, kind)

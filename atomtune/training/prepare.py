@@ -11,7 +11,7 @@ from ..errors import UsageError
 from ..files.png import save_png
 from ..models.base_model import native_resolution, resolve
 from ..runtime.progress import Events
-from .options import TrainOptions
+from .options import PrepareOptions
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ class _Listening(Events):
         self.events.warn(text)
 
 
-def prepare(options: TrainOptions, output: Path, *, overwrite: bool = False, events: Events | None = None) -> Prepared:
+def prepare(
+    options: PrepareOptions, output: Path, *, overwrite: bool = False, events: Events | None = None
+) -> Prepared:
     """Read the images and captions as a run with these options would, and write `output`/prepare.png.
 
     Raises AtomtuneError where images or captions cannot be read, UsageError where the sheet is there already and

@@ -1,6 +1,6 @@
 """Preview images while training (`--sample-every`), and a contact sheet of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -8,45 +8,50 @@ import torch
 from PIL import Image
 
 from ..adapt import cached_weights
-from ..data.concept import expand
 from ..data.contact_sheet import contact_sheet
 from ..files.png import save_png
 from ..models.conditioning import Embeddings, embed, embed_negative, text_encoders
 from ..runtime.seeds import derived_seed
 from ..sampling.generate import Settings, generate
 from .model import TYPES
-from .options import TrainOptions
+from .options import PreviewOptions
 from .run_folder import RunFolder
 
 
 class Preview:
-    """Generates the sample prompts of a run with the adapted UNet as it is now.
+    """Generates prompts with the adapted UNet as it is now.
 
     The same prompt has the same seed at every step, so that the sheet shows what training changes and nothing else.
 
     Args:
+        prompts: with the concept's words in them.
+        seed: of the run.
+        merged: generate with weights that are merged once; needs memory for them.
         encoders_learn: the text encoders are trained too, so the prompts are embedded anew each time.
     """
 
     def __init__(
         self,
         pipeline: Any,
-        options: TrainOptions,
+        options: PreviewOptions,
+        prompts: Sequence[str],
+        seed: int,
         folder: RunFolder,
         device: torch.device,
+        *,
+        precision: str = "fp32",
+        merged: bool = True,
         encoders_learn: bool = False,
     ) -> None:
         self.pipeline = pipeline
         self.folder = folder
         self.device = device
         self.encoders_learn = encoders_learn
-        self.precision, self.low_memory = options.precision, options.low_memory
+        self.precision, self.merged = precision, merged
         self._embedded: tuple[Embeddings, Embeddings] | None = None
         self.settings = Settings(steps=options.sample_steps)
-        prompts = options.sample_prompts or (options.prompt,)
-        words = options.concept.words
-        self.prompts = [expand(prompt.replace("{}", words), [options.concept]) for prompt in prompts]
-        self.seeds = [derived_seed(options.seed, "preview", i) for i in range(len(self.prompts))]
+        self.prompts = list(prompts)
+        self.seeds = [derived_seed(seed, "preview", i) for i in range(len(self.prompts))]
 
     def generate(self, step: int) -> None:
         """Generate every prompt and update the sheet."""
@@ -73,7 +78,7 @@ class Preview:
         if self.device.type == "cuda" and kind is not None:
             unet.forward = torch.autocast("cuda", dtype=kind)(unet.forward)
         try:
-            with nullcontext() if self.low_memory else cached_weights(unet):
+            with cached_weights(unet) if self.merged else nullcontext():
                 yield
         finally:
             vars(unet).pop("forward", None)

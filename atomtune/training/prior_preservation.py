@@ -45,10 +45,37 @@ class Prior:
     weight: float
 
 
-def class_images(
-    pipeline: Any, options: TrainOptions, base: str, accelerator: Any, events: Events
-) -> list[Image.Image]:
-    """`options.prior_images` images of the class prompt by the base model, from the cache or generated now.
+@dataclass(frozen=True)
+class ClassImages:
+    """What decides the class images.
+
+    Attributes:
+        side: in pixels.
+        seed: of the run.
+        precision: type that the UNet computes in.
+    """
+
+    prompt: str
+    count: int
+    side: int
+    seed: int
+    precision: str
+
+    @classmethod
+    def of(cls, options: TrainOptions) -> "ClassImages":
+        """The class images of a run whose resolution is known."""
+        prompt = options.class_prompt(options.concept.class_noun)
+        return cls(prompt, options.prior_images, options.resolution or 0, options.seed, options.precision)
+
+    def folder(self, base: str) -> Path:
+        """Where those of a base model, by the fingerprint of its UNet, are kept."""
+        key = json.dumps([self.prompt, self.side, self.seed, self.precision, STEPS])
+        digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+        return cache_folder() / "prior" / f"{base[:16]}-{digest}"
+
+
+def class_images(pipeline: Any, wanted: ClassImages, base: str, accelerator: Any, events: Events) -> list[Image.Image]:
+    """Images of the class by the base model, from the cache or generated now.
 
     The processes of a run share the work. Each image is written as soon as it is generated, so that a run that stops
     meanwhile loses none.
@@ -57,14 +84,13 @@ def class_images(
         pipeline: with the UNet as it was loaded.
         base: fingerprint of the UNet.
     """
-    folder = prior_folder(options, base)
-    paths = [folder / f"{number:05d}.png" for number in range(options.prior_images)]
-    side = options.resolution or 0
+    folder, side = wanted.folder(base), wanted.side
+    paths = [folder / f"{number:05d}.png" for number in range(wanted.count)]
     fours = range(0, len(paths), _TOGETHER)
     mine = list(fours)[accelerator.process_index :: accelerator.num_processes]
     missing = [first for first in mine if not all(_is_whole(path, side) for path in paths[first : first + _TOGETHER])]
     if missing:
-        _generate(pipeline, options, folder, missing, len(mine), accelerator.device, events)
+        _generate(pipeline, wanted, folder, missing, len(mine), accelerator.device, events)
     accelerator.wait_for_everyone()
     images = []
     for path in paths:
@@ -73,34 +99,26 @@ def class_images(
     return images
 
 
-def prior_folder(options: TrainOptions, base: str) -> Path:
-    """Where the class images of this base model, prompt, resolution and seed are kept."""
-    key = json.dumps([options.class_prompt, options.resolution, options.seed, options.precision, STEPS])
-    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
-    return cache_folder() / "prior" / f"{base[:16]}-{digest}"
-
-
 def _generate(
     pipeline: Any,
-    options: TrainOptions,
+    wanted: ClassImages,
     folder: Path,
     missing: list[int],
     all_fours: int,
     device: torch.device,
     events: Events,
 ) -> None:
-    side = options.resolution or 0
     parts = (pipeline.unet, pipeline.vae, *text_encoders(pipeline).values())
     for part in parts:
         part.to(device)
-    write_text(folder / "prompt.txt", options.class_prompt + "\n")
-    prompt, negative = embed(pipeline, [options.class_prompt]), embed_negative(pipeline, "")
-    settings = Settings(steps=STEPS, size=(side, side))
+    write_text(folder / "prompt.txt", wanted.prompt + "\n")
+    prompt, negative = embed(pipeline, [wanted.prompt]), embed_negative(pipeline, "")
+    settings = Settings(steps=STEPS, size=(wanted.side, wanted.side))
     events.begin("prior", all_fours * _TOGETHER, (all_fours - len(missing)) * _TOGETHER)
-    with _computing(pipeline.unet, options.precision):
+    with _computing(pipeline.unet, wanted.precision):
         for first in missing:
             numbers = range(first, first + _TOGETHER)
-            seeds = [derived_seed(options.seed, "prior", number) for number in numbers]
+            seeds = [derived_seed(wanted.seed, "prior", number) for number in numbers]
             images = generate(pipeline, prompt.expand(_TOGETHER), negative, seeds, settings)
             for number, image in zip(numbers, images, strict=True):
                 save_png(folder / f"{number:05d}.png", image)

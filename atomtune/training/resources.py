@@ -14,7 +14,7 @@ from ..runtime.disk_space import DiskNeed, check_disk_space
 from ..runtime.out_of_memory import as_out_of_memory_error, in_order, training_memory_hints
 from .options import TrainOptions
 from .plan import plan
-from .prior_preservation import prior_folder
+from .prior_preservation import ClassImages
 from .run_folder import RunFolder
 
 LEAST_FREE = 64_000_000
@@ -40,7 +40,7 @@ def check_disk(options: TrainOptions, folder: RunFolder) -> None:
         # atoms in float16, and coefficients, which are kept where there is a penalty
         kept = sum(layer.row_length + (layer.rows if spec.sparsity else 0) for layer in layers)
         missing += 2 * spec.atoms * kept
-    if options.prior_preservation and not _is_there(prior_folder(options, "*")):
+    if options.prior_preservation and not _is_there(ClassImages.of(options).folder("*")):
         missing += 3 * (options.resolution or 0) ** 2 * options.prior_images
     if missing:  # a cache that holds everything may be read-only
         places.append(DiskNeed(cache_folder(), missing, f"{CACHE_VARIABLE}=DIR names another folder"))

@@ -30,7 +30,7 @@ def resumed(stored: TrainOptions, asked: TrainOptions, explicit: frozenset[str])
             f"the run in this folder is of the concept {stored.concept.name!r}, not {asked.concept.name!r}",
             f"--concept {stored.concept.name} resumes it, --output names another folder",
         )
-    was, now = stored.to_dict(), asked.to_dict()
+    was, now = stored.flat_dict(), asked.flat_dict()
     free = {"steps", "cuda_graph", "compile"}
     differing = [name for name in sorted(explicit - free) if name in now and was[name] != now[name]]
     if differing:

@@ -12,6 +12,8 @@ from ..errors import AtomtuneError, excerpt
 from ..files import store
 from ..files.atoms_file import load_atoms
 from ..files.png import save_png
+from ..runtime.options import flattened
+from .options import TrainOptions
 from .run_folder import RunFolder
 
 THUMBNAIL = 192  # pixels, both sides
@@ -89,7 +91,7 @@ def _finished(folder: RunFolder) -> Learned:
 
 def _unfinished(folder: RunFolder) -> Learned:
     try:
-        options = folder.read_record().get("options", {})
+        options = flattened(TrainOptions, folder.read_record().get("options", {}))
         step = int(store.read_header(folder.checkpoint)["step"]) if folder.checkpoint.is_file() else 0
         concept = options["concept"]
         known = {"concept": concept["name"], "class_noun": concept["class_noun"], "token": concept["token"]}

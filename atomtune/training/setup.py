@@ -19,6 +19,7 @@ from ..models.base_model import ModelSource, pick_device
 from ..models.components import encoder_spec, name_in_file, token_id
 from ..models.conditioning import embed, text_encoders, tokenize, tokenizer_of
 from ..models.decomposition import load_or_decompose
+from ..models.options import ModelOptions
 from ..runtime.progress import Events
 from ..runtime.seeds import derived_seed
 from .accelerator import check_launch, launch_environment
@@ -29,12 +30,12 @@ from .loop import Loop
 from .loss import Objective
 from .model import TYPES, Tuned, place
 from .optimizers import make_optimizer, make_schedule
-from .options import TrainOptions
+from .options import MethodOptions, SpeedOptions, TrainOptions
 from .prior_preservation import Prior
 from .run_folder import RunFolder
 
 
-def make_accelerator(options: TrainOptions, folder: RunFolder) -> Any:
+def make_accelerator(options: ModelOptions, tracker: str | None, folder: RunFolder) -> Any:
     """accelerate's Accelerator: device, precision, processes, tracker. Raises AtomtuneError for a device not there."""
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
@@ -54,7 +55,7 @@ def make_accelerator(options: TrainOptions, folder: RunFolder) -> Any:
             cpu=device.type == "cpu",
             mixed_precision=mixed,
             kwargs_handlers=handlers,
-            log_with=options.tracker,
+            log_with=tracker,
             project_dir=folder.path,
         )
     check_launch(accelerator)
@@ -82,9 +83,23 @@ class Tunings:
 
 
 def make_tunings(
-    pipeline: Any, source: ModelSource, options: TrainOptions, base: str, accelerator: Any, events: Events
+    pipeline: Any,
+    source: ModelSource,
+    options: MethodOptions,
+    base: str,
+    accelerator: Any,
+    events: Events,
+    *,
+    token: str,
+    seed: int,
 ) -> Tunings:
-    """Make the UNet of a pipeline, and as asked its text encoders, ready for training."""
+    """Make the UNet of a pipeline, and as asked its text encoders, ready for training.
+
+    Args:
+        base: fingerprint of the UNet.
+        token: of the concept.
+        seed: of the run; random starts are derived from it.
+    """
     method = METHODS[options.method]
 
     def tuned(part: nn.Module, spec: Any, place: str, base_fingerprint: str | None = None) -> Tuning:
@@ -95,7 +110,7 @@ def make_tunings(
                 decomposition, _ = load_or_decompose(
                     part, source, spec, base_fingerprint=base_fingerprint, events=events
                 )
-        return method.attach(part, spec, seed=derived_seed(options.seed, place), decomposition=decomposition)
+        return method.attach(part, spec, seed=derived_seed(seed, place), decomposition=decomposition)
 
     # atoms stand alone; the names of the others begin as diffusers' begin
     in_unet = str if isinstance(options.spec, AtomsSpec) else partial(name_in_file, "unet")
@@ -107,8 +122,8 @@ def make_tunings(
                 (tuned(encoder, encoder_spec(options.spec, encoders, part), part), partial(name_in_file, part))
             )
         if options.trains_token:
-            token = token_id(tokenizer_of(pipeline, part), options.concept.token)
-            named.append((TokenTuning(encoder, token), partial(name_in_file, part)))
+            number = token_id(tokenizer_of(pipeline, part), token)
+            named.append((TokenTuning(encoder, number), partial(name_in_file, part)))
     return Tunings(named)
 
 
@@ -141,7 +156,7 @@ def make_loop(
     learning: list[Any] = list(encoders.values()) if options.encoders_learn else []
     condition, class_condition = (
         tokenize(pipeline, prompts, device) if learning else embed(pipeline, prompts)
-        for prompts in (list(distinct), [options.class_prompt])
+        for prompts in (list(distinct), [options.class_prompt(options.concept.class_noun)])
     )
     # not needed at any step
     for part in (pipeline.vae, *(encoder for encoder in encoders.values() if not learning)):
@@ -155,8 +170,8 @@ def make_loop(
         seed = derived_seed(options.seed, "class")
         class_batches = replace(batches, latents=class_latents, flip=False, seed=seed, captions=())
         prior = Prior(class_batches, class_condition, options.prior_weight)
-    place(pipeline.unet, learning, options, device)
-    optimizer = make_optimizer(options.optimizer, parameters.values(), options.lr, options.weight_decay, device)
+    place(pipeline.unet, learning, options, options.precision, device)
+    optimizer = make_optimizer(options, parameters.values(), device)
     loop = Loop(
         accelerator=accelerator,
         tuned=Tuned(pipeline.unet, learning, options.resolution or 0),
@@ -165,24 +180,22 @@ def make_loop(
         objective=objective,
         batches=batches,
         optimizer=optimizer,
-        schedule=make_schedule(
-            options.lr_scheduler, optimizer, options.steps, options.warmup, options.lr_cycles, options.lr_power
-        ),
+        schedule=make_schedule(options, optimizer),
         grad_accum=options.grad_accum,
         max_grad_norm=options.max_grad_norm,
         prior=prior,
         average=Average(parameters, options.ema_decay) if options.ema else None,
     )
-    choose_stepping(loop, options, events)
+    choose_stepping(loop, options, options.precision, events)
     return loop
 
 
-def choose_stepping(loop: Loop, options: TrainOptions, events: Events) -> None:
+def choose_stepping(loop: Loop, options: SpeedOptions, precision: str, events: Events) -> None:
     """Have a loop take its steps compiled (`--compile`), as a CUDA graph, or one operation at a time."""
     device: torch.device = loop.accelerator.device
     if options.compile:
         events.phase("compiling the model")
-        kind = TYPES.get(options.precision, torch.float32)
+        kind = TYPES.get(precision, torch.float32)
         loop.compile_with(partial(compiled, kind=kind, warn=events.warn))
         return
     if device.type != "cuda" or not options.cuda_graph:

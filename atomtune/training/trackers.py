@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-TRACKERS = ("tensorboard", "wandb")
-
 
 def start_tracker(
     accelerator: Any, tracker: str, name: str, folder: Path, options: Mapping[str, Any], first_step: int

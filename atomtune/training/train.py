@@ -13,7 +13,7 @@ import torch
 from .. import __version__
 from ..core.fingerprint import fingerprint
 from ..data.captions import captions_of
-from ..data.concept import check_prompts
+from ..data.concept import check_prompts, expand
 from ..data.images import load_images
 from ..errors import AtomtuneError, Interrupted, UsageError, excerpt
 from ..files.atomic import write_text
@@ -28,7 +28,7 @@ from .loop import Loop
 from .optimizers import advise, require_package
 from .options import TrainOptions
 from .preview import Preview
-from .prior_preservation import class_images
+from .prior_preservation import ClassImages, class_images
 from .resources import MOST_KEPT, check_disk, explained_memory
 from .resume import check_material, material_of, recorded_images, resumed
 from .run_folder import RunFolder
@@ -98,12 +98,14 @@ def _train(
     keep_freed_memory()  # before the model is loaded, so that what loading frees is used again
     folder = RunFolder(output)
     record: dict[str, Any] = {}
+    stored = options
     if resume:
         record = folder.read_record()
-        options = resumed(TrainOptions.from_dict(record.get("options", {})), options, explicit)
+        stored = TrainOptions.from_dict(record.get("options", {}))
+        options = resumed(stored, options, explicit)
     for name in ("optimizer", "tracker"):
         require_package(name, getattr(options, name))
-    if advice := advise(options.optimizer, options.lr):
+    if advice := advise(options):
         events.warn(advice)
     source = resolve(options.model)
     options = replace(options, model=source.name, resolution=options.resolution or native_resolution(source))
@@ -114,7 +116,7 @@ def _train(
     material = material_of(found, captions)
     if resume:
         check_material(recorded_images(record), material)
-    accelerator = make_accelerator(options, folder)
+    accelerator = make_accelerator(options, options.tracker, folder)
     if resume and record.get("processes", 1) != accelerator.num_processes:
         raise UsageError(
             f"the run was begun with {record.get('processes', 1)} processes, not {accelerator.num_processes}",
@@ -126,13 +128,14 @@ def _train(
 
     events.phase(f"loading {source.name}")
     pipeline = load_pipeline(source)
-    for warning in check_prompts(pipeline.tokenizer, [*captions, *options.sample_prompts], [options.concept]):
+    preview_prompts = _preview_prompts(options)
+    for warning in check_prompts(pipeline.tokenizer, [*captions, *preview_prompts], [options.concept]):
         events.warn(warning)
     base = fingerprint(pipeline.unet)
     if resume and record.get("base_fingerprint") != base:
         raise AtomtuneError(
             f"the base model is {source.name} with the UNet {base[:12]}, the run began with "
-            f"{excerpt(record['options']['model'])} with the UNet {excerpt(record.get('base_fingerprint'))[:12]}",
+            f"{excerpt(stored.model)} with the UNet {excerpt(record.get('base_fingerprint'))[:12]}",
             "bring that model back, or start again with --overwrite",
         )
     if not resume:
@@ -143,13 +146,27 @@ def _train(
             folder.clear()
             folder.write_record(record)
 
-    prior = class_images(pipeline, options, base, accelerator, events) if options.prior_preservation else []
-    tunings = make_tunings(pipeline, source, options, base, accelerator, events)
+    prior = []
+    if options.prior_preservation:
+        prior = class_images(pipeline, ClassImages.of(options), base, accelerator, events)
+    tunings = make_tunings(
+        pipeline, source, options, base, accelerator, events, token=options.concept.token, seed=options.seed
+    )
     images = [image.image for image in found]
     loop = make_loop(pipeline, tunings.parameters, images, captions, prior, options, accelerator, events)
     preview = None
     if options.sample_every:
-        preview = Preview(pipeline, options, folder, accelerator.device, options.encoders_learn)
+        preview = Preview(
+            pipeline,
+            options,
+            preview_prompts,
+            options.seed,
+            folder,
+            accelerator.device,
+            precision=options.precision,
+            merged=not options.low_memory,
+            encoders_learn=options.encoders_learn,
+        )
     if resume and folder.checkpoint.is_file():
         loop.restore(load_checkpoint(folder.checkpoint))
     started_at = loop.step
@@ -158,7 +175,7 @@ def _train(
         folder.log_until(loop.step)
     if options.tracker:
         start_tracker(
-            accelerator, options.tracker, options.concept.name, folder.path, options.to_dict(), started_at + 1
+            accelerator, options.tracker, options.concept.name, folder.path, options.flat_dict(), started_at + 1
         )
 
     def write_atoms(path: Path) -> str:
@@ -190,6 +207,11 @@ def _train(
         folder.write_record({**record, "options": options.to_dict(), "result": shown})
     accelerator.end_training()
     return result
+
+
+def _preview_prompts(options: TrainOptions) -> list[str]:
+    prompts = (options.sample_prompts or (options.prompt,)) if options.sample_every else ()
+    return [expand(prompt.replace("{}", options.concept.words), [options.concept]) for prompt in prompts]
 
 
 def trained_numbers(loop: Loop) -> int:

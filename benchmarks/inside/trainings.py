@@ -24,6 +24,7 @@ from atomtune.methods.specs import PRESETS
 from atomtune.models.base_model import load_unet, resolve
 from atomtune.models.conditioning import Embeddings
 from atomtune.models.decomposition import load_or_decompose
+from atomtune.models.options import PRECISIONS
 from atomtune.runtime.malloc import keep_freed_memory
 from atomtune.runtime.progress import Events
 from atomtune.training.data import Batches, Latents
@@ -31,7 +32,7 @@ from atomtune.training.loop import Loop
 from atomtune.training.loss import Objective
 from atomtune.training.model import TYPES, Tuned, place
 from atomtune.training.optimizers import make_optimizer, make_schedule
-from atomtune.training.options import PRECISIONS, TrainOptions
+from atomtune.training.options import TrainOptions
 from atomtune.training.run_folder import RunFolder
 from atomtune.training.setup import choose_stepping, make_accelerator
 
@@ -133,7 +134,7 @@ class Trainings:
         if keep_freed:
             keep_freed_memory()
         unet: Any = load_unet(self.source)
-        accelerator = make_accelerator(self.options, RunFolder(Path()))
+        accelerator = make_accelerator(self.options, None, RunFolder(Path()))
         kind = TYPES.get(self.options.precision, torch.float32)
         unet.to(self.device, dtype=kind)
         torch.manual_seed(0)
@@ -170,20 +171,20 @@ class Trainings:
         """By the product's own loop, put together as `make_loop` does."""
         options = replace(self.options, lr=rate, **changes)
         batches, condition = self._material(unet)
-        place(unet, [], options, self.device)
-        optimizer = make_optimizer(options.optimizer, parameters.values(), rate, options.weight_decay, self.device)
+        place(unet, [], options, options.precision, self.device)
+        optimizer = make_optimizer(options, parameters.values(), self.device)
         loop = Loop(
-            accelerator=make_accelerator(options, RunFolder(Path())),
+            accelerator=make_accelerator(options, None, RunFolder(Path())),
             tuned=Tuned(unet, [], options.resolution or 0),
             parameters=parameters,
             condition=condition.to(self.device, torch.float32),
             objective=self.objective,
             batches=batches,
             optimizer=optimizer,
-            schedule=make_schedule(options.lr_scheduler, optimizer, options.steps),
+            schedule=make_schedule(options, optimizer),
             max_grad_norm=options.max_grad_norm,
         )
-        choose_stepping(loop, options, Strict())
+        choose_stepping(loop, options, options.precision, Strict())
 
         def step() -> float:
             loop.run(loop.step + 1, lambda _loss: True)

@@ -36,7 +36,7 @@ def asked(cli: Cli, tiny_model: Path, tmp_path: Path) -> list[str]:
         CompareOptions(
             taught=(Taught(concept, images, prompts),),
             variants=parse_variants(["bitfit"]),
-            training=TrainOptions(concept, images, model=str(tiny_model), steps=1, device="cpu"),
+            training=TrainOptions(concept=concept, images=images, model=str(tiny_model), steps=1, device="cpu"),
             scoring=EvaluateOptions(Path(), prompts, per_prompt=2, settings=Settings(steps=1), device="cpu"),
             output=Path("runs/comparison"),
             rates={"bitfit": 0.01},

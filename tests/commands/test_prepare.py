@@ -71,7 +71,7 @@ def test_training_goes_where_prepare_was(cli: Cli, castle: Path, tiny_model: Pat
     answer = cli("train", "--concept", "castle", "--model", tiny_model, "--steps", "1", "--crop", "random", "--json")
     assert answer.code == 0, answer.err
     assert answer.err.count("Warning: ") == 3
-    assert json.loads(Path("runs/castle/run.json").read_text())["options"]["crop"] == "random"
+    assert json.loads(Path("runs/castle/run.json").read_text())["options"]["data"]["crop"] == "random"
 
 
 def test_many_images_fit_on_a_sheet(cli: Cli) -> None:

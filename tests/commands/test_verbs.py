@@ -258,9 +258,10 @@ def test_the_defaults_of_the_options_are_those_of_the_floor_below() -> None:
     from atomtune.commands.sample import sample
     from atomtune.commands.train import train
     from atomtune.data.concept import DEFAULT_TOKEN
+    from atomtune.models.options import PRECISIONS
     from atomtune.sampling.generate import SCHEDULERS, Settings
     from atomtune.sampling.sample import SampleOptions
-    from atomtune.training.options import PRECISIONS, TrainOptions
+    from atomtune.training.options import TrainOptions
 
     def same(function: Any, *structures: Any) -> set[str]:
         parameters = inspect.signature(function, eval_str=True).parameters
@@ -310,7 +311,7 @@ def test_each_method_has_its_own_learning_rate(cli: Cli, castle: Path, tiny_mode
     for method, rate in (("atoms", 1e-3), ("full", 5e-6), ("loldu", 5e-4)):
         run = ("train", "--concept", "castle", "--model", tiny_model, "--steps", "1", "--method", method, "--overwrite")
         assert cli(*run).code == 0
-        assert json.loads(Path("runs/castle/run.json").read_text())["options"]["lr"] == rate
+        assert json.loads(Path("runs/castle/run.json").read_text())["options"]["optimizer"]["lr"] == rate
 
 
 @pytest.mark.parametrize(

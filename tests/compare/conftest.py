@@ -43,7 +43,7 @@ def made(tiny_model: Path, encoder_paths: dict[str, str]) -> Callable[..., Compa
             taught=(Taught(concept, images, folder / "prompts.txt"),),
             variants=parse_variants(["atoms:c1", "bitfit"]),
             training=TrainOptions(
-                concept, images, model=str(tiny_model), steps=steps, checkpoint_every=2, device="cpu"
+                concept=concept, images=images, model=str(tiny_model), steps=steps, checkpoint_every=2, device="cpu"
             ),
             scoring=EvaluateOptions(
                 folder, folder / "prompts.txt", per_prompt=2, settings=Settings(steps=1), device="cpu"

@@ -49,7 +49,7 @@ def held_types(model: nn.Module) -> dict[str, set[torch.dtype]]:
 
 
 def test_all_is_float32_by_default(pipeline: Any, options: Options) -> None:
-    place(pipeline.unet, [], options(), CPU)
+    place(pipeline.unet, [], options(), "fp32", CPU)
     assert set().union(*held_types(pipeline.unet).values()) == {torch.float32}
     filters = [layer for layer in adapted_layers(pipeline.unet).values() if layer.weight.dim() == 4]
     assert all(layer.weight.is_contiguous(memory_format=torch.channels_last) for layer in filters)
@@ -58,7 +58,7 @@ def test_all_is_float32_by_default(pipeline: Any, options: Options) -> None:
 def test_low_memory_holds_what_is_frozen_in_half_the_bytes(pipeline: Any, options: Options) -> None:
     layers = adapted_layers(pipeline.unet)
     before = {name: delta_of(layer).coefficients(layer.weight) for name, layer in layers.items()}
-    place(pipeline.unet, [], options(low_memory=True), CPU)
+    place(pipeline.unet, [], options(low_memory=True), "fp32", CPU)
     assert held_types(pipeline.unet) == {
         "weights": {torch.float16},
         "others": {torch.float32},
@@ -108,7 +108,7 @@ def test_previews_make_each_weight_once(
         return adapted_weight(self)
 
     monkeypatch.setattr(AdaptedLayer, "adapted_weight", counted)
-    Preview(pipeline, options(sample_steps=3), RunFolder(tmp_path), CPU).generate(1)
+    Preview(pipeline, options(sample_steps=3), ["a castle"], 0, RunFolder(tmp_path), CPU).generate(1)
     assert len(made) == len(adapted_layers(pipeline.unet))
 
 

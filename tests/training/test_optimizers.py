@@ -13,14 +13,13 @@ from atomtune.errors import AtomtuneError
 from atomtune.files.checkpoint import Checkpoint, load_checkpoint, parameters_of, save_checkpoint
 from atomtune.training.ema import Average
 from atomtune.training.optimizers import (
-    OPTIMIZERS,
-    SCHEDULES,
     advise,
     learning_rate,
     make_optimizer,
     make_schedule,
     require_package,
 )
+from atomtune.training.options import OPTIMIZERS, SCHEDULES, OptimizerOptions
 
 CPU = torch.device("cpu")
 STEPS, WARMUP = 12, 3
@@ -58,8 +57,12 @@ def share(name: str, step: int) -> float:
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_schedule_follows_its_formula(name: str) -> None:
     named = parameters()
-    optimizer = make_optimizer("adamw", named.values(), 0.01, 0.0, CPU)
-    schedule = make_schedule(name, optimizer, STEPS, WARMUP, cycles=3, power=2.0)
+    warmup = 0 if name == "constant" else WARMUP
+    options = OptimizerOptions(
+        lr=0.01, weight_decay=0.0, lr_scheduler=name, steps=STEPS, warmup=warmup, lr_cycles=3, lr_power=2.0
+    )
+    optimizer = make_optimizer(options, named.values(), CPU)
+    schedule = make_schedule(options, optimizer)
     for step in range(STEPS):
         # polynomial ends at diffusers' 1e-7, here 1e-5 of the rate
         assert learning_rate(optimizer) == pytest.approx(0.01 * share(name, step), rel=1e-6, abs=1e-12)
@@ -79,8 +82,9 @@ def test_a_checkpoint_keeps_an_optimizer_and_its_schedule(tmp_path: Path, name: 
 
     def start() -> tuple[dict[str, nn.Parameter], Any, Any]:
         named = {key: nn.Parameter(value.detach().to(device)) for key, value in parameters().items()}
-        optimizer = make_optimizer(name, named.values(), 0.1, 0.01, device)
-        return named, optimizer, make_schedule(schedule_name, optimizer, 9)
+        options = OptimizerOptions(optimizer=name, lr=0.1, lr_scheduler=schedule_name, steps=9)
+        optimizer = make_optimizer(options, named.values(), device)
+        return named, optimizer, make_schedule(options, optimizer)
 
     named, optimizer, schedule = start()
     take_steps(named, optimizer, range(4), schedule)
@@ -105,7 +109,7 @@ def test_a_checkpoint_keeps_an_optimizer_and_its_schedule(tmp_path: Path, name: 
 
 def test_prodigy_keeps_standard_output_clean(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("prodigyopt")
-    optimizer = make_optimizer("prodigy", parameters().values(), 1.0, 0.01, CPU)
+    optimizer = make_optimizer(OptimizerOptions(optimizer="prodigy", lr=1.0), parameters().values(), CPU)
     assert capsys.readouterr().out == ""
     assert learning_rate(optimizer) == optimizer.param_groups[0]["d"]
 
@@ -131,13 +135,13 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, option: str
 def test_eight_bits_need_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: object())
     with pytest.raises(AtomtuneError, match="needs a CUDA device"):
-        make_optimizer("adamw8bit", parameters().values(), 1e-3, 0.0, CPU)
+        make_optimizer(OptimizerOptions(optimizer="adamw8bit"), parameters().values(), CPU)
 
 
 def test_a_small_rate_for_prodigy_is_pointed_out() -> None:
-    assert "1 is usual" in (advise("prodigy", 1e-3) or "")
-    assert advise("prodigy", 1.0) is None
-    assert advise("adamw", 1e-3) is None
+    assert "1 is usual" in (advise(OptimizerOptions(optimizer="prodigy")) or "")
+    assert advise(OptimizerOptions(optimizer="prodigy", lr=1.0)) is None
+    assert advise(OptimizerOptions()) is None
 
 
 def test_the_average_follows_its_formula_and_stands_in_for_a_while() -> None:

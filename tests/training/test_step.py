@@ -70,7 +70,7 @@ def in_place(monkeypatch: pytest.MonkeyPatch) -> list[CudaGraphStepper]:
     """From now on runs take their steps from inputs that stay in place, as they do on CUDA; the steppers made."""
     made: list[CudaGraphStepper] = []
 
-    def choose(loop: Loop, _options: TrainOptions, _events: Events) -> None:
+    def choose(loop: Loop, *_: Any) -> None:
         loop.use_cuda_graph(record=False, record_update=True, warn=pytest.fail)
         assert isinstance(loop.stepper, CudaGraphStepper)
         made.append(loop.stepper)
@@ -175,24 +175,24 @@ def test_what_cannot_be_recorded_is_said(monkeypatch: pytest.MonkeyPatch, option
 
     plain = loop()
     told = Told()
-    setup.choose_stepping(plain, options(), told)
+    setup.choose_stepping(plain, options(), "fp32", told)
     assert (plain.held, told.lines) == ([True], [])
     several = loop(accelerator=SimpleNamespace(device=torch.device("cuda"), num_processes=2, scaler=None))
-    setup.choose_stepping(several, options(), told)
+    setup.choose_stepping(several, options(), "fp32", told)
     learning = loop(tuned=SimpleNamespace(encoders=[nn.Linear(1, 1)]))
-    setup.choose_stepping(learning, options(), told)
+    setup.choose_stepping(learning, options(), "fp32", told)
     assert [line.partition(": ")[2] for line in told.lines] == [
         "several processes exchange their gradients",
         "the text encoders are trained",
     ]
     switched_off = loop()
-    setup.choose_stepping(switched_off, options(cuda_graph=False), told)
+    setup.choose_stepping(switched_off, options(cuda_graph=False), "fp32", told)
     assert several.held == learning.held == switched_off.held == []
     # gradients alone, where the optimiser or the scaling of losses asks the GPU for numbers
     scaled = loop(accelerator=SimpleNamespace(device=torch.device("cuda"), num_processes=1, scaler=object()))
     other = loop(optimizer=SimpleNamespace(param_groups=[{"d": 1.0}]))
     for gradients_only in (scaled, other):
-        setup.choose_stepping(gradients_only, options(), told)
+        setup.choose_stepping(gradients_only, options(), "fp32", told)
         assert gradients_only.held == [False]
 
 

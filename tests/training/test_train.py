@@ -49,7 +49,7 @@ def test_a_run_leaves_what_it_promises(options: Options, tmp_path: Path) -> None
     assert [entry["step"] for entry in entries] == [1, 2, 3, 4, 5, 6]
     assert result.final_loss == pytest.approx(sum(entry["loss"] for entry in entries) / 6)
     record = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert record["options"]["resolution"] == 32
+    assert record["options"]["data"]["resolution"] == 32
     assert record["result"]["steps"] == 6
     assert (tmp_path / "run" / "loss.svg").read_text().startswith("<svg")
     assert sorted(p.name for p in (tmp_path / "run" / "previews").iterdir()) == [

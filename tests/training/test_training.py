@@ -25,7 +25,7 @@ from atomtune.runtime.progress import Events
 from atomtune.training.loop import Loop
 from atomtune.training.options import TrainOptions
 from atomtune.training.preview import Preview
-from atomtune.training.prior_preservation import class_images, prior_folder
+from atomtune.training.prior_preservation import ClassImages, class_images
 from atomtune.training.train import train
 
 Options = Callable[..., TrainOptions]
@@ -160,10 +160,10 @@ def test_class_images_are_drawn_once_and_kept(options: Options, tmp_path: Path) 
 
     def draw() -> tuple[list[bytes], int]:
         events = Count()
-        images = class_images(pipeline, asked, "ab" * 32, alone, events)
+        images = class_images(pipeline, ClassImages.of(asked), "ab" * 32, alone, events)
         return [image.tobytes() for image in images], events.drawn
 
-    folder = prior_folder(asked, "ab" * 32)
+    folder = ClassImages.of(asked).folder("ab" * 32)
     first, drawn = draw()
     assert (len(first), len(set(first)), drawn) == (6, 6, 8)
     assert (folder / "prompt.txt").read_text(encoding="utf-8") == "a castle by the sea\n"
@@ -173,13 +173,13 @@ def test_class_images_are_drawn_once_and_kept(options: Options, tmp_path: Path) 
     assert draw() == (first, 4)
     for changed in ({"prior_prompt": "a castle"}, {"seed": 1}, {"resolution": 64}, {"precision": "bf16"}):
         other = options(**{"prior_preservation": True, "resolution": 32, "prior_prompt": "a {} by the sea", **changed})
-        assert prior_folder(other, "ab" * 32) != folder
-    assert prior_folder(asked, "cd" * 32) != folder
+        assert ClassImages.of(other).folder("ab" * 32) != folder
+    assert ClassImages.of(asked).folder("cd" * 32) != folder
 
 
 def test_the_class_prompt_names_the_class(options: Options) -> None:
-    assert options().class_prompt == "a photo of a castle"
-    assert options(prior_preservation=True, prior_prompt="old {}").class_prompt == "old castle"
+    assert options().class_prompt("castle") == "a photo of a castle"
+    assert options(prior_preservation=True, prior_prompt="old {}").class_prompt("castle") == "old castle"
 
 
 def test_a_prior_without_weight_changes_nothing_but_rounding(options: Options, tmp_path: Path) -> None:

@@ -1,0 +1,55 @@
+"""Options that say what is learned, and from which images."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..runtime.option import option
+from ..runtime.options import Options
+from .concept import Concept
+
+CROPS = ("center", "random", "smart")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(Options, panel="Concept and images"):
+    """The concept and its images.
+
+    Attributes:
+        concept: what is learned.
+        prompt: the caption of every image without a text file of its own; `<name>` or `{}` stands for the concept.
+        resolution: None for the model's own.
+        crop: see `crop.square`.
+    """
+
+    concept: Concept
+    images: Path = option(
+        None,
+        "Folder with its images, 4 to 9 are enough.",
+        derived=lambda options: Path("concepts") / options.concept.name,
+        shown_default="concepts/NAME",
+        metavar="DIR",
+        aliases=("instance_data_dir",),
+    )
+    prompt: str = option(
+        "a photo of a {}",
+        "Caption of images without a text file of their own (01.txt beside 01.jpg); {} stands for the concept.",
+        metavar="PROMPT",
+        aliases=("instance_prompt",),
+    )
+    resolution: int | None = option(
+        None,
+        "Side of the training images in pixels.",
+        at_least=8,
+        multiple_of=8,
+        shown_default="the model's",
+        metavar="N",
+    )
+    crop: str = option("center", "Square that is used of an image; smart finds detail, colour and skin.", choices=CROPS)
+    flip: bool = option(False, "Mirror half of the images at random.", aliases=("random_flip",))
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """See `Options.check`."""
+        concept = self.concept
+        if concept.name not in self.prompt and "{}" not in self.prompt and concept.token not in self.prompt:
+            yield "prompt", f"{self.prompt!r} does not name the concept: {{}} or <{concept.name}> stands for it"

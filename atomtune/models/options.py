@@ -1,0 +1,33 @@
+"""Options that say which base model computes, where, and in which type."""
+
+from dataclasses import dataclass
+
+from ..runtime.option import option
+from ..runtime.options import Options
+
+PRECISIONS = ("fp32", "fp16", "bf16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(Options, panel="Model"):
+    """The base model.
+
+    Attributes:
+        model: as for `base_model.resolve`; None for the default.
+        precision: type that is computed in; trained parameters are float32 all the same.
+        device: None for the best there is.
+    """
+
+    model: str | None = option(
+        None,
+        "Base model: a hub id, a diffusers folder, or 'pocket', the miniature in this package.",
+        shown_default="$ATOMTUNE_MODEL, else CompVis/stable-diffusion-v1-4",
+        metavar="MODEL",
+        aliases=("pretrained_model_name_or_path",),
+    )
+    device: str | None = option(
+        None, "cpu, cuda, cuda:1 or mps.", shown_default="a GPU where there is one", metavar="DEVICE"
+    )
+    precision: str = option(
+        "fp32", "Type that the model computes in.", choices=PRECISIONS, aliases=("mixed_precision",)
+    )
