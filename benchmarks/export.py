@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from atomtune.data.concept import Concept
-from atomtune.demo.demo import GUIDANCE, PROMPT_SCENES, SAMPLE_STEPS, draw_concept
+from atomtune.demo.demo import GUIDANCE, PROMPT_SCENES, SAMPLE_STEPS, render_concept
 from atomtune.evaluate.encoders.base import encoders_for
-from atomtune.evaluate.image_sets import WITHOUT_CONCEPT, Dressed, ImageSet, draw_all
-from atomtune.evaluate.inputs import EvaluateOptions, Subject, read_subject
+from atomtune.evaluate.image_sets import DRIFT_PROMPTS, ImageSet, PipelineContext, generate_missing
+from atomtune.evaluate.inputs import EvaluateOptions, Inputs, read_inputs
 from atomtune.evaluate.measure import Measures, measure
 from atomtune.export.lora import ExportResult, export_lora
 from atomtune.methods.specs import PRESETS
@@ -27,9 +27,8 @@ from atomtune.models.base_model import POCKET, resolve
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style
 from atomtune.runtime.progress import Events
 from atomtune.runtime.units import size
-from atomtune.sampling.apply import wearing
-from atomtune.sampling.generate import Settings
-from atomtune.sampling.sample import load_sampler
+from atomtune.sampling.apply import applied
+from atomtune.sampling.generate import Settings, load_sampler
 from atomtune.training.options import TrainOptions
 from atomtune.training.train import train
 
@@ -63,7 +62,7 @@ def main() -> None:
         folder = options.work / thing
         images = folder / "concept"
         if not images.is_dir():
-            draw_concept(images, thing, Style(FIRST_HELD_OUT_SEED + INSTANCE))
+            render_concept(images, thing, Style(FIRST_HELD_OUT_SEED + INSTANCE))
         wanted = TrainOptions(
             concept=Concept(thing, thing),
             images=images,
@@ -83,7 +82,7 @@ def rows(folder: Path, ranks: list[int], per_prompt: int) -> list[Row]:
     """The base model, each rank, the full one, and the atoms themselves."""
     prompts = folder / "prompts.txt"
     prompts.write_text("".join(f"a {{}} {scene}\n" for scene in PROMPT_SCENES), encoding="utf-8")
-    subject = read_subject(EvaluateOptions(folder / "run", prompts))
+    inputs = read_inputs(EvaluateOptions(folder / "run", prompts))
     atoms = folder / "run" / "atoms.safetensors"
     loras = {
         str(rank) if rank < WHOLE else "full": export_lora(
@@ -91,22 +90,22 @@ def rows(folder: Path, ranks: list[int], per_prompt: int) -> list[Row]:
         )
         for rank in [*ranks, WHOLE]
     }
-    worn: dict[str, Dressed] = {"base model": plain}
-    worn |= {name: partial(with_lora, lora.output) for name, lora in loras.items()}
-    worn["atoms"] = partial(with_atoms, subject)
-    decisive = subject.atoms[-1][1].sha256
+    contexts: dict[str, PipelineContext] = {"base model": plain}
+    contexts |= {name: partial(with_lora, lora.output) for name, lora in loras.items()}
+    contexts["atoms"] = partial(with_atoms, inputs)
+    decisive = inputs.atoms[-1][1].sha256
     seeds = list(range(per_prompt))
     sets: dict[str, tuple[ImageSet, ImageSet]] = {}
-    for name in worn:
+    for name in contexts:
         key = {"atoms": decisive, "settings": str(SETTINGS), "with": loras[name].sha256 if name in loras else name}
-        drawn = ImageSet.under(folder / "images", key, subject.prompts, seeds)
-        sets[name] = drawn, ImageSet.under(folder / "images", key, WITHOUT_CONCEPT, seeds[:1])
-    draw_all([(sets[name], dressed) for name, dressed in worn.items()], SETTINGS, 8, Events())
-    encoders, still = encoders_for(POCKET), sets["base model"][1].load()
+        prompted = ImageSet.under(folder / "images", key, inputs.prompts, seeds)
+        sets[name] = prompted, ImageSet.under(folder / "images", key, DRIFT_PROMPTS, seeds[:1])
+    generate_missing([(sets[name], context) for name, context in contexts.items()], SETTINGS, 8, Events())
+    encoders, undrifted = encoders_for(POCKET), sets["base model"][1].load()
     found = []
-    for name, (drawn, without) in sets.items():
-        texts = [image.prompt.replace(subject.concept.words, subject.concept.class_noun) for image in drawn.images]
-        scored = measure(encoders, drawn.load(), texts, subject.references, (without.load(), still))
+    for name, (prompted, drift) in sets.items():
+        texts = [image.prompt.replace(inputs.concept.words, inputs.concept.class_noun) for image in prompted.images]
+        scored = measure(encoders, prompted.load(), texts, inputs.references, (drift.load(), undrifted))
         found.append(Row(name, scored.measures, loras.get(name)))
     return found
 
@@ -126,9 +125,9 @@ def with_lora(file: Path) -> Iterator[Any]:
 
 
 @contextmanager
-def with_atoms(subject: Subject) -> Iterator[Any]:
+def with_atoms(inputs: Inputs) -> Iterator[Any]:
     """The base model with the atoms."""
-    with wearing(load_sampler(resolve(POCKET), None, "cpu", "fp32"), [subject.atoms[-1][1]], Events()) as pipeline:
+    with applied(load_sampler(resolve(POCKET), None, "cpu", "fp32"), [inputs.atoms[-1][1]], Events()) as pipeline:
         yield pipeline
 
 

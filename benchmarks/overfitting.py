@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from atomtune.data.concept import Concept
-from atomtune.demo.demo import PROMPT_SCENES, draw_concept
+from atomtune.demo.demo import PROMPT_SCENES, render_concept
 from atomtune.evaluate.encoders.base import encoders_for
 from atomtune.evaluate.evaluate import evaluate_concept
 from atomtune.evaluate.inputs import EvaluateOptions
@@ -50,7 +50,7 @@ def main() -> None:
     results = []
     for thing in options.things:
         images = options.work / thing / "concept"
-        draw_concept(images, thing, Style(FIRST_HELD_OUT_SEED + options.instance))
+        render_concept(images, thing, Style(FIRST_HELD_OUT_SEED + options.instance))
         prompts = options.work / "prompts.txt"
         prompts.write_text("".join(f"a {{}} {scene}\n" for scene in PROMPT_SCENES), encoding="utf-8")
         base = TrainOptions(
@@ -83,7 +83,7 @@ def scored(options: TrainOptions, run: Path, prompts: Path, per_prompt: int) -> 
         Told(),
     )
     figures = write_report(evaluation, run / "evaluation", {"images of each": per_prompt})
-    chosen = figures["pick"]["step"] if figures["pick"] else None
+    chosen = figures["selected"]["step"] if figures["selected"] else None
     rows = [{**figures["base"], "step": 0, "picked": False}]
     return rows + [{**row, "picked": row["step"] == chosen} for row in figures["checkpoints"]]
 

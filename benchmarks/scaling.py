@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from atomtune.data.concept import Concept
-from atomtune.demo.demo import PROMPT_SCENES, draw_concept
+from atomtune.demo.demo import PROMPT_SCENES, render_concept
 from atomtune.evaluate.encoders.base import encoders_for
 from atomtune.evaluate.evaluate import evaluate_concept
 from atomtune.evaluate.inputs import EvaluateOptions
@@ -69,7 +69,7 @@ def main() -> None:
 def draw(folder: Path, thing: str) -> Path:
     """The images of a thing that training has not seen."""
     if not folder.is_dir():
-        draw_concept(folder, thing, Style(FIRST_HELD_OUT_SEED + INSTANCE))
+        render_concept(folder, thing, Style(FIRST_HELD_OUT_SEED + INSTANCE))
     return folder
 
 

@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from atomtune.commands.console import Console, duration
 from atomtune.compare.compare import Comparison, compare
-from atomtune.compare.options import CompareOptions, Taught, listed
+from atomtune.compare.options import CompareOptions, Subject, listed
 from atomtune.compare.report import PAGE, write_comparison
 from atomtune.compare.subprocess_training import Trainer, train_apart
 from atomtune.compare.table import lines, markdown, reference
@@ -129,16 +129,16 @@ def _main(given: argparse.Namespace, console: Console, trainer: Trainer) -> int:
 def options_of(given: argparse.Namespace) -> CompareOptions:
     """The comparison that is asked for. Raises as `photographed`, and UsageError for impossible values."""
     small = given.pocket
-    taught: tuple[Taught, ...]
+    subjects: tuple[Subject, ...]
     if given.sweep:
-        taught = drawn_for_sweep(given.work)
+        subjects = drawn_for_sweep(given.work)
     else:
-        taught = drawn(given.work, given.concepts) if small else photographed(given.photos, listed(given.subjects))
+        subjects = drawn(given.work, given.concepts) if small else photographed(given.photos, listed(given.subjects))
     variants = parse_variants(listed(given.methods))
     seeds = 1 if given.sweep else given.seeds or (2 if small else 1)
     training = TrainOptions(
-        concept=taught[0].concept,
-        images=taught[0].images,
+        concept=subjects[0].concept,
+        images=subjects[0].images,
         model=POCKET if small else given.model,
         steps=given.steps or (200 if small else 1000),
         lr_scheduler=given.lr_scheduler or ("cosine" if small else "constant"),
@@ -148,7 +148,7 @@ def options_of(given: argparse.Namespace) -> CompareOptions:
     )
     scoring = EvaluateOptions(
         run=given.work,
-        prompts=taught[0].prompts,
+        prompts=subjects[0].prompts,
         per_prompt=given.per_prompt or (_SWEEP_PER_PROMPT if given.sweep else 3 if small else 4),
         settings=Settings(steps=given.sample_steps or (25 if small else 50), guidance_scale=GUIDANCE if small else 7.5),
         device=given.device,
@@ -158,7 +158,7 @@ def options_of(given: argparse.Namespace) -> CompareOptions:
     rates = read_rates(stored) if given.rates or (stored.is_file() and not given.sweep) else {}
     names = {variant.name for variant in variants}
     return CompareOptions(
-        taught=taught,
+        subjects=subjects,
         variants=variants,
         training=training,
         scoring=scoring,

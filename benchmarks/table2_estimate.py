@@ -14,11 +14,11 @@ from atomtune.compare.runs import trained
 from atomtune.compare.scoring import stored_score
 from atomtune.compare.subprocess_training import Order, Trainer, train_apart
 from atomtune.data.concept import read_prompts
-from atomtune.evaluate.image_sets import WITHOUT_CONCEPT, GeneratedImage
+from atomtune.evaluate.image_sets import DRIFT_PROMPTS
 from atomtune.files.untrusted_json import parse_json, read_json
 from atomtune.models.base_model import resolve
 from atomtune.runtime.progress import Events
-from atomtune.sampling.sample import draw, load_sampler
+from atomtune.sampling.generate import generate_images, load_sampler
 from atomtune.training.run_folder import RunFolder
 
 STEPS = 4
@@ -91,7 +91,7 @@ def estimate(options: CompareOptions, work: Path, events: Events, trainer: Train
     }
     unscored = [job for job in jobs if (run := done[job.folder]) is None or stored_score(job, run, options) is None]
     images = sum(_images(job, options) for job in unscored)
-    images += sum(_images(job, options) for job in {job.taught.concept.name: job for job in unscored}.values())
+    images += sum(_images(job, options) for job in {job.subject.concept.name: job for job in unscored}.values())
     return Estimate(len(jobs), len(jobs) - len(unscored), timings, known["an image"], left, images)
 
 
@@ -127,20 +127,20 @@ def _timed(job: Job, work: Path, trainer: Trainer) -> Timing:
 
 
 def _image_seconds(options: CompareOptions) -> float:
-    scoring, taught = options.scoring, options.taught[0]
+    scoring, subject = options.scoring, options.subjects[0]
     source = resolve(options.training.model)
     pipeline = load_sampler(source, scoring.scheduler, scoring.device, scoring.precision)
-    prompt = read_prompts(taught.prompts, [taught.concept])[0]
-    jobs = [GeneratedImage(Path(), prompt, seed) for seed in range(scoring.batch_size)]
-    draw(pipeline, jobs, replace(scoring.settings, steps=1), scoring.batch_size, lambda: None)
+    prompt = read_prompts(subject.prompts, [subject.concept])[0]
+    wanted = [(prompt, seed) for seed in range(scoring.batch_size)]
+    list(generate_images(pipeline, wanted, replace(scoring.settings, steps=1), scoring.batch_size))
     began = time.perf_counter()
-    draw(pipeline, jobs, scoring.settings, scoring.batch_size, lambda: None)
-    return (time.perf_counter() - began) / len(jobs)
+    list(generate_images(pipeline, wanted, scoring.settings, scoring.batch_size))
+    return (time.perf_counter() - began) / len(wanted)
 
 
 def _images(job: Job, options: CompareOptions) -> int:
-    prompts = read_prompts(job.taught.prompts, [job.taught.concept])
-    return len(prompts) * options.scoring.per_prompt + len(WITHOUT_CONCEPT)
+    prompts = read_prompts(job.subject.prompts, [job.subject.concept])
+    return len(prompts) * options.scoring.per_prompt + len(DRIFT_PROMPTS)
 
 
 def _conditions(options: CompareOptions) -> str:

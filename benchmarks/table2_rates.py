@@ -92,7 +92,7 @@ def _try(
             runs = compare(
                 replace(options, variants=allowed, rates=rates, output=output, image_folder=options.output)
             ).runs
-    count = len(options.taught) * len(options.seeds)
+    count = len(options.subjects) * len(options.seeds)
     for variant in variants:
         mine = [run for run in runs if run.variant == variant]
         figures = {name: mean.mean for line in lines(mine, [variant]) for name, mean in line.figures.items()}
@@ -146,7 +146,7 @@ def _settings(options: CompareOptions, budget: int) -> dict[str, Any]:
     """What the rates of all variants have to have in common."""
     return {
         "rule": RULE,
-        "concepts": [taught.concept.name for taught in options.taught],
+        "concepts": [subject.concept.name for subject in options.subjects],
         "seeds": list(options.seeds),
         "steps": options.training.steps,
         "batch_size": options.training.batch_size,

@@ -6,10 +6,10 @@ The photos are not part of this project: https://github.com/google/dreambooth ha
 from collections.abc import Sequence
 from pathlib import Path
 
-from atomtune.compare.options import Taught
+from atomtune.compare.options import Subject
 from atomtune.data.concept import Concept
 from atomtune.data.images import find_images
-from atomtune.demo.demo import PROMPT_SCENES, draw_concept
+from atomtune.demo.demo import PROMPT_SCENES, render_concept
 from atomtune.errors import AtomtuneError, UsageError
 from atomtune.evaluate.prompt_sets import prompt_set
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, THINGS, Style
@@ -51,7 +51,7 @@ POCKET_SWEEP = ("boat", "clock")
 _INSTANCE, _SWEEP_INSTANCE = 11, 12  # of what pocket was never trained on; the demo's is another
 
 
-def photographed(photos: Path, subjects: Sequence[str] = ()) -> tuple[Taught, ...]:
+def photographed(photos: Path, subjects: Sequence[str] = ()) -> tuple[Subject, ...]:
     """The subjects of the benchmark, or those named, with their photos in `photos`/SUBJECT.
 
     Raises UsageError for a subject that there is not, AtomtuneError that names every folder that lacks its photos.
@@ -66,7 +66,7 @@ def photographed(photos: Path, subjects: Sequence[str] = ()) -> tuple[Taught, ..
             "each has a folder of that name in the data set of google/dreambooth; --subjects A,B takes some only",
         )
     return tuple(
-        Taught(
+        Subject(
             Concept(name, SUBJECTS[name]),
             photos / name,
             prompt_set("dreambooth_live_subjects.txt" if name in LIVE else "dreambooth_objects.txt"),
@@ -75,7 +75,7 @@ def photographed(photos: Path, subjects: Sequence[str] = ()) -> tuple[Taught, ..
     )
 
 
-def drawn(work: Path, count: int) -> tuple[Taught, ...]:
+def drawn(work: Path, count: int) -> tuple[Subject, ...]:
     """Unseen things of pocket's world for the table, their images drawn into `work`."""
     things = [*POCKET_THINGS, *(thing for thing in THINGS if thing not in POCKET_THINGS + POCKET_SWEEP)]
     if not 1 <= count <= len(things):
@@ -83,18 +83,18 @@ def drawn(work: Path, count: int) -> tuple[Taught, ...]:
     return _drawn(work, things[:count], _INSTANCE)
 
 
-def drawn_for_sweep(work: Path) -> tuple[Taught, ...]:
+def drawn_for_sweep(work: Path) -> tuple[Subject, ...]:
     """The things that learning rates are chosen on."""
     return _drawn(work, POCKET_SWEEP, _SWEEP_INSTANCE)
 
 
-def _drawn(work: Path, things: Sequence[str], instance: int) -> tuple[Taught, ...]:
+def _drawn(work: Path, things: Sequence[str], instance: int) -> tuple[Subject, ...]:
     prompts = work / "prompts.txt"
     prompts.parent.mkdir(parents=True, exist_ok=True)
     prompts.write_text("".join(f"a {{}} {scene}\n" for scene in PROMPT_SCENES), encoding="utf-8")
     for thing in things:
-        draw_concept(work / "concepts" / thing, thing, Style(FIRST_HELD_OUT_SEED + instance))
-    return tuple(Taught(Concept(thing, thing), work / "concepts" / thing, prompts) for thing in things)
+        render_concept(work / "concepts" / thing, thing, Style(FIRST_HELD_OUT_SEED + instance))
+    return tuple(Subject(Concept(thing, thing), work / "concepts" / thing, prompts) for thing in things)
 
 
 def _has_images(folder: Path) -> bool:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from atomtune.evaluate.encoders.grader import IDENTITY, look, new_identity
+from atomtune.evaluate.encoders.grader import IDENTITY, embedding_and_features, new_identity
 from atomtune.pocket.world import THINGS
 
 from .autoencoder import as_tensor
@@ -60,7 +60,7 @@ def train_grader(
     identity = new_identity(model.visual).to(device)
     tokenizer = open_clip.SimpleTokenizer(context_length=MODEL["text_cfg"]["context_length"])
     words = rare_words()
-    see: Callable[[Tensor], tuple[Tensor, Tensor]] = partial(look, model.visual)
+    see: Callable[[Tensor], tuple[Tensor, Tensor]] = partial(embedding_and_features, model.visual)
     read: Callable[[Tensor], Tensor] = model.encode_text
     if compiled:
         see, read = torch.compile(see), torch.compile(read)

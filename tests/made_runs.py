@@ -7,8 +7,8 @@ from atomtune.compare.runs import Trained
 from atomtune.compare.scoring import Score
 from atomtune.compare.table import Run
 from atomtune.compare.variants import Variant
-from atomtune.evaluate.image_sets import GeneratedImage
 from atomtune.evaluate.measure import Measures
+from atomtune.sampling.generate import GeneratedImage
 
 
 def made_run(concept: str, seed: int, variant: Variant, fidelity: float, lr: float = 1e-3, **changes: Any) -> Run:

@@ -14,7 +14,7 @@ from .training import TRAINING, BatchSize, GradAccum, GradientCheckpointing, Low
 
 if TYPE_CHECKING:
     from ..compare.compare import Comparison
-    from ..compare.options import Taught
+    from ..compare.options import Subject
     from ..data.concept import Concept
 
 
@@ -119,14 +119,14 @@ def compare(
     variants = parse_variants(listed(methods))
     rates = parse_rates(lr or [], variants)
     file = prompts or prompt_set(DEFAULT_PROMPTS)
-    taught = tuple(_taught(parse_concept(text, token), file) for text in named)
+    subjects = tuple(_subject(parse_concept(text, token), file) for text in named)
     options = CompareOptions(
-        taught=taught,
+        subjects=subjects,
         variants=variants,
         seeds=parse_seeds(seeds),
         training=TrainOptions(
-            concept=taught[0].concept,
-            images=taught[0].images,
+            concept=subjects[0].concept,
+            images=subjects[0].images,
             model=model,
             prompt=prompt,
             steps=steps,
@@ -164,10 +164,10 @@ def compare(
         )
 
 
-def _taught(concept: "Concept", prompts: Path) -> "Taught":
-    from ..compare.options import Taught
+def _subject(concept: "Concept", prompts: Path) -> "Subject":
+    from ..compare.options import Subject
 
-    return Taught(concept, Path("concepts") / concept.name, prompts)
+    return Subject(concept, Path("concepts") / concept.name, prompts)
 
 
 def _text(result: "Comparison") -> str:

@@ -55,21 +55,21 @@ def demo(
 
 
 def _text(result: "DemoResult") -> str:
-    base, ours, truth = result.likeness
+    base, ours, truth = result.fidelity
     return fields(
         {
             "page": str(result.index),
             "parameters": f"{result.trainable_parameters:,}",
             "atoms file": f"{result.atoms_file}, {size(result.atoms_bytes)}",
-            "likeness": f"{ours:.3f} (base model {base:.3f}, fresh drawings of the same thing {truth:.3f})",
+            "fidelity": f"{ours:.3f} (base model {base:.3f}, fresh renderings of the same thing {truth:.3f})",
             "times": f"decompose {duration(result.decompose_seconds)}, train {duration(result.train_seconds)}, "
             f"in all {duration(result.seconds)}",
             **{
                 str(
                     other["method"]
-                ): f"likeness {other['likeness']:.3f}, {other['trainable_parameters']:,} parameters, "
+                ): f"fidelity {other['fidelity']:.3f}, {other['trainable_parameters']:,} parameters, "
                 f"{size(other['atoms_bytes'])}, train {duration(other['train_seconds'])}"
-                for other in result.beside
+                for other in result.other_methods
             },
         }
     )

@@ -147,7 +147,7 @@ def _refuse_strangers(explicit: frozenset[str], of_folder: bool) -> None:
 
 
 def _choice(result: "Evaluation") -> dict[str, str]:
-    return {} if result.pick is None else {"keep": result.pick.reason}
+    return {} if result.selected is None else {"keep": result.selected.reason}
 
 
 def _score_folder(

@@ -85,7 +85,7 @@ def sample(
     """
     from ..sampling.generate import Settings
     from ..sampling.sample import SampleOptions
-    from ..sampling.sample import sample as draw
+    from ..sampling.sample import sample as generate
 
     runs = Path("runs")
     options = SampleOptions(
@@ -110,12 +110,12 @@ def sample(
     )
     if output is None:
         output = runs / concept[0] / "samples" if concept and len(concept) == 1 else runs / "samples"
-    drawn, sheet = draw(options, output, console.events)
+    images, sheet = generate(options, output, console.events)
     data = {
-        "images": [{"path": item.path, "prompt": item.prompt, "seed": item.seed, "base": item.base} for item in drawn],
+        "images": [{"path": item.path, "prompt": item.prompt, "seed": item.seed, "base": item.base} for item in images],
         "seed": seed,
         "grid": sheet,
         "output": output,
     }
-    paths = [item.path for item in drawn] + ([sheet] if sheet else [])
+    paths = [item.path for item in images] + ([sheet] if sheet else [])
     console.result(data, "\n".join(map(str, paths)))

@@ -77,9 +77,9 @@ def compare(
             "start it as atomtune compare, without accelerate launch",
         )
     events = events or Events()
-    told = _Once(events)
+    once = _Once(events)
     jobs = jobs_of(options)
-    replaced = {job.folder for job in check(jobs, told, overwrite)}
+    replaced = {job.folder for job in check(jobs, once, overwrite)}
     model = resolve(options.training.model).name
     found = [] if replaced else _found(jobs, options)
     names = found[0].encoders if found else None
@@ -89,7 +89,7 @@ def compare(
     runs: list[Run] = []
     failures: list[Failure] = []
     count = 0
-    for _, group in groupby(jobs, key=lambda job: (job.seed, job.taught.concept.name)):
+    for _, group in groupby(jobs, key=lambda job: (job.seed, job.subject.concept.name)):
         ready: list[tuple[Job, Trained]] = []
         for job in group:
             count += 1
@@ -97,10 +97,10 @@ def compare(
             if replacing or trained(job) is None:
                 events.phase(f"training {job.title} ({count} of {len(jobs)})")
             try:
-                ready.append((job, train_missing(job, trainer, told, replacing)))
+                ready.append((job, train_missing(job, trainer, once, replacing)))
             except AtomtuneError as problem:
                 failures.append(_failure(job, problem, events))
-        runs += _scored(ready, options, model, names, failures, events, told)
+        runs += _scored(ready, options, model, names, failures, events, once)
         _check_base(runs)
     if not runs:
         raise NothingCompared(failures)
@@ -120,7 +120,7 @@ def _scored(
     names: dict[str, str] | None,
     failures: list[Failure],
     events: Events,
-    told: Events,
+    once: Events,
 ) -> Iterator[Run]:
     encoders: Encoders | None = None
     for job, done in ready:
@@ -130,11 +130,11 @@ def _scored(
             # for the runs of one concept and seed: the next ones' training wants the memory
             encoders = encoders or encoders_for(model, paths=options.encoder_paths, device=options.scoring.device)
             try:
-                score = score_run(job, done, options, encoders, told)
+                score = score_run(job, done, options, encoders, once)
             except AtomtuneError as problem:
                 failures.append(_failure(job, problem, events))
                 continue
-        yield Run(job.taught.concept.name, job.seed, job.variant, job.options.lr, done, score)
+        yield Run(job.subject.concept.name, job.seed, job.variant, job.options.lr, done, score)
 
 
 def _failure(job: Job, problem: AtomtuneError, events: Events) -> Failure:
@@ -143,7 +143,7 @@ def _failure(job: Job, problem: AtomtuneError, events: Events) -> Failure:
     reason = excerpt(problem.message, 300)
     events.end()
     events.warn(f"{job.title}: {reason}")
-    return Failure(job.taught.concept.name, job.seed, job.variant.name, reason)
+    return Failure(job.subject.concept.name, job.seed, job.variant.name, reason)
 
 
 def _check_base(runs: Sequence[Run]) -> None:
@@ -155,7 +155,7 @@ def _check_base(runs: Sequence[Run]) -> None:
 
 
 class _Once(Events):
-    """Passes on what is told of a run, but for its phases, and a warning once only: all runs say the same."""
+    """Passes on a run's events, but for its phases, and each warning once only: all runs have the same."""
 
     def __init__(self, events: Events) -> None:
         self.events = events

@@ -14,8 +14,8 @@ from .variants import Variant, rate_of
 
 
 @dataclass(frozen=True)
-class Taught:
-    """A concept that every variant is taught, and the prompts that show how well.
+class Subject:
+    """A concept that every variant learns, and the prompts that its images are generated for.
 
     Attributes:
         images: folder of its images.
@@ -32,15 +32,15 @@ class CompareOptions:
     """A comparison: concepts × variants × seeds.
 
     Attributes:
-        seeds: of the training runs. The images of all of them are drawn from the same seeds.
-        training: what the runs have in common; concept, images, method, spec, learning rate, seed of it count nothing.
-        scoring: how images are drawn; run and prompts of it count nothing.
+        seeds: of the training runs. The images of all of them are generated from the same seeds.
+        training: what the runs have in common; its concept, images, method, spec, learning rate and seed are ignored.
+        scoring: how images are generated; its run and prompts are ignored.
         output: folder of the runs, with a folder for each concept; image_folder: of their images, `output` where None.
         rates: learning rates by the variants' names, in place of the methods' own.
         encoder_paths: see `encoders.encoders_for`.
     """
 
-    taught: tuple[Taught, ...]
+    subjects: tuple[Subject, ...]
     variants: tuple[Variant, ...]
     training: TrainOptions
     scoring: EvaluateOptions
@@ -52,7 +52,7 @@ class CompareOptions:
 
     def __post_init__(self) -> None:
         compared: dict[str, list[Any]] = {
-            "concept": [taught.concept.name for taught in self.taught],
+            "concept": [subject.concept.name for subject in self.subjects],
             "seed": list(self.seeds),
             "variant": [variant.name for variant in self.variants],
         }
@@ -73,7 +73,7 @@ class Job:
         image_folder: folder in which the images of all runs of the concept are kept by their settings.
     """
 
-    taught: Taught
+    subject: Subject
     seed: int
     variant: Variant
     options: TrainOptions
@@ -83,7 +83,7 @@ class Job:
     @property
     def title(self) -> str:
         """In words, for messages."""
-        return f"{self.taught.concept.name}, seed {self.seed}, {self.variant.name}"
+        return f"{self.subject.concept.name}, seed {self.seed}, {self.variant.name}"
 
 
 def jobs_of(options: CompareOptions) -> list[Job]:
@@ -94,17 +94,17 @@ def jobs_of(options: CompareOptions) -> list[Job]:
     """
     source = resolve(options.training.model)
     resolution = options.training.resolution or native_resolution(source)
-    for taught in options.taught:
-        read_prompts(taught.prompts, [taught.concept])
+    for subject in options.subjects:
+        read_prompts(subject.prompts, [subject.concept])
     return [
         Job(
-            taught,
+            subject,
             seed,
             variant,
             replace(
                 options.training,
-                concept=taught.concept,
-                images=taught.images,
+                concept=subject.concept,
+                images=subject.images,
                 model=source.name,
                 resolution=resolution,
                 method=variant.method,
@@ -113,11 +113,11 @@ def jobs_of(options: CompareOptions) -> list[Job]:
                 lr=rate_of(variant, options.rates),
                 seed=seed,
             ),
-            options.output / taught.concept.name / f"seed-{seed}" / variant.folder,
-            (options.image_folder or options.output) / taught.concept.name,
+            options.output / subject.concept.name / f"seed-{seed}" / variant.folder,
+            (options.image_folder or options.output) / subject.concept.name,
         )
         for seed in options.seeds
-        for taught in options.taught
+        for subject in options.subjects
         for variant in options.variants
     ]
 

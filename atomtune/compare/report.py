@@ -13,16 +13,16 @@ from PIL import Image
 
 from .. import __version__
 from ..data.images import load_images
-from ..evaluate.image_sets import GeneratedImage
 from ..evaluate.report import MEANINGS
 from ..files.atomic import write_text
 from ..methods import METHODS
 from ..report.charts import Cloud, cloud_chart
 from ..report.html import render_page
 from ..runtime.units import size
+from ..sampling.generate import GeneratedImage
 from ..training.options import TrainOptions
 from .compare import Comparison
-from .options import Taught, jobs_of
+from .options import Subject, jobs_of
 from .table import (
     FIGURES,
     SCENES,
@@ -76,7 +76,7 @@ def as_figures(comparison: Comparison, table: Sequence[Line], against: Reference
     """Everything by name, as documented in docs/json.md."""
     options, first = comparison.options, comparison.runs[0].score
     return {
-        "concepts": [taught.concept.name for taught in options.taught],
+        "concepts": [subject.concept.name for subject in options.subjects],
         "seeds": list(options.seeds),
         "model": comparison.model,
         "base_fingerprint": comparison.base_fingerprint,
@@ -97,12 +97,12 @@ def _differences(comparison: Comparison) -> list[Difference]:
 
 
 def _difference_row(found: Difference, first: str) -> dict[str, Any]:
-    told = {name: {"mean": mean, "error": error, "pairs": n} for name, (mean, error, n) in found.figures.items()}
-    return {"variant": found.variant.name, "over": first, **told}
+    figures = {name: {"mean": mean, "error": error, "pairs": n} for name, (mean, error, n) in found.figures.items()}
+    return {"variant": found.variant.name, "over": first, **figures}
 
 
 def settings_of(comparison: Comparison) -> dict[str, Any]:
-    """How runs were trained and images drawn."""
+    """How runs were trained and images generated."""
     options = comparison.options
     training: TrainOptions = jobs_of(options)[0].options
     scoring = options.scoring
@@ -110,7 +110,7 @@ def settings_of(comparison: Comparison) -> dict[str, Any]:
         "base model": comparison.model,
         **{name.replace("_", " "): getattr(training, name) for name in _COMMON},
         "training seeds": ", ".join(map(str, options.seeds)),
-        "prompts": ", ".join(dict.fromkeys(taught.prompts.name for taught in options.taught)),
+        "prompts": ", ".join(dict.fromkeys(subject.prompts.name for subject in options.subjects)),
         "images of each prompt": scoring.per_prompt,
         "first seed of the images": scoring.seed,
         "denoising steps": scoring.settings.steps,
@@ -132,7 +132,7 @@ def page_values(comparison: Comparison, table: Sequence[Line], against: Referenc
     named = [*FIGURES, *([SCENES] if any(SCENES in line.figures for line in table) else [])]
     colors = {line.variant.name: _color(i, len(table)) for i, line in enumerate(table)}
     return {
-        "concepts": [taught.concept.name for taught in options.taught],
+        "concepts": [subject.concept.name for subject in options.subjects],
         "seeds": options.seeds,
         "model": comparison.model,
         "runs": len(runs),
@@ -144,7 +144,7 @@ def page_values(comparison: Comparison, table: Sequence[Line], against: Referenc
         "difference_header": ["variant", *map(_title, named)],
         "differences": [_difference_cells(found, named) for found in _differences(comparison)],
         "charts": [_chart(name, runs, table, against, colors) for name in ("diversity", "alignment")],
-        "grids": [_grid(taught, comparison, table) for taught in options.taught],
+        "grids": [_grid(subject, comparison, table) for subject in options.subjects],
         "run_header": [
             "concept",
             "seed",
@@ -251,23 +251,23 @@ def _chart(name: str, runs: Sequence[Run], table: Sequence[Line], against: Refer
     return cloud_chart(clouds, "fidelity", name, marks)
 
 
-def _grid(taught: Taught, comparison: Comparison, table: Sequence[Line]) -> dict[str, Any]:
+def _grid(subject: Subject, comparison: Comparison, table: Sequence[Line]) -> dict[str, Any]:
     """One concept: its images, and prompts × variants, the first image of each, of the first seed that is there."""
     firsts: dict[str, Run] = {}
     for run in comparison.runs:
-        if run.concept == taught.concept.name:
+        if run.concept == subject.concept.name:
             firsts.setdefault(run.variant.name, run)
     shown = [firsts[line.variant.name] for line in table if line.variant.name in firsts]
     training = jobs_of(comparison.options)[0].options
     training_images = load_images(
-        taught.images, training.resolution or 0, crop=training.crop, seed=comparison.options.seeds[0]
+        subject.images, training.resolution or 0, crop=training.crop, seed=comparison.options.seeds[0]
     )
     base = _first_of_each(shown[0].score.base_images) if shown else {}
     prompts = _spread(list(base), _PROMPTS)
     columns = [_first_of_each(run.score.images) for run in shown]
     return {
-        "name": taught.concept.name,
-        "words": taught.concept.words,
+        "name": subject.concept.name,
+        "words": subject.concept.words,
         "references": [thumbnail(image.image) for image in training_images],
         "columns": ["base model", *(run.variant.name for run in shown)],
         "fidelity": [shown[0].score.base.fidelity, *(run.figure("fidelity") for run in shown)] if shown else [],

@@ -87,7 +87,7 @@ def check(jobs: Sequence[Job], events: Events, overwrite: bool = False) -> list[
     changed: dict[Path, list[str]] = {}
     material: dict[tuple[str, int], list[dict[str, str]]] = {}
     for job in jobs:
-        options, key = job.options, (job.taught.concept.name, job.seed if job.options.crop == "random" else 0)
+        options, key = job.options, (job.subject.concept.name, job.seed if job.options.crop == "random" else 0)
         if key not in material:
             images = load_images(
                 options.images, options.resolution or 0, crop=options.crop, seed=options.seed, events=events

@@ -1,4 +1,4 @@
-"""The score of a run: evaluate's, kept beside the run, and told again while what it rests on is the same."""
+"""The score of a run: evaluate's, kept in the run's folder, and read again while what it rests on is the same."""
 
 import json
 from dataclasses import asdict, dataclass, fields, replace
@@ -10,12 +10,12 @@ from ..evaluate.checkpoint_selection import worth
 from ..evaluate.encoders.base import Encoders
 from ..evaluate.encoders.grader import Grader, scenes_named
 from ..evaluate.evaluate import Evaluation, evaluate_concept
-from ..evaluate.image_sets import GeneratedImage
 from ..evaluate.inputs import EvaluateOptions
 from ..evaluate.measure import Measures
 from ..files.atomic import write_text
 from ..files.untrusted_json import read_json
 from ..runtime.progress import Events
+from ..sampling.generate import GeneratedImage
 from .options import CompareOptions, Job
 from .runs import Trained
 
@@ -29,11 +29,11 @@ class Score:
 
     Attributes:
         real: mean cosine between different images of the concept; None where there is one only.
-        worth: see `picking.worth`.
+        worth: see `checkpoint_selection.worth`.
         scenes_right, base_scenes_right: share of the images in which pocket's grader names the scene asked for, of
             all scenes; None for other models, or where no prompt names one.
         images, base_images: prompt by prompt.
-        encoders: names, by what they tell; preprocessing: of the one that tells fidelity.
+        encoders: names, by measure; preprocessing: of the one for fidelity.
     """
 
     measures: Measures
@@ -49,11 +49,11 @@ class Score:
 
 
 def score_run(job: Job, done: Trained, options: CompareOptions, encoders: Encoders, events: Events) -> Score:
-    """Score a run; images that are missing are drawn, the base model's once for all runs of a concept.
+    """Score a run; images that are missing are generated, the base model's once for all runs of a concept.
 
     Raises AtomtuneError where images are not finite, or files cannot be read.
     """
-    asked = replace(options.scoring, run=job.folder, prompts=job.taught.prompts, checkpoints=False)
+    asked = replace(options.scoring, run=job.folder, prompts=job.subject.prompts, checkpoints=False)
     evaluation = evaluate_concept(asked, lambda _name: encoders, job.image_folder, events)
     score = _score(evaluation)
     stored = asdict(score) | {
@@ -71,26 +71,26 @@ def stored_score(
     """The score of a run that was scored before in the same way and whose images are there; else None.
 
     Args:
-        encoders: names of those that a score must be told by; None for whichever they are.
+        encoders: names of those that the score must rest on; None for whichever they are.
     """
     try:
-        told = read_json(job.folder / SCORE)
-        if told.pop("key") != _key(job, done, options):
+        stored = read_json(job.folder / SCORE)
+        if stored.pop("key") != _key(job, done, options):
             return None
-        told["measures"], told["base"] = (Measures(**told[name]) for name in ("measures", "base"))
+        stored["measures"], stored["base"] = (Measures(**stored[name]) for name in ("measures", "base"))
         for name in ("images", "base_images"):
-            told[name] = [
-                GeneratedImage(job.image_folder / one["file"], one["prompt"], one["seed"]) for one in told[name]
+            stored[name] = [
+                GeneratedImage(job.image_folder / one["file"], one["prompt"], one["seed"]) for one in stored[name]
             ]
-        score = Score(**told)
+        score = Score(**stored)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return None  # not there, or of another version: it is told anew
+        return None  # not there, or of another version: it is computed anew
     there = all(image.path.is_file() for image in (*score.images, *score.base_images))
     return score if there and encoders in (None, score.encoders) else None
 
 
 def names_of(encoders: Encoders) -> dict[str, str]:
-    """The names of encoders, by what they tell."""
+    """The names of encoders, by measure."""
     names = {name: getattr(encoders, name).name for name in ("fidelity", "diversity", "alignment")}
     return names | ({"dino": encoders.dino.name} if encoders.dino else {})
 
@@ -104,7 +104,7 @@ def _key(job: Job, done: Trained, options: CompareOptions) -> dict[str, Any]:
     return {
         "atoms": done.sha256,
         "base": done.base_fingerprint,
-        "prompts": read_prompts(job.taught.prompts, [job.taught.concept]),
+        "prompts": read_prompts(job.subject.prompts, [job.subject.concept]),
         "encoders": dict(sorted(options.encoder_paths.items())),
         **(settings | {"settings": str(scoring.settings)}),
     }

@@ -40,7 +40,7 @@ class Order:
 
     Attributes:
         resume, overwrite: as for `train`.
-        only_decompose: put the base model's decomposition into the cache, and train nothing.
+        only_decompose: write the base model's decomposition to the cache, and train nothing.
     """
 
     options: TrainOptions
@@ -82,8 +82,8 @@ def train_here(order: Order, events: Events) -> None:
 def cost(run: Path) -> tuple[int | None, int | None]:
     """Of a run, in bytes: the most memory of its process, and of the GPU. None where that is not known."""
     try:
-        told = read_json(run / COST)
-        return told["peak_bytes"], told["gpu_peak_bytes"]
+        stored = read_json(run / COST)
+        return stored["peak_bytes"], stored["gpu_peak_bytes"]
     except (OSError, ValueError, LookupError, TypeError):
         return None, None
 
@@ -109,7 +109,7 @@ def gpu_peak() -> int | None:
 
 
 def _is_decomposed(spec: AtomsSpec) -> bool:
-    # of whichever base model: its fingerprint takes its weights to tell
+    # of whichever base model: its fingerprint takes its weights
     pattern = cache_path(nn.Linear(1, 1, device="meta"), "*", spec)
     return any(pattern.parent.glob(pattern.name))
 
@@ -119,7 +119,7 @@ def _larger(one: int | None, other: int | None) -> int | None:
 
 
 def _in_child(order: Order, events: Events) -> None:
-    """Raises what the child tells, AtomtuneError where it ends without a word, Interrupted where this is stopped."""
+    """Raises what the child reports, AtomtuneError where it ends without a report, Interrupted where this one is."""
     packages = str(Path(atomtune.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [packages, os.environ.get("PYTHONPATH")]))}
     with tempfile.TemporaryFile() as errors:
@@ -135,11 +135,11 @@ def _in_child(order: Order, events: Events) -> None:
         )
         assert process.stdin is not None
         assert process.stdout is not None
-        told: dict[str, Any] | None
+        failure: dict[str, Any] | None
         try:
             with suppress(BrokenPipeError), process.stdin as stream:
                 stream.write(_packed(order))
-            told = _listen(process.stdout, events)
+            failure = _listen(process.stdout, events)
             process.wait()
         except KeyboardInterrupt as stop:
             process.send_signal(signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
@@ -154,9 +154,10 @@ def _in_child(order: Order, events: Events) -> None:
                 process.kill()
             process.wait()
             process.stdout.close()
-        if told is not None:
-            kind = Interrupted if told["interrupted"] else AtomtuneError
-            raise kind(told["message"], told["hint"], exit_code=told["exit_code"] if told["interrupted"] else None)
+        if failure is not None:
+            kind = Interrupted if failure["interrupted"] else AtomtuneError
+            code = failure["exit_code"] if failure["interrupted"] else None
+            raise kind(failure["message"], failure["hint"], exit_code=code)
         if process.returncode != 0:
             raise _died(process.returncode, errors)
 
@@ -173,18 +174,18 @@ def _died(code: int, errors: IO[bytes]) -> AtomtuneError:
 
 
 def _listen(lines: Iterable[str], events: Events) -> dict[str, Any] | None:
-    """Pass a child's events on until its end; the error that it tells, if it tells one."""
-    told = None
+    """Pass a child's events on until its end; the error that it reports, if any."""
+    failure = None
     for line in lines:
         try:
             message = json.loads(line)
         except ValueError:  # cut by an interrupt
             continue
         if "error" in message:
-            told = message["error"]
+            failure = message["error"]
         elif message["event"] in ("phase", "warn", "begin", "advance", "end"):
             getattr(events, message["event"])(*message["with"])
-    return told
+    return failure
 
 
 def _packed(order: Order) -> str:
@@ -203,24 +204,24 @@ class _Wire(Events):
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream
 
-    def tell(self, **message: Any) -> None:
+    def send(self, **message: Any) -> None:
         """Write a line. Raises BrokenPipeError where the parent is gone, which ends the training too."""
         print(json.dumps(message), file=self.stream, flush=True)
 
     def phase(self, text: str) -> None:
-        self.tell(event="phase", **{"with": [text]})
+        self.send(event="phase", **{"with": [text]})
 
     def warn(self, text: str) -> None:
-        self.tell(event="warn", **{"with": [text]})
+        self.send(event="warn", **{"with": [text]})
 
     def begin(self, what: str, total: int, done: int = 0) -> None:
-        self.tell(event="begin", **{"with": [what, total, done]})
+        self.send(event="begin", **{"with": [what, total, done]})
 
     def advance(self, note: str = "") -> None:
-        self.tell(event="advance", **{"with": [note]})
+        self.send(event="advance", **{"with": [note]})
 
     def end(self) -> None:
-        self.tell(event="end", **{"with": []})
+        self.send(event="end", **{"with": []})
 
 
 def main() -> int:
@@ -234,7 +235,7 @@ def main() -> int:
         interrupted = isinstance(problem, Interrupted | KeyboardInterrupt)
         message, hint = getattr(problem, "message", "interrupted"), getattr(problem, "hint", None)
         code = getattr(problem, "exit_code", 130)
-        wire.tell(error={"message": message, "hint": hint, "interrupted": interrupted, "exit_code": code})
+        wire.send(error={"message": message, "hint": hint, "interrupted": interrupted, "exit_code": code})
         return 1
     return 0
 

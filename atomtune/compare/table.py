@@ -143,8 +143,8 @@ def reference(runs: Sequence[Run]) -> Reference:
     """Of all concepts in the runs, each once: all runs of a concept are seen against the same images."""
     scores = list({run.concept: run.score for run in runs}.values())
 
-    def mean(told: Callable[[Score], float | None]) -> Mean | None:
-        return mean_and_spread([told(score) for score in scores])
+    def mean(value_of: Callable[[Score], float | None]) -> Mean | None:
+        return mean_and_spread([value_of(score) for score in scores])
 
     means = {name: mean(lambda score, name=name: getattr(score.base, name)) for name in _MEASURED}  # type: ignore[misc]
     means[SCENES] = mean(lambda score: score.base_scenes_right)
@@ -155,7 +155,7 @@ _MEASURED = (*FIGURES, "dino", "clip_i")
 
 
 def differences(runs: Sequence[Run], variants: Sequence[Variant]) -> list[Difference]:
-    """What each variant has over the first one. Concepts differ more than variants do: pairs tell what means hide."""
+    """What each variant has over the first one. Concepts differ more than variants do: pairs show what means hide."""
     first = {(run.concept, run.seed): run for run in runs if run.variant == variants[0]}
     found = []
     for variant in variants[1:]:
@@ -224,8 +224,8 @@ def flat(line: Line) -> dict[str, Any]:
     """A variant as a row of the CSV file."""
     row = line_row(line)
     for name in _NAMES:
-        told = row.pop(name, None) or {"mean": None, "spread": None}
-        row |= {name: told["mean"], f"{name}_spread": told["spread"]}
+        value = row.pop(name, None) or {"mean": None, "spread": None}
+        row |= {name: value["mean"], f"{name}_spread": value["spread"]}
     row["spec"] = " ".join(f"{name}={value}" for name, value in row["spec"].items())
     return row
 

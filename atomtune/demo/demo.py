@@ -16,7 +16,6 @@ from ..errors import UsageError
 from ..evaluate.encoders.base import encoders_for
 from ..evaluate.encoders.grader import Grader, load_grader, scenes_named
 from ..evaluate.evaluate import Evaluation, evaluate_concept
-from ..evaluate.image_sets import GeneratedImage
 from ..evaluate.inputs import EvaluateOptions
 from ..evaluate.measure import Measures, measure
 from ..evaluate.report import page_values
@@ -28,15 +27,15 @@ from ..models.decomposition import load_or_decompose
 from ..pocket.world import FIRST_HELD_OUT_SEED, THINGS, Style, render
 from ..report.html import render_page
 from ..runtime.progress import Events
-from ..sampling.generate import Settings
+from ..sampling.generate import GeneratedImage, Settings
 from ..training.options import TrainOptions
 from ..training.train import train
-from .other_methods import Beside, learn_beside
+from .other_methods import OtherMethod, train_other_methods
 
 PRESET = "c2"
 IMAGES_OF_EACH = 2  # of each prompt; the first is shown
 SAMPLE_STEPS = 25
-GUIDANCE = 5.0  # what the figures of `pocket` were taken at; more makes colours too strong
+GUIDANCE = 5.0  # what the figures of `pocket` were taken at; more saturates the colours
 TRAINING_SCENES = (
     "",
     "on a cobblestone street",
@@ -60,9 +59,9 @@ class DemoResult:
 
     Attributes:
         index: the page.
-        likeness: mean cosine to the training images, by the grader: base model, atomtune, fresh drawings of it.
+        fidelity: mean cosine to the training images, by the grader: base model, atomtune, fresh renderings of it.
         scenes_right: how many of the prompts' scenes the grader names right in each of them.
-        beside: the other methods, an object each, with `compare`.
+        other_methods: an object for each, with `compare`.
     """
 
     index: Path
@@ -72,9 +71,9 @@ class DemoResult:
     decompose_seconds: float
     train_seconds: float
     seconds: float
-    likeness: tuple[float, float, float]
+    fidelity: tuple[float, float, float]
     scenes_right: tuple[int, int, int]
-    beside: tuple[dict[str, Any], ...] = ()
+    other_methods: tuple[dict[str, Any], ...] = ()
 
 
 def run_demo(
@@ -90,12 +89,12 @@ def run_demo(
     overwrite: bool = False,
     events: Events | None = None,
 ) -> DemoResult:
-    """Draw a new thing, train on it, sample with and without it, and write `output`/index.html.
+    """Render a new thing, train on it, sample with and without it, and write `output`/index.html.
 
     Args:
         thing: a class of things of the world.
         instance: which one of it; all of them are held out from the training of `pocket`.
-        compare: train and show other methods beside it, see `beside`.
+        compare: train and show other methods too, see `other_methods`.
 
     Raises UsageError for an unknown thing, or where the page is there and `overwrite` is not set.
     """
@@ -107,7 +106,7 @@ def run_demo(
     if index.exists() and not overwrite:
         raise UsageError(f"{index} is there already", "--overwrite replaces it, --output names another folder")
     style = Style(FIRST_HELD_OUT_SEED + instance)
-    images = draw_concept(output / "concept", thing, style)
+    images = render_concept(output / "concept", thing, style)
     options = TrainOptions(
         concept=Concept(thing, thing),
         images=output / "concept",
@@ -125,9 +124,9 @@ def run_demo(
     )
     result = train(options, output / "run", overwrite=True, events=events)
     evaluation = _evaluate(output, output / "run", seed, events)
-    others: list[Beside] = []
+    others: list[OtherMethod] = []
     if compare:
-        others += learn_beside(options, output, lambda run: _evaluate(output, run, seed, events), events)
+        others += train_other_methods(options, output, lambda run: _evaluate(output, run, seed, events), events)
     comparison = _compare(evaluation, thing, style, images, others)
     seconds = time.perf_counter() - began
     values = page_values(evaluation, {}) | {
@@ -142,7 +141,9 @@ def run_demo(
         "lr": lr,
         "seed": seed,
         "ours": evaluation.final.scored.measures,
-        "beside": [{**vars(other), **shown} for other, shown in zip(others, comparison.beside, strict=True)],
+        "other_methods": [
+            {**vars(other), **shown} for other, shown in zip(others, comparison.other_methods, strict=True)
+        ],
         "seconds": seconds,
         "machine": f"{os.cpu_count()} processors, {platform.machine()}, Python {platform.python_version()}",
     }
@@ -156,14 +157,14 @@ def run_demo(
         decompose_seconds=decomposition.seconds,
         train_seconds=result.seconds,
         seconds=seconds,
-        likeness=comparison.likeness,
+        fidelity=comparison.fidelity,
         scenes_right=(base, ours, truth),
-        beside=tuple(comparison.beside),
+        other_methods=tuple(comparison.other_methods),
     )
 
 
-def draw_concept(folder: Path, thing: str, style: Style) -> list[Image.Image]:
-    """Draw a thing in the scenes it is shown in for training, as 01.png, …, in `folder`; returns the images."""
+def render_concept(folder: Path, thing: str, style: Style) -> list[Image.Image]:
+    """Render a thing in the scenes of its training images, as 01.png, …, in `folder`; returns the images."""
     images = [render(thing, style, scene, FIRST_HELD_OUT_SEED + i) for i, scene in enumerate(TRAINING_SCENES)]
     for number, image in enumerate(images, start=1):
         save_png(folder / f"{number:02d}.png", image)
@@ -171,7 +172,7 @@ def draw_concept(folder: Path, thing: str, style: Style) -> list[Image.Image]:
 
 
 def _evaluate(output: Path, run: Path, seed: int, events: Events) -> Evaluation:
-    """Draw the demo's prompts with a run and without it, and score both."""
+    """Generate the demo's prompts with a run and without it, and score both."""
     prompts = output / "prompts.txt"
     write_text(prompts, "".join(f"a {{}} {scene}\n" for scene in PROMPT_SCENES))
     options = EvaluateOptions(run, prompts, IMAGES_OF_EACH, seed, Settings(steps=SAMPLE_STEPS, guidance_scale=GUIDANCE))
@@ -180,22 +181,22 @@ def _evaluate(output: Path, run: Path, seed: int, events: Events) -> Evaluation:
 
 @dataclass(frozen=True)
 class _Comparison:
-    """The images beside fresh drawings of the same thing.
+    """The images, and fresh renderings of the same thing.
 
     Attributes:
         rows: for each prompt the images of it, for the page.
-        scenes_right: with the concept, base model, fresh drawings, as the page has them.
-        likeness, beside: as in DemoResult.
+        scenes_right: with the concept, base model, fresh renderings, as the page has them.
+        fidelity, other_methods: as in DemoResult.
     """
 
     rows: list[dict[str, Any]]
     scenes_right: tuple[int, int, int]
-    likeness: tuple[float, float, float]
-    beside: list[dict[str, Any]]
+    fidelity: tuple[float, float, float]
+    other_methods: list[dict[str, Any]]
 
 
 def _compare(
-    evaluation: Evaluation, thing: str, style: Style, images: list[Image.Image], others: Sequence[Beside]
+    evaluation: Evaluation, thing: str, style: Style, images: list[Image.Image], others: Sequence[OtherMethod]
 ) -> _Comparison:
     truth = [render(thing, style, scene, FIRST_HELD_OUT_SEED + 100 + i) for i, scene in enumerate(PROMPT_SCENES)]
     real = measure(evaluation.encoders, truth, [None] * len(truth), images).measures
@@ -221,15 +222,15 @@ def _compare(
             _scenes_right(grader, thing, base),
             _scenes_right(grader, thing, truth),
         ),
-        likeness=(_told(evaluation.base.measures), _told(evaluation.final.scored.measures), _told(real)),
-        beside=[
+        fidelity=(_fidelity(evaluation.base.measures), _fidelity(evaluation.final.scored.measures), _fidelity(real)),
+        other_methods=[
             {
                 "method": other.name,
                 "lr": other.lr,
                 "trainable_parameters": other.train.trainable_parameters,
                 "atoms_bytes": other.train.atoms_bytes,
                 "train_seconds": other.train.seconds,
-                "likeness": _told(other.evaluation.final.scored.measures),
+                "fidelity": _fidelity(other.evaluation.final.scored.measures),
                 "scenes_right": _scenes_right(grader, thing, group),
             }
             for other, group in zip(others, theirs, strict=True)
@@ -237,8 +238,8 @@ def _compare(
     )
 
 
-def _told(measures: Measures) -> float:
-    """Fidelity, which is always told where images are."""
+def _fidelity(measures: Measures) -> float:
+    """Fidelity, which is always known where there are images."""
     assert measures.fidelity is not None
     return measures.fidelity
 

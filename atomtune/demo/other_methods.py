@@ -1,4 +1,4 @@
-"""Other methods beside atoms in the demo: the same images, steps and seeds, each at a rate of its own."""
+"""Other methods than atoms in the demo: the same images, steps and seeds, each at a rate of its own."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -15,8 +15,8 @@ RATES = {"lora": 1e-3, "full": 3e-4}
 
 
 @dataclass(frozen=True)
-class Beside:
-    """A method that was trained beside atoms.
+class OtherMethod:
+    """A method that was trained for comparison.
 
     Attributes:
         train: what the run came to; evaluation: its images and what they score.
@@ -29,12 +29,12 @@ class Beside:
     evaluation: Evaluation
 
 
-def learn_beside(
+def train_other_methods(
     options: TrainOptions, output: Path, evaluate: Callable[[Path], Evaluation], events: Events
-) -> Iterator[Beside]:
+) -> Iterator[OtherMethod]:
     """Train and score each method of `RATES` with the demo's options, in `output`/run-NAME."""
     for name, lr in RATES.items():
         method, run = METHODS[name], output / f"run-{name}"
-        events.phase(f"training {name} beside it")
+        events.phase(f"training {name} for comparison")
         result = train(replace(options, method=name, spec=method.spec(), lr=lr), run, overwrite=True, events=events)
-        yield Beside(name, method.title, lr, result, evaluate(run))
+        yield OtherMethod(name, method.title, lr, result, evaluate(run))

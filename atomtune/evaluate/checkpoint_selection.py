@@ -8,14 +8,14 @@ from .measure import Measures
 
 @dataclass(frozen=True)
 class Candidate:
-    """A checkpoint (or a strength) and what it scores."""
+    """A checkpoint (or a scale) and what it scores."""
 
     step: int
     measures: Measures
 
 
 @dataclass(frozen=True)
-class Pick:
+class Selection:
     """The choice among candidates.
 
     Attributes:
@@ -57,7 +57,7 @@ def worth(measures: Measures, base: Measures, real: float) -> float:
     return float(product ** (1 / len(shares)))
 
 
-def pick(candidates: Sequence[Candidate], base: Measures, real: float) -> Pick:
+def select(candidates: Sequence[Candidate], base: Measures, real: float) -> Selection:
     """Choose the candidate of greatest worth on the Pareto front; of equals, the earliest.
 
     Raises ValueError without candidates.
@@ -77,7 +77,7 @@ def pick(candidates: Sequence[Candidate], base: Measures, real: float) -> Pick:
         reason += f", alignment {best.measures.alignment:.3f} of the base model's {base.alignment:.3f}"
     if best.measures.diversity is not None and base.diversity is not None:
         reason += f", diversity {best.measures.diversity:.2f} of {base.diversity:.2f}"
-    return Pick(best.step, tuple(candidates[i].step for i in front), values, reason)
+    return Selection(best.step, tuple(candidates[i].step for i in front), values, reason)
 
 
 def _kept(value: float | None, base: float | None) -> float | None:

@@ -10,11 +10,12 @@ from PIL import Image
 from ..data.concept import Concept
 from ..runtime.progress import Events
 from ..sampling.apply import LoadedAtoms
-from .checkpoint_selection import Candidate, Pick, pick
+from ..sampling.generate import GeneratedImage
+from .checkpoint_selection import Candidate, Selection, select
 from .encoders.base import Encoders
-from .image_sets import GeneratedImage, Sets, Studio
-from .inputs import EvaluateOptions, Subject, read_subject
-from .measure import Measured, likeness_among, measure
+from .image_sets import EvaluationImages, ScoredSets
+from .inputs import EvaluateOptions, Inputs, read_inputs
+from .measure import Measured, measure, real_fidelity
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,11 @@ class Evaluation:
     """What an evaluation came to.
 
     Attributes:
-        still_images: the base model's, of the prompts without the concept.
+        base_images, base_drift: the base model's, of the prompts and of prompts without the concept.
         real: mean cosine between different images of the concept; None where there is one only.
         final: the run's result; base: the base model on the same prompts and seeds.
         steps: every checkpoint scored, in order, the final one last.
-        pick: the checkpoint to keep; strip: steps × strengths. None where only one was scored.
+        selected: the checkpoint to keep; scale_grid: sheet of steps × scales. None where only one was scored.
         losses: of the run, step by step.
     """
 
@@ -47,18 +48,18 @@ class Evaluation:
     real: float | None
     base: Measured
     base_images: list[GeneratedImage]
-    still_images: list[GeneratedImage]
+    base_drift: list[GeneratedImage]
     final: Step
     steps: list[Step]
-    pick: Pick | None
-    strip: Path | None
+    selected: Selection | None
+    scale_grid: Path | None
     losses: list[float]
 
 
 def evaluate_concept(
     options: EvaluateOptions, encoders: Callable[[str], Encoders], output: Path, events: Events | None = None
 ) -> Evaluation:
-    """Draw what is missing, and score it all.
+    """Generate what is missing, and score it all.
 
     Args:
         encoders: gives the encoders for a base model of this name.
@@ -69,51 +70,51 @@ def evaluate_concept(
         AtomtuneError: a file, the model or an encoder cannot be loaded, or the concept's images cannot be read.
     """
     events = events or Events()
-    subject = read_subject(options)
-    # before anything is drawn: what cannot be scored need not be drawn
-    scorers = encoders(subject.source.name)
-    studio = Studio(subject, options, output / "images", events)
-    plain, tuned = studio.draw()
+    inputs = read_inputs(options)
+    # before anything is generated: what cannot be scored need not be
+    scorers = encoders(inputs.source.name)
+    images = EvaluationImages(inputs, options, output / "images", events)
+    plain, tuned = images.generate()
     events.phase("scoring")
-    base, *scored = _scored(scorers, subject, plain, tuned)
-    real = likeness_among(scorers, subject.references)
+    base, *scored = _scored(scorers, inputs, plain, tuned)
+    real = real_fidelity(scorers, inputs.references)
     steps = [
-        Step(step, atoms, sets.prompts.images, sets.without.images, one)
-        for (step, atoms), sets, one in zip(subject.atoms, tuned, scored, strict=True)
+        Step(step, atoms, sets.prompts.images, sets.drift.images, one)
+        for (step, atoms), sets, one in zip(inputs.atoms, tuned, scored, strict=True)
     ]
-    choice = sheet = None
+    selected = sheet = None
     if len(steps) > 1:
         candidates = [Candidate(step.step, step.scored.measures) for step in steps]
-        choice = pick(candidates, base.measures, 1.0 if real is None else real)
-        sheet = studio.strip()
+        selected = select(candidates, base.measures, 1.0 if real is None else real)
+        sheet = images.scale_grid()
     return Evaluation(
-        concept=subject.concept,
-        references=subject.references,
+        concept=inputs.concept,
+        references=inputs.references,
         encoders=scorers,
         real=real,
         base=base,
         base_images=plain.prompts.images,
-        still_images=plain.without.images,
+        base_drift=plain.drift.images,
         final=steps[-1],
         steps=steps,
-        pick=choice,
-        strip=sheet,
-        losses=subject.losses,
+        selected=selected,
+        scale_grid=sheet,
+        losses=inputs.losses,
     )
 
 
-def _scored(encoders: Encoders, subject: Subject, plain: Sets, tuned: Sequence[Sets]) -> list[Measured]:
+def _scored(encoders: Encoders, inputs: Inputs, plain: ScoredSets, tuned: Sequence[ScoredSets]) -> list[Measured]:
     """What the base model's images score, and those of every set of atoms."""
-    texts = [_without_token(image.prompt, subject.concept) for image in plain.prompts.images]
-    still = plain.without.load()
+    texts = [_without_token(image.prompt, inputs.concept) for image in plain.prompts.images]
+    undrifted = plain.drift.load()
     return [
-        measure(encoders, sets.prompts.load(), texts, subject.references, (sets.without.load(), still))
+        measure(encoders, sets.prompts.load(), texts, inputs.references, (sets.drift.load(), undrifted))
         for sets in (plain, *tuned)
     ]
 
 
 def _without_token(prompt: str, concept: Concept) -> str:
-    """A prompt as a reader who knows only the class would put it: the token means nothing to an encoder."""
+    """A prompt with the class noun alone: the token means nothing to an encoder."""
     return prompt.replace(concept.words, concept.class_noun)
 
 

@@ -10,7 +10,7 @@ from ..data.images import load_whole_images
 from ..files.atomic import write_text
 from ..runtime.progress import Events
 from .encoders.base import Encoders
-from .measure import Measures, likeness_among, measure
+from .measure import Measures, measure, real_fidelity
 
 LEAST = 512
 """Pixels that images keep when they are read: no encoder looks at more than half of them."""
@@ -21,7 +21,7 @@ def score_folder(
 ) -> tuple[dict[str, Any], Measures]:
     """The figures of a folder; written to `output`/scores.json where an output is named.
 
-    Alignment is told for images that say what they were drawn for: by a text file beside them (01.txt), or in the
+    Alignment is measured for images that have their prompt: in a text file beside them (01.txt), or in the
     chunk "parameters" of their PNG, as atomtune, A1111 and ComfyUI's savers leave it.
 
     Raises AtomtuneError where a folder is missing or empty, or files cannot be decoded whole (all of them are named).
@@ -40,7 +40,7 @@ def score_folder(
     ]
     figures = {
         **scored.measures.as_dict(),
-        "real_fidelity": likeness_among(encoders, reference_images),
+        "real_fidelity": real_fidelity(encoders, reference_images),
         "encoders": {
             "fidelity": encoders.fidelity.name,
             "diversity": encoders.diversity.name,
@@ -55,7 +55,7 @@ def score_folder(
 
 
 def prompt_of(path: Path) -> str | None:
-    """What an image says it was drawn for; None where it says nothing."""
+    """The prompt that an image was generated from; None where nothing says it."""
     beside = path.with_suffix(".txt")
     if beside.is_file():
         return beside.read_text(encoding="utf-8", errors="replace").strip() or None

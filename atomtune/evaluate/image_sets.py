@@ -1,4 +1,4 @@
-"""Images to be scored: drawn once for their settings, and found again when the work is taken up later."""
+"""Image sets: prompts × seeds, generated once for their settings, and found again when an evaluation goes on."""
 
 import hashlib
 import json
@@ -15,25 +15,24 @@ from ..core.fingerprint import fingerprint
 from ..files.atomic import write_text
 from ..files.png import save_png
 from ..runtime.progress import Events
-from ..sampling.apply import LoadedAtoms, wearing
-from ..sampling.generate import Settings
-from ..sampling.sample import draw, load_sampler
-from .inputs import EvaluateOptions, Subject
-from .scale_grid import strip
+from ..sampling.apply import LoadedAtoms, applied
+from ..sampling.generate import GeneratedImage, Settings, generate_images, load_sampler
+from .inputs import EvaluateOptions, Inputs
+from .scale_grid import scale_grid
 
-
-@dataclass(frozen=True)
-class GeneratedImage:
-    """One image on disk, with what it was drawn for."""
-
-    path: Path
-    prompt: str
-    seed: int
-
-    def load(self) -> Image.Image:
-        """The image, RGB."""
-        with Image.open(self.path) as opened:
-            return opened.convert("RGB")
+DRIFT_PROMPTS = (
+    "a dog in the snow",
+    "a car on a cobblestone street",
+    "a boat floating on top of water",
+    "a teapot on top of a wooden floor",
+    "a clock on top of a white rug",
+    "a robot in the jungle",
+    "a house with a mountain in the background",
+    "a backpack on top of a dirt road",
+    "a fish in the snow",
+    "a cup on top of pink fabric",
+)
+"""What drift is measured on: prompts without the concept that any base model of this project can follow."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +53,13 @@ class ImageSet:
         """The set that these settings decide, in a folder named after them; other settings, another folder."""
         text = json.dumps({**key, "prompts": list(prompts)}, sort_keys=True)
         folder = root / hashlib.sha256(text.encode()).hexdigest()[:12]
-        found = cls(folder, tuple(prompts), tuple(seeds))
         if not (folder / "key.json").is_file():
             write_text(folder / "key.json", text + "\n")
-        return found
+        return cls(folder, tuple(prompts), tuple(seeds))
 
     @property
     def images(self) -> list[GeneratedImage]:
-        """All of them, prompt by prompt, drawn or not."""
+        """All of them, prompt by prompt, whether they are there or not."""
         return [
             GeneratedImage(self.folder / f"{number:03d}-{seed}.png", prompt, seed)
             for number, prompt in enumerate(self.prompts)
@@ -76,35 +74,119 @@ class ImageSet:
         """Those that are not there, or are there in part."""
         return [image for image in self.images if not _is_whole(image.path)]
 
-    def draw(self, pipeline: Any, settings: Settings, batch_size: int, advance: Callable[[], object]) -> None:
-        """Draw what is missing. Each batch of images is kept as it is drawn."""
+    def generate(self, pipeline: Any, settings: Settings, batch_size: int, advance: Callable[[], object]) -> None:
+        """Generate what is missing. Each image is written as soon as its batch is done."""
         missing = self.missing()
-        for first in range(0, len(missing), batch_size):
-            part = missing[first : first + batch_size]
-            for item, image in zip(part, draw(pipeline, part, settings, batch_size, lambda: None), strict=True):
-                save_png(item.path, image)
-                advance()
+        wanted = [(item.prompt, item.seed) for item in missing]
+        for item, image in zip(missing, generate_images(pipeline, wanted, settings, batch_size), strict=True):
+            save_png(item.path, image)
+            advance()
 
 
-Dressed = Callable[[], AbstractContextManager[Any]]
-"""Gives a pipeline for as long as a context lasts."""
+PipelineContext = Callable[[], AbstractContextManager[Any]]
+"""Gives a pipeline, with atoms or without, for as long as a context lasts."""
 
 
-def draw_all(
-    work: Sequence[tuple[Sequence[ImageSet], Dressed]], settings: Settings, batch_size: int, events: Events
+def generate_missing(
+    work: Sequence[tuple[Sequence[ImageSet], PipelineContext]], settings: Settings, batch_size: int, events: Events
 ) -> None:
-    """Draw what is missing in several sets, in their order; a pipeline is asked for only where something is."""
-    sets = [images for group, _ in work for images in group]
-    total, missing = sum(len(s.images) for s in sets), sum(len(s.missing()) for s in sets)
+    """Generate what is missing in several sets, in their order; a pipeline is asked for only where something is."""
+    sets = [one for group, _ in work for one in group]
+    total, missing = sum(len(one.images) for one in sets), sum(len(one.missing()) for one in sets)
     if not missing:
         return
     events.begin("evaluate", total, total - missing)
-    for group, dressed in work:
-        if any(images.missing() for images in group):
-            with dressed() as pipeline:
-                for images in group:
-                    images.draw(pipeline, settings, batch_size, events.advance)
+    for group, context in work:
+        if any(one.missing() for one in group):
+            with context() as pipeline:
+                for one in group:
+                    one.generate(pipeline, settings, batch_size, events.advance)
     events.end()
+
+
+@dataclass(frozen=True)
+class ScoredSets:
+    """The image sets that one set of atoms, or the base model, is scored by.
+
+    Attributes:
+        prompts: of the evaluation's prompts; drift: of prompts without the concept.
+    """
+
+    prompts: ImageSet
+    drift: ImageSet
+
+    @property
+    def both(self) -> tuple[ImageSet, ImageSet]:
+        """The two."""
+        return self.prompts, self.drift
+
+
+class EvaluationImages:
+    """All images of an evaluation, in folders below `root`: what is missing is generated, the rest is found.
+
+    The base model is loaded when the first image is missing, and once.
+    """
+
+    def __init__(self, inputs: Inputs, options: EvaluateOptions, root: Path, events: Events) -> None:
+        self.inputs = inputs
+        self.options = options
+        self.root = root
+        self.events = events
+
+    @cached_property
+    def pipeline(self) -> Any:
+        """The base model's pipeline."""
+        source, options = self.inputs.source, self.options
+        self.events.phase(f"loading {source.name}")
+        return load_sampler(source, options.scheduler, options.device, options.precision)
+
+    @cached_property
+    def key(self) -> dict[str, Any]:
+        """What decides every image, whatever the atoms."""
+        options = self.options
+        own = self.inputs.atoms[-1][1].info.base_fingerprint
+        return {
+            "base": own if options.model is None else fingerprint(self.pipeline.unet),
+            "settings": [str(options.settings), options.scheduler, options.precision],
+        }
+
+    def generate(self) -> tuple[ScoredSets, list[ScoredSets]]:
+        """The base model's images, and those of every set of atoms, all there."""
+        atoms = [atoms for _, atoms in self.inputs.atoms]
+        base = self._sets({"atoms": ""})
+        tuned = [self._sets({"atoms": item.sha256, "scale": self.options.scale}) for item in atoms]
+        work: list[tuple[Sequence[ImageSet], PipelineContext]] = [(base.both, partial(self._with, ()))]
+        work += [(sets.both, partial(self._with, (item,))) for item, sets in zip(atoms, tuned, strict=True)]
+        generate_missing(work, self.options.settings, self.options.batch_size, self.events)
+        return base, tuned
+
+    def scale_grid(self) -> Path:
+        """The sheet of steps × scales, generated once for its settings."""
+        options, inputs = self.options, self.inputs
+        own = {
+            **self.key,
+            "atoms": [atoms.sha256 for _, atoms in inputs.atoms],
+            "scales": options.strengths,
+            "seed": options.seed,
+        }
+        prompt = inputs.prompts[0]
+        path = ImageSet.under(self.root, own, [prompt], []).folder / "scale-grid.png"
+        if not path.is_file():
+            sheet = scale_grid(
+                self.pipeline, inputs.atoms, options.strengths, prompt, options.seed, options.settings, self.events
+            )
+            save_png(path, sheet)
+        return path
+
+    def _sets(self, of: dict[str, Any]) -> ScoredSets:
+        key, seeds = {**self.key, **of}, [self.options.seed + k for k in range(self.options.per_prompt)]
+        return ScoredSets(
+            ImageSet.under(self.root, key, self.inputs.prompts, seeds),
+            ImageSet.under(self.root, key, DRIFT_PROMPTS, seeds[:1]),
+        )
+
+    def _with(self, atoms: Sequence[LoadedAtoms]) -> AbstractContextManager[Any]:
+        return applied(self.pipeline, atoms, self.events)
 
 
 def _is_whole(path: Path) -> bool:
@@ -114,99 +196,3 @@ def _is_whole(path: Path) -> bool:
             return True
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
         return False
-
-
-WITHOUT_CONCEPT = (
-    "a dog in the snow",
-    "a car on a cobblestone street",
-    "a boat floating on top of water",
-    "a teapot on top of a wooden floor",
-    "a clock on top of a white rug",
-    "a robot in the jungle",
-    "a house with a mountain in the background",
-    "a backpack on top of a dirt road",
-    "a fish in the snow",
-    "a cup on top of pink fabric",
-)
-"""What drift is measured on: plain prompts that any base model of this project can draw."""
-
-
-@dataclass(frozen=True)
-class Sets:
-    """Images of the prompts, and of those without the concept, by one set of atoms or by none."""
-
-    prompts: ImageSet
-    without: ImageSet
-
-    @property
-    def both(self) -> tuple[ImageSet, ImageSet]:
-        """The two."""
-        return self.prompts, self.without
-
-
-class Studio:
-    """Draws what is missing of an evaluation's images, and finds the others by their settings below `root`.
-
-    The base model is loaded when the first image is missing, and once.
-    """
-
-    def __init__(self, subject: Subject, options: EvaluateOptions, root: Path, events: Events) -> None:
-        self.subject = subject
-        self.options = options
-        self.root = root
-        self.events = events
-
-    @cached_property
-    def base(self) -> Any:
-        """The base model's pipeline, ready to draw."""
-        source, options = self.subject.source, self.options
-        self.events.phase(f"loading {source.name}")
-        return load_sampler(source, options.scheduler, options.device, options.precision)
-
-    @cached_property
-    def key(self) -> dict[str, Any]:
-        """What decides every image, whatever the atoms."""
-        options = self.options
-        own = self.subject.atoms[-1][1].info.base_fingerprint
-        return {
-            "base": own if options.model is None else fingerprint(self.base.unet),
-            "settings": [str(options.settings), options.scheduler, options.precision],
-        }
-
-    def draw(self) -> tuple[Sets, list[Sets]]:
-        """The base model's images, and those of every set of atoms, all there."""
-        atoms = [atoms for _, atoms in self.subject.atoms]
-        plain = self._sets({"atoms": ""})
-        tuned = [self._sets({"atoms": item.sha256, "scale": self.options.scale}) for item in atoms]
-        work: list[tuple[Sequence[ImageSet], Dressed]] = [(plain.both, partial(self._dressed, ()))]
-        work += [(sets.both, partial(self._dressed, (item,))) for item, sets in zip(atoms, tuned, strict=True)]
-        draw_all(work, self.options.settings, self.options.batch_size, self.events)
-        return plain, tuned
-
-    def strip(self) -> Path:
-        """The sheet of steps × strengths, drawn once for its settings."""
-        options, subject = self.options, self.subject
-        own = {
-            **self.key,
-            "atoms": [atoms.sha256 for _, atoms in subject.atoms],
-            "strengths": options.strengths,
-            "seed": options.seed,
-        }
-        prompt = subject.prompts[0]
-        path = ImageSet.under(self.root, own, [prompt], []).folder / "strip.png"
-        if not path.is_file():
-            sheet = strip(
-                self.base, subject.atoms, options.strengths, prompt, options.seed, options.settings, self.events
-            )
-            save_png(path, sheet)
-        return path
-
-    def _sets(self, of: dict[str, Any]) -> Sets:
-        key, seeds = {**self.key, **of}, [self.options.seed + k for k in range(self.options.per_prompt)]
-        return Sets(
-            ImageSet.under(self.root, key, self.subject.prompts, seeds),
-            ImageSet.under(self.root, key, WITHOUT_CONCEPT, seeds[:1]),
-        )
-
-    def _dressed(self, atoms: Sequence[LoadedAtoms]) -> AbstractContextManager[Any]:
-        return wearing(self.base, atoms, self.events)

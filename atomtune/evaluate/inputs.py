@@ -1,4 +1,4 @@
-"""What an evaluation is about: a run's atoms, the prompts, the concept's images. Read before anything is drawn."""
+"""What an evaluation is about: a run's atoms, the prompts, the concept's images. Read before anything is generated."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +18,13 @@ from ..training.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """What to score and how to draw it.
+    """What to score and how to generate it.
 
     Attributes:
         run: folder of the training run.
         prompts: file with one prompt a line, {} for the concept.
         per_prompt: images of each prompt; image k has the seed `seed` + k.
-        checkpoints: score every kept checkpoint too, and choose one; `strengths` of them are drawn on a strip.
+        checkpoints: score every kept checkpoint too, and choose one; a sheet shows them at `strengths`.
         model: another base than the one the atoms were trained on.
     """
 
@@ -44,7 +44,7 @@ class EvaluateOptions:
 
 
 @dataclass(frozen=True)
-class Subject:
+class Inputs:
     """What is scored, and against what.
 
     Attributes:
@@ -67,7 +67,7 @@ class Subject:
         return self.atoms[-1][1].concept
 
 
-def read_subject(options: EvaluateOptions) -> Subject:
+def read_inputs(options: EvaluateOptions) -> Inputs:
     """Read what is to be scored.
 
     Raises:
@@ -83,7 +83,7 @@ def read_subject(options: EvaluateOptions) -> Subject:
     source = resolve(options.model or final.info.base)
     side = trained.resolution or native_resolution(source)
     images = load_images(trained.images, side, crop=trained.crop, seed=trained.seed)
-    return Subject(
+    return Inputs(
         atoms=[(step, atoms) for (step, _), atoms in zip(files, loaded, strict=True)],
         prompts=prompts,
         references=[item.image for item in images],

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from . import metrics as scores
+from . import metrics
 from .encoders.base import Encoders
 
 ENOUGH_FOR_FID = 2048
@@ -17,7 +17,7 @@ FEWEST_FOR_KID = 50
 
 @dataclass(frozen=True)
 class Measures:
-    """What a set of images scores; None where it cannot be told.
+    """What a set of images scores; None where it cannot be measured.
 
     Attributes:
         n: images; references: images of the concept.
@@ -70,7 +70,7 @@ def measure(
     """Score images.
 
     Args:
-        texts: what each image was drawn for, without the token; None where that is not known.
+        texts: the prompt of each image, without the token; None where that is not known.
         references: the concept's images.
         drift: images of prompts without the concept, by the tuned and by the base model, pair by pair.
     """
@@ -87,38 +87,38 @@ def measure(
     aligned, clip_i = _alignment(encoders, images, texts, references)
     moved = None
     if drift is not None:
-        moved = scores.drift(*(encoders.diversity.encode_images(group) for group in drift))
+        moved = metrics.drift(*(encoders.diversity.encode_images(group) for group in drift))
     kid = fid = None
     if min(len(images), len(references)) >= FEWEST_FOR_KID:
-        kid, fid = scores.kid(whole, known_whole, gamma=1.0)[0], scores.fid(whole, known_whole)
+        kid, fid = metrics.kid(whole, known_whole, gamma=1.0)[0], metrics.fid(whole, known_whole)
     dino = None
     if encoders.dino is not None:
-        dino = scores.fidelity(encoders.dino.encode_images(images), encoders.dino.encode_images(references))
-    told = aligned[~aligned.isnan()]
+        dino = metrics.fidelity(encoders.dino.encode_images(images), encoders.dino.encode_images(references))
+    known_alignment = aligned[~aligned.isnan()]
     return Measured(
         Measures(
             n=len(images),
             references=len(references),
-            fidelity=scores.fidelity(embeddings, known),
-            diversity=scores.vendi(whole),
-            diversity_per_prompt=_mean([scores.vendi(whole[numbers]) for numbers in several]),
-            alignment=float(told.double().mean()) if len(told) else None,
+            fidelity=metrics.fidelity(embeddings, known),
+            diversity=metrics.vendi(whole),
+            diversity_per_prompt=_mean([metrics.vendi(whole[numbers]) for numbers in several]),
+            alignment=float(known_alignment.double().mean()) if len(known_alignment) else None,
             dino=dino,
             clip_i=clip_i,
             drift=moved,
             kid=kid,
             fid=fid,
         ),
-        scores.fidelity_each(embeddings, known),
+        metrics.fidelity_each(embeddings, known),
         aligned,
     )
 
 
-def likeness_among(encoders: Encoders, references: Sequence[Image.Image]) -> float | None:
+def real_fidelity(encoders: Encoders, references: Sequence[Image.Image]) -> float | None:
     """Mean cosine between two different images of the concept: what real images of it score."""
     if len(references) < 2:
         return None
-    matrix = scores.cosine_matrix(*(2 * [encoders.fidelity.encode_images(references)]))
+    matrix = metrics.cosine_matrix(*(2 * [encoders.fidelity.encode_images(references)]))
     count = len(references)
     return float((matrix.sum() - matrix.diagonal().sum()) / (count * (count - 1)))
 
@@ -133,16 +133,16 @@ def _alignment(
     encoder = encoders.alignment
     aligned = torch.full((len(images),), float("nan"))
     is_another = encoder is not encoders.fidelity
-    told = [i for i, text in enumerate(texts) if text is not None]
-    if not told and not is_another:
+    prompted = [i for i, text in enumerate(texts) if text is not None]
+    if not prompted and not is_another:
         return aligned, None
     embeddings = encoder.encode_images(images)
-    if told:
+    if prompted:
         unique = list(dict.fromkeys(text for text in texts if text is not None))
         encoded = dict(zip(unique, encoder.encode_texts(unique), strict=True))
         rows = torch.stack([encoded[text] for text in texts if text is not None])
-        aligned[told] = scores.alignment_each(embeddings[told], rows).float()
-    return aligned, scores.fidelity(embeddings, encoder.encode_images(references)) if is_another else None
+        aligned[prompted] = metrics.alignment_each(embeddings[prompted], rows).float()
+    return aligned, metrics.fidelity(embeddings, encoder.encode_images(references)) if is_another else None
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -39,7 +39,7 @@ def write_report(evaluation: Evaluation, output: Path, settings: dict[str, Any])
     """Write report.html, images.csv and scores.json into `output`; returns what scores.json holds.
 
     Args:
-        settings: how the images were drawn, by name, for the page.
+        settings: how the images were generated, by name, for the page.
     """
     figures = as_figures(evaluation)
     write_text(output / FIGURES, json.dumps(figures, indent=2) + "\n")
@@ -50,7 +50,7 @@ def write_report(evaluation: Evaluation, output: Path, settings: dict[str, Any])
 
 def as_figures(evaluation: Evaluation) -> dict[str, Any]:
     """The figures by name, as documented in docs/json.md."""
-    pick = evaluation.pick
+    selected = evaluation.selected
     return {
         "concept": evaluation.concept.name,
         "step": evaluation.final.step,
@@ -65,13 +65,13 @@ def as_figures(evaluation: Evaluation) -> dict[str, Any]:
         },
         "preprocessing": evaluation.encoders.fidelity.preprocessing,
         "checkpoints": [{"step": step.step, **step.scored.measures.as_dict()} for step in evaluation.steps],
-        "pick": None
-        if pick is None
+        "selected": None
+        if selected is None
         else {
-            "step": pick.step,
-            "front": list(pick.front),
-            "worth": {str(step): round(value, 6) for step, value in pick.worth.items()},
-            "reason": pick.reason,
+            "step": selected.step,
+            "front": list(selected.front),
+            "worth": {str(step): round(value, 6) for step, value in selected.worth.items()},
+            "reason": selected.reason,
         },
     }
 
@@ -97,8 +97,8 @@ def page_values(evaluation: Evaluation, settings: dict[str, Any]) -> dict[str, A
         "loss": loss_curve(evaluation.losses) if evaluation.losses else "",
         "charts": _charts(evaluation) if len(evaluation.steps) > 1 else [],
         "steps": _steps(evaluation) if len(evaluation.steps) > 1 else [],
-        "pick": evaluation.pick,
-        "strip": [Image.open(evaluation.strip).convert("RGB")] if evaluation.strip else [],
+        "selected": evaluation.selected,
+        "scale_grid": [Image.open(evaluation.scale_grid).convert("RGB")] if evaluation.scale_grid else [],
         "info": info,
         "settings": settings,
         "encoders": evaluation.encoders,
@@ -136,7 +136,7 @@ def _extremes(step: Step) -> list[dict[str, Any]]:
 
 def _drift(evaluation: Evaluation) -> list[dict[str, Any]]:
     """Images of prompts without the concept: the base model's and the tuned one's."""
-    root = {image.prompt: image for image in evaluation.still_images}
+    root = {image.prompt: image for image in evaluation.base_drift}
     return [
         {"prompt": image.prompt, "base": root[image.prompt].load(), "ours": image.load()}
         for image in evaluation.final.drift
@@ -145,12 +145,12 @@ def _drift(evaluation: Evaluation) -> list[dict[str, Any]]:
 
 def _charts(evaluation: Evaluation) -> list[str]:
     """Scores over the steps, and fidelity against what is to be kept."""
-    pick = evaluation.pick
-    assert pick is not None
+    selected = evaluation.selected
+    assert selected is not None
 
     def points(name: str) -> list[Point]:
         return [
-            Point(step.step, value, strong=step.step == pick.step)
+            Point(step.step, value, strong=step.step == selected.step)
             for step in evaluation.steps
             if (value := getattr(step.scored.measures, name)) is not None
         ]
@@ -164,11 +164,11 @@ def _charts(evaluation: Evaluation) -> list[str]:
             charts.append(line_chart(points(name), "steps", MEANINGS[name][0].lower(), levels))
     for name in ("diversity", "alignment"):
         against = [
-            Point(step.scored.measures.fidelity or 0.0, value, f"step {step.step}", step.step == pick.step)
+            Point(step.scored.measures.fidelity or 0.0, value, f"step {step.step}", step.step == selected.step)
             for step in evaluation.steps
             if (value := getattr(step.scored.measures, name)) is not None
         ]
-        front = [i for i, step in enumerate(evaluation.steps) if step.step in pick.front]
+        front = [i for i, step in enumerate(evaluation.steps) if step.step in selected.front]
         if len(against) == len(evaluation.steps):
             charts.append(scatter_chart(against, "fidelity", MEANINGS[name][0].lower(), front))
     return charts
@@ -176,7 +176,7 @@ def _charts(evaluation: Evaluation) -> list[str]:
 
 def _steps(evaluation: Evaluation) -> list[dict[str, Any]]:
     """A row for each checkpoint: figures and the first image of some prompts."""
-    assert evaluation.pick is not None
+    assert evaluation.selected is not None
     rows = []
     for step in evaluation.steps:
         firsts = {image.prompt: image for image in reversed(step.images)}
@@ -184,9 +184,9 @@ def _steps(evaluation: Evaluation) -> list[dict[str, Any]]:
             {
                 "step": step.step,
                 "measures": step.scored.measures,
-                "worth": evaluation.pick.worth[step.step],
-                "on_front": step.step in evaluation.pick.front,
-                "chosen": step.step == evaluation.pick.step,
+                "worth": evaluation.selected.worth[step.step],
+                "on_front": step.step in evaluation.selected.front,
+                "chosen": step.step == evaluation.selected.step,
                 "images": [image.load() for image in list(firsts.values())[-_EXTREMES:]],
             }
         )

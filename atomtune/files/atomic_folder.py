@@ -1,5 +1,6 @@
 """Writing whole folders: a reader sees the old one or the new one, never half of one."""
 
+import glob
 import os
 import shutil
 import tempfile
@@ -7,40 +8,74 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import AtomtuneError
+from .atomic import sync_folder, write_errors
+from .temporary import lock_folder, remove_stale_temporaries, temporary_folder
+
+_REPLACED = ".replaced"
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path`, which takes the place of `path` when the block ends without an exception.
 
-    What `path` held is moved away first and deleted last, so a failure leaves it as it was. (Two folders cannot change
-    places in one step: killed right between the two moves, both are left in the hidden temporary folder.)
+    What `path` held is moved away first and deleted last, so a failure leaves it as it was. Two folders cannot change
+    places in one step: after a kill right between the two moves, `restore_replaced` puts the old one back. What killed
+    processes left beside `path` is removed.
+
     Raises AtomtuneError where the folder around `path` cannot be written or the disk is full.
     """
-    target = path.resolve()  # a link keeps its place, what it points to is replaced
-    try:
+    with write_errors(path):
+        target = path.resolve()  # a link keeps its place, what it points to is replaced
         target.parent.mkdir(parents=True, exist_ok=True)
-        workshop = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"))
-        try:
-            made, replaced = workshop / "new", workshop / "old"
-            made.mkdir()  # with the permissions of any new folder; mkdtemp's own are for its owner alone
+        remove_stale_temporaries(target.parent)
+        restore_replaced(target)
+        with temporary_folder(target) as temporary:
+            made = temporary / "new"
+            made.mkdir()  # with the permissions of any new folder; the temporary one is for its owner alone
             yield made
             _sync(made)
-            if target.exists():
-                os.rename(target, replaced)
-            try:
+            if not target.exists():
                 os.rename(made, target)
-            except OSError:
-                if replaced.exists():
-                    os.rename(replaced, target)
-                raise
-            _sync_folder(target.parent)
-        finally:
-            shutil.rmtree(workshop, ignore_errors=True)
-    except OSError as problem:
-        reason = problem.strerror or str(problem)
-        raise AtomtuneError(f"cannot write {path}: {reason}", "check free space and permissions") from problem
+            else:
+                _replace(target, made)
+            sync_folder(target.parent)
+
+
+def restore_replaced(path: Path) -> None:
+    """Put back what a killed `new_folder` had moved away from `path`; where `path` is there, delete it instead.
+
+    Raises AtomtuneError where the folder around `path` cannot be written.
+    """
+    target = path.resolve()
+    with write_errors(path):
+        for found in sorted(target.parent.glob(f".{glob.escape(target.name)}.*{_REPLACED}")):
+            lock = lock_folder(found, wait=False)
+            if lock is None:  # another process is just replacing it
+                continue
+            try:
+                old = found / target.name
+                if old.is_dir() and not target.exists():
+                    os.rename(old, target)
+                shutil.rmtree(found, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def _replace(target: Path, made: Path) -> None:
+    aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=_REPLACED))
+    lock = lock_folder(aside, wait=True)
+    old = aside / target.name
+    try:
+        os.rename(target, old)
+        try:
+            os.rename(made, target)
+        except OSError:
+            os.rename(old, target)
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
 
 
 def bytes_in(folder: Path) -> int:
@@ -61,13 +96,4 @@ def _sync(folder: Path) -> None:
         for name in names:
             with Path(root, name).open("rb+") as stream:
                 os.fsync(stream.fileno())
-        _sync_folder(Path(root))
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(Path(root))

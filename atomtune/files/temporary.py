@@ -42,7 +42,7 @@ def remove_stale_temporaries(folder: Path) -> None:
     except OSError:  # no such folder, or one that cannot be listed
         return
     for path in found:
-        lock = _lock(path, wait=False)
+        lock = lock_folder(path, wait=False)
         if lock is not None:
             shutil.rmtree(path, ignore_errors=True)
             os.close(lock)
@@ -59,14 +59,14 @@ def _locked_folder(target: Path) -> tuple[Path, int | None]:
         folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=prefix, suffix=SUFFIX))
         if fcntl is None:
             return folder, None
-        lock = _lock(folder, wait=True)
+        lock = lock_folder(folder, wait=True)
         if folder.exists():  # else another process took it for stale before it was locked
             return folder, lock
         if lock is not None:
             os.close(lock)
 
 
-def _lock(folder: Path, wait: bool) -> int | None:
+def lock_folder(folder: Path, wait: bool) -> int | None:
     """An open descriptor that holds the lock of a folder; None where it is in use, gone, or cannot be locked."""
     if fcntl is None:
         return None

@@ -1,15 +1,17 @@
-"""The frame of a chart: axes, texts, and where a point lies in the image."""
+"""SVG charts: lines, scatters, clouds of points with names, and the loss curve."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT, LEFT, BOTTOM, EDGE = 420, 260, 52, 40, 18
-"""Of an image in pixels; the margins around its frame."""
+# pixels: of a chart, the margins around its frame, and of charts with names in them
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _EDGE = 420, 260, 52, 40, 18
+_TALL = 340
+_LETTER = 5.8  # width of a letter in a sans serif of 11 pixels, about
 
 
 @dataclass(frozen=True)
-class Axes:
+class _Axes:
     """A frame with its two axes.
 
     Attributes:
@@ -20,55 +22,55 @@ class Axes:
 
     x: tuple[float, float]
     y: tuple[float, float]
-    height: int = HEIGHT
+    height: int = _HEIGHT
     ends: str = "{:g}"
 
     @property
     def right(self) -> int:
         """Where the frame ends."""
-        return WIDTH - EDGE
+        return _WIDTH - _EDGE
 
     @property
     def floor(self) -> int:
         """Where it stands."""
-        return self.height - BOTTOM
+        return self.height - _BOTTOM
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         """Where a point lies in the image."""
-        across = LEFT + (self.right - LEFT) * (x - self.x[0]) / (self.x[1] - self.x[0])
-        up = self.floor - (self.floor - EDGE) * (y - self.y[0]) / (self.y[1] - self.y[0])
+        across = _LEFT + (self.right - _LEFT) * (x - self.x[0]) / (self.x[1] - self.x[0])
+        up = self.floor - (self.floor - _EDGE) * (y - self.y[0]) / (self.y[1] - self.y[0])
         return round(across, 1), round(up, 1)
 
-    def drawn(self, x_title: str, y_title: str) -> str:
+    def frame(self, x_title: str, y_title: str) -> str:
         """Lines, ends and titles."""
         right, floor = self.right, self.floor
         return "".join(
             [
-                f'<polyline points="{LEFT},{EDGE} {LEFT},{floor} {right},{floor}" fill="none" stroke="#808080"/>',
-                text_at(LEFT, floor + 15, self.ends.format(self.x[0]), "start"),
-                text_at(right, floor + 15, self.ends.format(self.x[1]), "end"),
-                text_at((LEFT + right) / 2, floor + 31, x_title, "middle"),
-                text_at(LEFT - 6, floor, f"{self.y[0]:.3g}", "end"),
-                text_at(LEFT - 6, EDGE + 8, f"{self.y[1]:.3g}", "end"),
-                text_at(LEFT + 6, EDGE - 5, y_title, "start"),
+                f'<polyline points="{_LEFT},{_EDGE} {_LEFT},{floor} {right},{floor}" fill="none" stroke="#808080"/>',
+                _text_at(_LEFT, floor + 15, self.ends.format(self.x[0]), "start"),
+                _text_at(right, floor + 15, self.ends.format(self.x[1]), "end"),
+                _text_at((_LEFT + right) / 2, floor + 31, x_title, "middle"),
+                _text_at(_LEFT - 6, floor, f"{self.y[0]:.3g}", "end"),
+                _text_at(_LEFT - 6, _EDGE + 8, f"{self.y[1]:.3g}", "end"),
+                _text_at(_LEFT + 6, _EDGE - 5, y_title, "start"),
             ]
         )
 
     def framed(self, content: str, x_title: str, y_title: str) -> str:
         """The whole image."""
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {self.height}" role="img" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {self.height}" role="img" '
             f'aria-label="{escape(y_title)} over {escape(x_title)}" '
             f'font-family="sans-serif" font-size="11" fill="#808080">{content}</svg>'
         )
 
 
-def text_at(x: float, y: float, text: str, anchor: str, extra: str = "") -> str:
+def _text_at(x: float, y: float, text: str, anchor: str, extra: str = "") -> str:
     """A text of a chart; `anchor` is start, middle or end."""
     return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}"{extra}>{escape(text)}</text>'
 
 
-def axis_range(values: Sequence[float]) -> tuple[float, float]:
+def _axis_range(values: Sequence[float]) -> tuple[float, float]:
     """Low and high end of an axis, with some air."""
     if not values:
         return 0.0, 1.0
@@ -105,20 +107,20 @@ def _chart(
     joined: bool,
     front: Sequence[int] = (),
 ) -> str:
-    axes = Axes(
-        axis_range([point.x for point in points]),
-        axis_range([point.y for point in points] + [level for _, level in levels]),
+    axes = _Axes(
+        _axis_range([point.x for point in points]),
+        _axis_range([point.y for point in points] + [level for _, level in levels]),
     )
     place, right = axes.place, axes.right
 
     def path(chosen: Sequence[Point]) -> str:
         return " ".join(f"{x},{y}" for x, y in (place(point.x, point.y) for point in chosen))
 
-    parts = [axes.drawn(x_title, y_title)]
+    parts = [axes.frame(x_title, y_title)]
     for name, level in levels:
         y = place(axes.x[0], level)[1]
-        parts.append(f'<path d="M{LEFT} {y}H{right}" stroke="#808080" stroke-dasharray="3 4"/>')
-        parts.append(text_at(right, y - 4, name, "end"))
+        parts.append(f'<path d="M{_LEFT} {y}H{right}" stroke="#808080" stroke-dasharray="3 4"/>')
+        parts.append(_text_at(right, y - 4, name, "end"))
     if joined:
         parts.append(f'<polyline points="{path(points)}" fill="none" stroke="#3b78e7" stroke-width="2"/>')
     if front:
@@ -130,13 +132,9 @@ def _chart(
         parts.append(f'<circle cx="{x}" cy="{y}" r="{6 if point.strong else 4}" fill="{fill}"/>')
         if point.label:
             weight = ' font-weight="bold"' if point.strong else ""
-            anchor = "end" if x > (LEFT + right) / 2 else "start"
-            parts.append(text_at(x + (-9 if anchor == "end" else 9), y - 7, point.label, anchor, weight))
+            anchor = "end" if x > (_LEFT + right) / 2 else "start"
+            parts.append(_text_at(x + (-9 if anchor == "end" else 9), y - 7, point.label, anchor, weight))
     return axes.framed("".join(parts), x_title, y_title)
-
-
-_HIGH = 340
-_LETTER = 5.8  # pixels of width, of a sans serif of 11 pixels, about
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ class Cloud:
     """Points that belong together, of one colour, and the mark in their middle, which is named.
 
     Attributes:
-        points: (x, y, what a pointer that rests on it is told).
+        points: (x, y, the text that a pointer resting on it shows).
         color: in CSS.
         hollow: a square without points, for what the others are seen against.
     """
@@ -160,18 +158,18 @@ def cloud_chart(clouds: Sequence[Cloud], x_title: str, y_title: str, marks: Sequ
     """Clouds of points; `marks` are vertical lines with names."""
     everywhere = [cloud.middle for cloud in clouds] + [(x, y) for cloud in clouds for x, y, _ in cloud.points]
     xs, ys = [x for x, _ in everywhere], [y for _, y in everywhere]
-    axes = Axes(axis_range([*xs, *(x for _, x in marks)]), axis_range(ys), _HIGH, "{:.3g}")
-    parts = [axes.drawn(x_title, y_title)]
-    taken = [_box(LEFT + 6, EDGE - 5, y_title, "start")]
+    axes = _Axes(_axis_range([*xs, *(x for _, x in marks)]), _axis_range(ys), _TALL, "{:.3g}")
+    parts = [axes.frame(x_title, y_title)]
+    taken = [_box(_LEFT + 6, _EDGE - 5, y_title, "start")]
     for name, x in marks:
         across = axes.place(x, axes.y[0])[0]
-        parts.append(f'<path d="M{across} {EDGE}V{axes.floor}" stroke="#808080" stroke-dasharray="3 4"/>')
-        taken.append(_box(across, EDGE + 8, name, "end" if across > WIDTH / 2 else "start"))
+        parts.append(f'<path d="M{across} {_EDGE}V{axes.floor}" stroke="#808080" stroke-dasharray="3 4"/>')
+        taken.append(_box(across, _EDGE + 8, name, "end" if across > _WIDTH / 2 else "start"))
         parts.append(_label(taken[-1], name, ""))
     for cloud in clouds:
-        for x, y, told in cloud.points:
+        for x, y, text in cloud.points:
             across, up = axes.place(x, y)
-            title = f"<title>{escape(told)}</title>"
+            title = f"<title>{escape(text)}</title>"
             parts.append(f'<circle cx="{across}" cy="{up}" r="3" fill="{cloud.color}" opacity="0.45">{title}</circle>')
     middles = [axes.place(*cloud.middle) for cloud in clouds]
     taken += [_Box(x - 7, y - 7, 14, 14) for x, y in middles]
@@ -209,10 +207,10 @@ def _box(x: float, y: float, text: str, anchor: str) -> _Box:
 
 
 def _label(box: _Box, text: str, extra: str) -> str:
-    return text_at(box.x + 1, box.y + 9, text, "start", extra)
+    return _text_at(box.x + 1, box.y + 9, text, "start", extra)
 
 
-def _free_place(x: float, y: float, text: str, taken: Sequence[_Box], axes: "Axes") -> _Box:
+def _free_place(x: float, y: float, text: str, taken: Sequence[_Box], axes: _Axes) -> _Box:
     """The place around a mark where a label covers least of what is there; of equals, the nearest."""
     around = [
         _box(x + side * 9, y + 4 + shift, text, "start" if side > 0 else "end")
@@ -221,13 +219,10 @@ def _free_place(x: float, y: float, text: str, taken: Sequence[_Box], axes: "Axe
     ]
 
     def cost(box: _Box) -> float:
-        outside = box.width * box.height - box.covers(_Box(LEFT, 4, axes.right + EDGE - LEFT, axes.floor - 4))
+        outside = box.width * box.height - box.covers(_Box(_LEFT, 4, axes.right + _EDGE - _LEFT, axes.floor - 4))
         return sum(box.covers(other) for other in taken) + 2 * outside
 
     return min(around, key=cost)
-
-
-_WIDTH, _HEIGHT, _MARGIN = 640, 240, 40
 
 
 def smoothed(values: Sequence[float], weight: float = 0.95) -> list[float]:
@@ -241,24 +236,25 @@ def smoothed(values: Sequence[float], weight: float = 0.95) -> list[float]:
 
 def loss_curve(losses: Sequence[float]) -> str:
     """An SVG of the loss over steps: every step pale, the moving average on top. Readable on light and dark."""
+    width, height, margin = 640, 240, 40
     top = max(losses, default=1.0) or 1.0
 
     def points(values: Sequence[float]) -> str:
         span = max(1, len(values) - 1)
-        wide, high = _WIDTH - 2 * _MARGIN, _HEIGHT - 2 * _MARGIN
+        wide, high = width - 2 * margin, height - 2 * margin
         return " ".join(
-            f"{_MARGIN + wide * i / span:.1f},{_HEIGHT - _MARGIN - high * v / top:.1f}" for i, v in enumerate(values)
+            f"{margin + wide * i / span:.1f},{height - margin - high * v / top:.1f}" for i, v in enumerate(values)
         )
 
-    bottom = _HEIGHT - _MARGIN
+    bottom = height - margin
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="loss" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-label="loss" '
         'font-family="sans-serif" font-size="12" fill="#808080">'
-        f'<polyline points="{_MARGIN},{_MARGIN} {_MARGIN},{bottom} {_WIDTH - _MARGIN},{bottom}" fill="none" '
+        f'<polyline points="{margin},{margin} {margin},{bottom} {width - margin},{bottom}" fill="none" '
         'stroke="#808080"/>'
         f'<polyline points="{points(losses)}" fill="none" stroke="#8ab4f8" stroke-opacity="0.5"/>'
         f'<polyline points="{points(smoothed(losses))}" fill="none" stroke="#3b78e7" stroke-width="2"/>'
-        f'<text x="{_MARGIN}" y="{_MARGIN - 8}">loss (at most {top:.4f})</text>'
-        f'<text x="{_WIDTH - _MARGIN}" y="{bottom + 18}" text-anchor="end">step {len(losses)}</text>'
+        f'<text x="{margin}" y="{margin - 8}">loss (at most {top:.4f})</text>'
+        f'<text x="{width - margin}" y="{bottom + 18}" text-anchor="end">step {len(losses)}</text>'
         "</svg>\n"
     )

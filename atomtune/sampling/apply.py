@@ -1,4 +1,4 @@
-"""Atoms files laid onto a loaded pipeline: checked, turned into changes of its weights, merged or worn."""
+"""Atoms files on a loaded pipeline: checked, turned into weight deltas, merged for good or for a context."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -28,7 +28,7 @@ Changes: TypeAlias = Mapping[str, Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class LoadedAtoms:
-    """An atoms file in memory, with the strength it is to have."""
+    """An atoms file in memory, with the scale it is to have."""
 
     path: Path
     scale: float
@@ -69,33 +69,33 @@ def merge_atoms(pipeline: Any, atoms: Sequence[LoadedAtoms], events: Events) -> 
 
 
 @contextmanager
-def wearing(pipeline: Any, atoms: Sequence[LoadedAtoms], events: Events) -> Iterator[Any]:
-    """Within the context a loaded pipeline draws with these atoms; then it is the base model again, bit for bit.
+def applied(pipeline: Any, atoms: Sequence[LoadedAtoms], events: Events) -> Iterator[Any]:
+    """A context within which a loaded pipeline generates with these atoms; then it is the base model, bit for bit.
 
     It takes the memory of another copy of the weights that change. Raises as `merge_atoms`.
     """
-    with _wearing(pipeline, [(changes_of(pipeline, item, events), item.scale) for item in atoms]):
+    with _replaced(pipeline, [(changes_of(pipeline, item, events), item.scale) for item in atoms]):
         yield pipeline
 
 
 @contextmanager
-def wearing_at(
+def applied_at(
     pipeline: Any, atoms: LoadedAtoms, events: Events
 ) -> Iterator[Callable[[float], AbstractContextManager[Any]]]:
-    """Within the context a loaded pipeline can draw with these atoms at one strength after the other.
+    """A context within which a loaded pipeline can have these atoms at one scale after the other.
 
-    Gives `at`: within `at(strength)` the pipeline draws as `wearing` has it at this strength. The changes, which take
-    longest, are computed once for all of them. Raises as `merge_atoms`.
+    Gives `at`: `at(scale)` is the context of `applied` at this scale. The weight deltas, which take longest, are
+    computed once for all scales. Raises as `merge_atoms`.
     """
     changes = {part: dict(found) for part, found in changes_of(pipeline, atoms, events).items()}
-    yield lambda scale: _wearing(pipeline, [(changes, scale)])
+    yield lambda scale: _replaced(pipeline, [(changes, scale)])
 
 
 def changes_of(pipeline: Any, item: LoadedAtoms, events: Events) -> Changes:
-    """What an atoms file adds to the base model at strength 1. Raises AtomtuneError where they do not fit."""
+    """What an atoms file adds to the base model at scale 1. Raises AtomtuneError where they do not fit."""
     unet = pipeline.unet
     architecture = architecture_of(unet)
-    # the shapes of atoms alone do not tell: tiles of wider layers can have the same size
+    # the shapes of atoms alone do not decide: tiles of wider layers can have the same size
     if item.info.architecture != architecture:
         raise AtomtuneError(
             f"{item.path.name} is for the architecture {excerpt(item.info.architecture)}, the base model is "
@@ -121,8 +121,8 @@ def changes_of(pipeline: Any, item: LoadedAtoms, events: Events) -> Changes:
 
 
 @contextmanager
-def _wearing(pipeline: Any, worn: Sequence[tuple[Changes, float]]) -> Iterator[Any]:
-    weights = list(_merged(pipeline, worn))
+def _replaced(pipeline: Any, summands: Sequence[tuple[Changes, float]]) -> Iterator[Any]:
+    weights = list(_merged(pipeline, summands))
     own = [parameter.data for parameter, _ in weights]
     try:
         for parameter, weight in weights:
@@ -134,18 +134,18 @@ def _wearing(pipeline: Any, worn: Sequence[tuple[Changes, float]]) -> Iterator[A
 
 
 @torch.no_grad()
-def _merged(pipeline: Any, worn: Sequence[tuple[Changes, float]]) -> Iterator[tuple[nn.Parameter, Tensor]]:
+def _merged(pipeline: Any, summands: Sequence[tuple[Changes, float]]) -> Iterator[tuple[nn.Parameter, Tensor]]:
     """The parameters that change, each with W + Σ scale·ΔW, added in float32 and cast to the dtype of W.
 
     Raises AtomtuneError where one is not finite.
     """
-    for part in dict.fromkeys(part for changes, _ in worn for part in changes):
+    for part in dict.fromkeys(part for changes, _ in summands for part in changes):
         parameters = dict(getattr(pipeline, part).named_parameters())
-        mine = [(changes[part], scale) for changes, scale in worn if part in changes and scale != 0.0]
-        for name in dict.fromkeys(name for changes, _ in mine for name in changes):
+        own = [(changes[part], scale) for changes, scale in summands if part in changes and scale != 0.0]
+        for name in dict.fromkeys(name for changes, _ in own for name in changes):
             parameter = parameters[name]
             weight = parameter.float()
-            for changes, scale in mine:
+            for changes, scale in own:
                 if name in changes:
                     weight = torch.add(weight, changes[name].to(weight.device), alpha=scale)
             weight = weight.to(parameter.dtype)

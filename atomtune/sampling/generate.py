@@ -1,7 +1,10 @@
 """Images from a loaded pipeline: the same seed gives the same image, whatever else is in its batch."""
 
-from collections.abc import Sequence
+import functools
+import operator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,25 +12,15 @@ from PIL import Image
 from torch import Tensor
 
 from ..core.precision import all_finite
-from ..errors import AtomtuneError, UsageError
-from ..models.conditioning import Embeddings
-
-SCHEDULERS = {
-    "ddim": "DDIMScheduler",
-    "ddpm": "DDPMScheduler",
-    "pndm": "PNDMScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "euler-a": "EulerAncestralDiscreteScheduler",
-    "heun": "HeunDiscreteScheduler",
-    "dpm++": "DPMSolverMultistepScheduler",
-    "unipc": "UniPCMultistepScheduler",
-}
-"""diffusers' schedulers by the names that users of other tools know."""
+from ..errors import AtomtuneError
+from ..models.base_model import ModelSource, load_pipeline, pick_device
+from ..models.conditioning import Embeddings, embed, embed_negative
+from .schedulers import use_scheduler
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How images are drawn.
+    """How images are generated.
 
     Attributes:
         steps: denoising steps.
@@ -41,15 +34,44 @@ class Settings:
     size: tuple[int, int] | None = None
 
 
-def use_scheduler(pipeline: Any, name: str) -> None:
-    """Give a pipeline another scheduler with the same noise schedule. Raises UsageError for an unknown name."""
-    import diffusers
+@dataclass(frozen=True)
+class GeneratedImage:
+    """One image on disk, with the prompt and the seed that it was generated from."""
 
-    if name not in SCHEDULERS:
-        raise UsageError(f"there is no scheduler {name!r}", f"one of {', '.join(SCHEDULERS)}")
-    # PNDM's warm-up steps are for pixels, Stable Diffusion leaves them out; other schedulers have no such setting
-    changes = {"skip_prk_steps": True} if name == "pndm" else {}
-    pipeline.scheduler = getattr(diffusers, SCHEDULERS[name]).from_config(pipeline.scheduler.config, **changes)
+    path: Path
+    prompt: str
+    seed: int
+
+    def load(self) -> Image.Image:
+        """The image, RGB."""
+        with Image.open(self.path) as opened:
+            return opened.convert("RGB")
+
+
+def load_sampler(source: ModelSource, scheduler: str | None, device: str | None, precision: str) -> Any:
+    """A pipeline on its device, ready to generate. Raises UsageError for an unknown scheduler."""
+    place = pick_device(device)
+    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+    pipeline = load_pipeline(source, dtype)
+    if scheduler is not None:
+        use_scheduler(pipeline, scheduler)
+    return pipeline.to(place)
+
+
+def generate_images(
+    pipeline: Any, wanted: Sequence[tuple[str, int]], settings: Settings, batch_size: int
+) -> Iterator[Image.Image]:
+    """One image for each pair of prompt and seed, in their order, each batch as soon as it is done.
+
+    Raises AtomtuneError where an image is not finite.
+    """
+    # one by one, so that an image does not depend on what else is generated
+    embedded = {prompt: embed(pipeline, [prompt]) for prompt in dict.fromkeys(prompt for prompt, _ in wanted)}
+    negative = embed_negative(pipeline, settings.negative_prompt)
+    for first in range(0, len(wanted), batch_size):
+        batch = wanted[first : first + batch_size]
+        embeddings = functools.reduce(operator.add, (embedded[prompt] for prompt, _ in batch))
+        yield from generate(pipeline, embeddings, negative, [seed for _, seed in batch], settings)
 
 
 @torch.no_grad()
@@ -69,13 +91,13 @@ def generate(
     width, height = settings.size or (None, None)
     # the decoder's type is the images'; a UNet in training may hold some of its weights in another
     device, dtype = pipeline.unet.device, pipeline.vae.dtype
-    wanted = embeddings.to(device, dtype)
-    unwanted = negative.to(device, dtype).expand(len(wanted))
-    pooled = {"pooled_prompt_embeds": wanted.pooled, "negative_pooled_prompt_embeds": unwanted.pooled}
+    positive = embeddings.to(device, dtype)
+    unwanted = negative.to(device, dtype).expand(len(positive))
+    pooled = {"pooled_prompt_embeds": positive.pooled, "negative_pooled_prompt_embeds": unwanted.pooled}
     result = pipeline(
-        prompt_embeds=wanted.states,
+        prompt_embeds=positive.states,
         negative_prompt_embeds=unwanted.states,
-        **({} if wanted.pooled is None else pooled),
+        **({} if positive.pooled is None else pooled),
         num_inference_steps=settings.steps,
         guidance_scale=settings.guidance_scale,
         width=width,

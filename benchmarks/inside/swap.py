@@ -9,7 +9,7 @@ from peft import PeftModel
 
 from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.runtime.progress import Events
-from atomtune.sampling.apply import read_atoms, wearing, wearing_at
+from atomtune.sampling.apply import applied, applied_at, read_atoms
 
 from . import clock
 from .concepts import RANK, write_atoms, write_lora
@@ -32,11 +32,11 @@ def main(arguments: list[str] | None = None) -> int:
         files = read_atoms([(path, 1.0) for path in write_atoms(Path(place), pipeline.unet, CONCEPTS)])
 
         def put_on() -> None:
-            with wearing(pipeline, files[1:], Events()):
+            with applied(pipeline, files[1:], Events()):
                 pass
 
         from_file = clock.median(put_on, device, given.times)
-        with wearing_at(pipeline, files[0], Events()) as at:
+        with applied_at(pipeline, files[0], Events()) as at:
 
             def put_on_prepared() -> None:
                 with at(1.0):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from atomtune.compare.compare import compare
-from atomtune.compare.options import CompareOptions, Taught, jobs_of
+from atomtune.compare.options import CompareOptions, Subject, jobs_of
 from atomtune.compare.subprocess_training import train_here
 from atomtune.compare.variants import parse_variants
 from atomtune.data.concept import Concept
@@ -34,7 +34,7 @@ def asked(cli: Cli, tiny_model: Path, tmp_path: Path) -> list[str]:
     concept = Concept("rex", "dog")
     compare(
         CompareOptions(
-            taught=(Taught(concept, images, prompts),),
+            subjects=(Subject(concept, images, prompts),),
             variants=parse_variants(["bitfit"]),
             training=TrainOptions(concept=concept, images=images, model=str(tiny_model), steps=1, device="cpu"),
             scoring=EvaluateOptions(Path(), prompts, per_prompt=2, settings=Settings(steps=1), device="cpu"),
@@ -110,13 +110,13 @@ def test_several_concepts_keep_their_order(cli: Cli, tiny_model: Path, monkeypat
     words = ["--concept", "rex=dog", "--concepts", "castle, mia=cat", "--seeds", "0,2", "--model", tiny_model]
     assert cli("compare", *words, "--methods", "atoms,lora:attention", "--lr", "lora=1e-4").code == 130
     (options,) = seen
-    assert [(one.concept.name, one.concept.class_noun) for one in options.taught] == [
+    assert [(one.concept.name, one.concept.class_noun) for one in options.subjects] == [
         ("rex", "dog"),
         ("castle", "castle"),
         ("mia", "cat"),
     ]
-    assert options.taught[1].images == Path("concepts/castle")
-    assert options.taught[1].prompts.name == "dreambooth_objects.txt"
+    assert options.subjects[1].images == Path("concepts/castle")
+    assert options.subjects[1].prompts.name == "dreambooth_objects.txt"
     jobs = jobs_of(options)
     assert len(jobs) == 2 * 3 * 2
     assert [job.seed for job in jobs] == [0] * 6 + [2] * 6, "a first seed is whole before the next begins"

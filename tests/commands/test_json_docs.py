@@ -8,7 +8,7 @@ from atomtune.compare.runs import Trained
 from atomtune.compare.table import Line
 from atomtune.demo.demo import DemoResult
 from atomtune.doctor.checks import Health
-from atomtune.evaluate.checkpoint_selection import Pick
+from atomtune.evaluate.checkpoint_selection import Selection
 from atomtune.evaluate.measure import Measures
 from atomtune.export.lora import ExportResult
 from atomtune.export.merged_model import MergedAtoms, MergeResult
@@ -34,8 +34,8 @@ def test_every_key_is_documented() -> None:
     assert {field.name for field in fields(AtomsInfo)} | {"kind", "trigger", "sha256"} <= documented("inspect")
     assert {"layers", "rows", "relative_error", "seconds", "path", "found"} <= documented("decompose")
     assert {"images", "seed", "grid", "output"} <= documented("sample")
-    assert {field.name for kind in (Measures, Pick) for field in fields(kind)} <= documented("evaluate")
-    assert {"report", "concept", "base", "real_fidelity", "checkpoints", "pick"} <= documented("evaluate")
+    assert {field.name for kind in (Measures, Selection) for field in fields(kind)} <= documented("evaluate")
+    assert {"report", "concept", "base", "real_fidelity", "checkpoints", "selected"} <= documented("evaluate")
     assert {"encoders", "preprocessing", "images", "file"} <= documented("evaluate")
     assert {field.name for field in fields(Line)} - {"figures"} <= documented("compare")
     assert {field.name for field in fields(Trained)} <= documented("compare")

@@ -259,8 +259,9 @@ def test_the_defaults_of_the_options_are_those_of_the_floor_below() -> None:
     from atomtune.commands.train import train
     from atomtune.data.concept import DEFAULT_TOKEN
     from atomtune.models.options import PRECISIONS
-    from atomtune.sampling.generate import SCHEDULERS, Settings
+    from atomtune.sampling.generate import Settings
     from atomtune.sampling.sample import SampleOptions
+    from atomtune.sampling.schedulers import SCHEDULERS
     from atomtune.training.options import TrainOptions
 
     def same(function: Any, *structures: Any) -> set[str]:
@@ -301,7 +302,7 @@ def test_the_command_line_offers_every_scheduler() -> None:
     from typing import get_args, get_type_hints
 
     from atomtune.commands.sample import sample
-    from atomtune.sampling.generate import SCHEDULERS
+    from atomtune.sampling.schedulers import SCHEDULERS
 
     offered = get_args(get_args(get_type_hints(sample)["scheduler"])[0])
     assert set(offered) == set(SCHEDULERS)

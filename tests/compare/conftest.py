@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from atomtune.compare.compare import Comparison, compare
-from atomtune.compare.options import CompareOptions, Taught
+from atomtune.compare.options import CompareOptions, Subject
 from atomtune.compare.report import write_comparison
 from atomtune.compare.subprocess_training import train_here
 from atomtune.compare.variants import parse_variants
@@ -40,7 +40,7 @@ def made(tiny_model: Path, encoder_paths: dict[str, str]) -> Callable[..., Compa
             (folder / "prompts.txt").write_text("a {} in the snow\na {} on the beach\n", encoding="utf-8")
         concept = Concept("castle", "castle")
         options = CompareOptions(
-            taught=(Taught(concept, images, folder / "prompts.txt"),),
+            subjects=(Subject(concept, images, folder / "prompts.txt"),),
             variants=parse_variants(["atoms:c1", "bitfit"]),
             training=TrainOptions(
                 concept=concept, images=images, model=str(tiny_model), steps=steps, checkpoint_every=2, device="cpu"

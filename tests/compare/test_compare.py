@@ -16,7 +16,7 @@ from atomtune.compare.scoring import SCORE
 from atomtune.compare.subprocess_training import Order, Trainer, train_here
 from atomtune.compare.variants import parse_variants
 from atomtune.errors import AtomtuneError, Interrupted, UsageError
-from atomtune.evaluate.image_sets import WITHOUT_CONCEPT
+from atomtune.evaluate.image_sets import DRIFT_PROMPTS
 from atomtune.files.atoms_file import load_atoms
 from atomtune.runtime.progress import Events
 from atomtune.training.run_folder import RunFolder
@@ -65,18 +65,18 @@ def test_every_variant_is_trained_and_scored_from_every_seed(compared: Compared)
     assert runs[0].learning_rate == 1e-3
 
 
-def test_what_is_told_is_what_the_runs_hold(compared: Compared) -> None:
+def test_what_is_reported_is_what_the_runs_hold(compared: Compared) -> None:
     for job in jobs_of(compared.options):
         info = load_atoms(job.folder / "atoms.safetensors")[1]
         assert (info.method, info.training["seed"]) == (job.variant.method, job.seed)
         assert not (job.folder / "checkpoint.safetensors").exists(), "there may be hundreds of runs"
 
 
-def test_the_base_model_draws_once(compared: Compared) -> None:
+def test_the_base_model_generates_once(compared: Compared) -> None:
     sets = list((compared.options.output / "castle" / "images").iterdir())
     assert len(sets) == 2 * (1 + 4), "prompts and plain ones, by the base model and by each run"
-    drawn = sum(len(list(folder.glob("*.png"))) for folder in sets)
-    assert drawn == (4 + len(WITHOUT_CONCEPT)) * (1 + 4)
+    found = sum(len(list(folder.glob("*.png"))) for folder in sets)
+    assert found == (4 + len(DRIFT_PROMPTS)) * (1 + 4)
     assert len({tuple(run.score.base_images) for run in compared.result.runs}) == 1
 
 
@@ -95,7 +95,7 @@ def test_one_more_variant_is_one_more_run(compared: Compared) -> None:
     assert result.runs[0] == compared.result.runs[1]
 
 
-def test_a_lost_image_is_drawn_again_and_a_lost_score_told_again(compared: Compared) -> None:
+def test_a_lost_image_is_generated_again_and_a_lost_score_computed_again(compared: Compared) -> None:
     run, job = compared.result.runs[1], jobs_of(compared.options)[1]
     run.score.images[0].path.unlink()
     (job.folder / SCORE).write_text("{broken", encoding="utf-8")
@@ -105,7 +105,7 @@ def test_a_lost_image_is_drawn_again_and_a_lost_score_told_again(compared: Compa
     assert json.loads((job.folder / SCORE).read_text(encoding="utf-8"))["measures"]["n"] == 4
 
 
-def test_scores_of_other_encoders_are_told_again(compared: Compared) -> None:
+def test_scores_of_other_encoders_are_computed_again(compared: Compared) -> None:
     job = jobs_of(compared.options)[2]
     told = json.loads((job.folder / SCORE).read_text(encoding="utf-8"))
     told["encoders"]["diversity"] = "another one"
@@ -220,11 +220,11 @@ def test_what_cannot_be_is_known_before_anything_is_trained(made: Made, tmp_path
     options = made(tmp_path)
     with pytest.raises(UsageError, match=r"full:nowhere\.\*: no layer of the model matches"):
         compare(replace(options, variants=parse_variants(["bitfit", "full:nowhere.*"])), trainer=refuse)
-    lost, mute = (replace(options.taught[0], **{name: tmp_path / "nowhere"}) for name in ("images", "prompts"))
+    lost, mute = (replace(options.subjects[0], **{name: tmp_path / "nowhere"}) for name in ("images", "prompts"))
     with pytest.raises(AtomtuneError, match="there is no folder"):
-        compare(replace(options, taught=(lost,)), trainer=refuse)
+        compare(replace(options, subjects=(lost,)), trainer=refuse)
     with pytest.raises(UsageError, match="cannot read prompts"):
-        compare(replace(options, taught=(mute,)), trainer=refuse)
+        compare(replace(options, subjects=(mute,)), trainer=refuse)
     with pytest.raises(AtomtuneError, match="clip"):
         compare(replace(options, encoder_paths={**options.encoder_paths, "clip": str(tmp_path)}), trainer=refuse)
     assert not options.output.exists()
@@ -241,7 +241,7 @@ def test_nothing_is_given_twice(made: Made, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the seed 1 is given twice"):
         replace(options, seeds=(1, 1))
     with pytest.raises(UsageError, match="the concept castle is given twice"):
-        replace(options, taught=options.taught * 2)
+        replace(options, subjects=options.subjects * 2)
     with pytest.raises(UsageError, match="there is no seed"):
         replace(options, seeds=())
 

@@ -9,7 +9,7 @@ from PIL import Image
 from atomtune.demo.demo import PROMPT_SCENES, TRAINING_SCENES, run_demo
 from atomtune.demo.other_methods import RATES
 from atomtune.errors import UsageError
-from atomtune.evaluate.image_sets import WITHOUT_CONCEPT
+from atomtune.evaluate.image_sets import DRIFT_PROMPTS
 from atomtune.files.atoms_file import load_atoms
 from atomtune.pocket.world import SCENES
 
@@ -19,7 +19,7 @@ def test_the_page_is_complete_and_needs_nothing_else(tmp_path: Path, monkeypatch
     result = run_demo(tmp_path / "demo", steps=2, batch_size=1)
     page = result.index.read_text(encoding="utf-8")
     assert page.count("data:image/webp;base64,") == (
-        len(TRAINING_SCENES) + 3 * len(PROMPT_SCENES) + 2 * len(WITHOUT_CONCEPT)
+        len(TRAINING_SCENES) + 3 * len(PROMPT_SCENES) + 2 * len(DRIFT_PROMPTS)
     )
     assert not re.findall(r"(?:src|href)=[\"'](?!data:)", page), "the page must not ask for anything"
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
@@ -32,24 +32,24 @@ def test_the_page_is_complete_and_needs_nothing_else(tmp_path: Path, monkeypatch
         run_demo(tmp_path / "demo", steps=2)
 
 
-def test_other_methods_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_methods_are_shown_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("atomtune.demo.demo.SAMPLE_STEPS", 1)
     monkeypatch.setattr("atomtune.demo.demo.IMAGES_OF_EACH", 1)
     result = run_demo(tmp_path / "demo", steps=1, batch_size=1, compare=True)
-    assert [other["method"] for other in result.beside] == list(RATES)
-    lora, full = result.beside
+    assert [other["method"] for other in result.other_methods] == list(RATES)
+    lora, full = result.other_methods
     assert lora["trainable_parameters"] < full["trainable_parameters"]
     page = result.index.read_text(encoding="utf-8")
     assert page.count("data:image/webp;base64,") == (
-        len(TRAINING_SCENES) + (3 + len(RATES)) * len(PROMPT_SCENES) + 2 * len(WITHOUT_CONCEPT)
+        len(TRAINING_SCENES) + (3 + len(RATES)) * len(PROMPT_SCENES) + 2 * len(DRIFT_PROMPTS)
     )
-    for other in result.beside:
+    for other in result.other_methods:
         run = tmp_path / "demo" / f"run-{other['method']}" / "atoms.safetensors"
         assert (load_atoms(run)[1].method, run.stat().st_size) == (other["method"], other["atoms_bytes"])
         assert f"{other['trainable_parameters']:,}" in page
-        assert f"{other['likeness']:.3f}" in page
+        assert f"{other['fidelity']:.3f}" in page
     sets = list((tmp_path / "demo" / "images").iterdir())
-    assert len(sets) == 2 * (2 + len(RATES)), "the base model draws once for all"
+    assert len(sets) == 2 * (2 + len(RATES)), "the base model's images serve all"
 
 
 def test_scenes_of_the_prompts_are_not_those_of_the_images() -> None:
@@ -66,7 +66,7 @@ def test_an_unknown_thing(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_concept_is_learned(tmp_path: Path) -> None:
     result = run_demo(tmp_path / "demo")
-    base, ours, truth = result.likeness
+    base, ours, truth = result.fidelity
     assert ours - base > 0.5 * (truth - base), "the images are not much nearer to the thing than the base model's"
     assert result.scenes_right[1] >= len(PROMPT_SCENES) - 1
     with Image.open(next((tmp_path / "demo" / "images").rglob("*.png"))) as image:

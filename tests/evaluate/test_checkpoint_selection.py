@@ -2,7 +2,7 @@
 
 import pytest
 
-from atomtune.evaluate.checkpoint_selection import Candidate, pareto_front, pick, worth
+from atomtune.evaluate.checkpoint_selection import Candidate, pareto_front, select, worth
 from atomtune.evaluate.measure import Measures
 
 BASE = Measures(n=8, references=5, fidelity=0.5, diversity=5.0, alignment=0.30)
@@ -33,7 +33,7 @@ def test_measures_that_are_not_told_are_left_out() -> None:
     base = Measures(n=8, references=5, fidelity=0.5, diversity=5.0)
     half = Measures(n=8, references=5, fidelity=0.7, diversity=5.0)
     assert worth(half, base, REAL) == pytest.approx(0.5**0.5)
-    assert pick([Candidate(1, half)], base, REAL).step == 1
+    assert select([Candidate(1, half)], base, REAL).step == 1
 
 
 def test_the_compromise_is_chosen_and_explained() -> None:
@@ -45,7 +45,7 @@ def test_the_compromise_is_chosen_and_explained() -> None:
         Candidate(400, measures(0.90, diversity=1.2, alignment=0.15)),
         Candidate(500, measures(0.89, diversity=1.1, alignment=0.14)),
     ]
-    chosen = pick(candidates, BASE, REAL)
+    chosen = select(candidates, BASE, REAL)
     assert chosen.step == 200
     assert chosen.front == (100, 200, 300, 400), "step 500 is beaten by 400 in everything"
     assert chosen.worth[200] == max(chosen.worth.values())
@@ -54,6 +54,6 @@ def test_the_compromise_is_chosen_and_explained() -> None:
 
 
 def test_of_equals_the_earliest() -> None:
-    assert pick([Candidate(200, measures(0.8)), Candidate(100, measures(0.8))], BASE, REAL).step == 100
+    assert select([Candidate(200, measures(0.8)), Candidate(100, measures(0.8))], BASE, REAL).step == 100
     with pytest.raises(ValueError, match="nothing to choose"):
-        pick([], BASE, REAL)
+        select([], BASE, REAL)

@@ -192,7 +192,7 @@ def test_pocket_is_scored_by_its_grader() -> None:
     encoders = encoders_for("pocket", device="cpu")
     assert encoders.dino is None
     assert encoders.alignment.name == "pocket's grader"
-    assert encoders.fidelity.name == "pocket's eye for things"
+    assert encoders.fidelity.name == "pocket's identity encoder"
     assert encoders.fidelity.width == IDENTITY_WIDTH
     assert encoders.diversity is encoders.alignment
 
@@ -206,7 +206,7 @@ def test_the_eye_for_things_knows_one_again_in_another_scene() -> None:
 
 def test_named_folders_come_first(folders: dict[str, Path]) -> None:
     clip = encoders_for("pocket", paths={"clip": str(folders["clip"])}, device="cpu")
-    assert (clip.fidelity.name, clip.alignment.width) == ("pocket's eye for things", WIDTHS["clip"])
+    assert (clip.fidelity.name, clip.alignment.width) == ("pocket's identity encoder", WIDTHS["clip"])
     both = {name: str(folders[name]) for name in ("dinov2", "clip")}
     encoders = encoders_for(DEFAULT_MODEL, paths=both, device="cpu")
     assert (encoders.fidelity.width, encoders.alignment.width) == (WIDTHS["dinov2"], WIDTHS["clip"])

@@ -29,12 +29,12 @@ from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.models.conditioning import embed
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style, render
 from atomtune.runtime.progress import Events
-from atomtune.sampling.apply import merge_atoms, read_atoms, wearing
+from atomtune.sampling.apply import applied, merge_atoms, read_atoms
 from made import made_atoms
 
 SCENES = ("", "in the snow", "on the beach", "in the jungle")
 MEASURES = {field.name for field in fields(Measures)}
-KEYS = MEASURES | {"report", "concept", "step", "base", "checkpoints", "pick"}
+KEYS = MEASURES | {"report", "concept", "step", "base", "checkpoints", "selected"}
 KEYS |= {"real_fidelity", "encoders", "preprocessing"}  # what docs/json.md promises
 
 
@@ -67,7 +67,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {"folder": folder, "scores": again(), "evaluate": again}
 
 
-def test_every_measure_is_told(evaluated: dict[str, Any]) -> None:
+def test_every_measure_is_reported(evaluated: dict[str, Any]) -> None:
     scores = evaluated["scores"]
     assert set(scores) == KEYS
     assert (scores["n"], scores["references"], scores["step"]) == (4, 4, 4)
@@ -75,11 +75,11 @@ def test_every_measure_is_told(evaluated: dict[str, Any]) -> None:
         assert math.isfinite(scores[name]), name
     assert 1.0 <= scores["diversity"] <= 4.0
     assert scores["base"]["drift"] == pytest.approx(0.0, abs=1e-6)
-    assert scores["drift"] > 1e-6, "the tuned model draws as the base model does, so drift says nothing"
+    assert scores["drift"] > 1e-6, "the tuned model generates what the base model does, so drift says nothing"
     assert scores["dino"] is None
     assert scores["kid"] is None
     assert [entry["step"] for entry in scores["checkpoints"]] == [2, 4]
-    assert scores["pick"]["step"] in (2, 4)
+    assert scores["selected"]["step"] in (2, 4)
     stored = json.loads((evaluated["folder"] / scores["report"]).with_name("scores.json").read_text())
     assert stored.items() <= scores.items()
 
@@ -93,19 +93,19 @@ def test_the_table_has_a_row_for_each_image(evaluated: dict[str, Any]) -> None:
     assert all((evaluated["folder"] / row["file"]).is_file() for row in rows)
 
 
-def test_nothing_is_drawn_twice(evaluated: dict[str, Any]) -> None:
-    """One image is lost and one is cut short: those two are drawn again, as they were."""
+def test_nothing_is_generated_twice(evaluated: dict[str, Any]) -> None:
+    """One image is lost and one is cut short: those two are generated again, as they were."""
     folder = evaluated["folder"]
     images = {path: path.stat().st_mtime_ns for path in (folder / "runs/castle/evaluation/images").rglob("*.png")}
-    drawn = sorted(path for path in images if path.name != "strip.png")
-    before = [_pixels(path) for path in drawn[:2]]
-    whole = drawn[1].read_bytes()
-    drawn[0].unlink()
-    drawn[1].write_bytes(whole[:100])
+    made = sorted(path for path in images if path.name != "scale-grid.png")
+    before = [_pixels(path) for path in made[:2]]
+    whole = made[1].read_bytes()
+    made[0].unlink()
+    made[1].write_bytes(whole[:100])
     scores = evaluated["evaluate"]()
     # kernels may round differently by batch size
-    assert all((_pixels(path) - old).abs().mean() < 0.5 for path, old in zip(drawn[:2], before, strict=True))
-    assert all(path.stat().st_mtime_ns == when for path, when in images.items() if path not in drawn[:2])
+    assert all((_pixels(path) - old).abs().mean() < 0.5 for path, old in zip(made[:2], before, strict=True))
+    assert all(path.stat().st_mtime_ns == when for path, when in images.items() if path not in made[:2])
     assert scores["fidelity"] == pytest.approx(evaluated["scores"]["fidelity"], abs=1e-3)
 
 
@@ -151,24 +151,24 @@ def test_the_page_is_shown_by_a_browser(evaluated: dict[str, Any], width: int, t
     assert any(color == (0x3B, 0x78, 0xE7) for _, color in colors), "no curve"
 
 
-def test_a_worn_concept_is_a_merged_one_and_leaves_no_trace(tiny_model: Path, tmp_path: Path) -> None:
+def test_an_applied_concept_is_a_merged_one_and_leaves_no_trace(tiny_model: Path, tmp_path: Path) -> None:
     atoms = read_atoms([(made_atoms(tmp_path / "atoms.safetensors", tiny_model), 0.7)])
-    worn, merged = (load_pipeline(resolve(str(tiny_model))) for _ in range(2))
+    pipeline, merged = (load_pipeline(resolve(str(tiny_model))) for _ in range(2))
     merge_atoms(merged, atoms, Events())
-    before, modules = fingerprint(worn.unet), [type(module) for module in worn.unet.modules()]
-    told = embed(worn, ["a castle"]).for_unet(32)
+    before, modules = fingerprint(pipeline.unet), [type(module) for module in pipeline.unet.modules()]
+    words = embed(pipeline, ["a castle"]).for_unet(32)
     latents = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
-    with wearing(worn, atoms, Events()), torch.no_grad():
-        ours = worn.unet(latents, 10, **told).sample
+    with applied(pipeline, atoms, Events()), torch.no_grad():
+        ours = pipeline.unet(latents, 10, **words).sample
     with torch.no_grad():
-        theirs, plain = merged.unet(latents, 10, **told).sample, worn.unet(latents, 10, **told).sample
+        theirs, plain = merged.unet(latents, 10, **words).sample, pipeline.unet(latents, 10, **words).sample
     assert torch.allclose(ours, theirs, atol=1e-6)
     assert not torch.allclose(ours, plain, atol=1e-4)
-    assert fingerprint(worn.unet) == before
-    assert [type(module) for module in worn.unet.modules()] == modules
+    assert fingerprint(pipeline.unet) == before
+    assert [type(module) for module in pipeline.unet.modules()] == modules
 
 
-def test_images_say_what_they_were_drawn_for(tmp_path: Path) -> None:
+def test_images_say_their_prompt(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     text = PngInfo()
     text.add_text("parameters", "a castle,\nin the snow\nNegative prompt: rain\nSteps: 20, Seed: 1")

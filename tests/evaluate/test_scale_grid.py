@@ -1,4 +1,4 @@
-"""The sheet of steps and strengths."""
+"""The sheet of steps and scales."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +10,16 @@ import torch
 
 from atomtune.core.decompose import Decomposition
 from atomtune.core.fingerprint import fingerprint
-from atomtune.evaluate.scale_grid import strip
+from atomtune.evaluate.scale_grid import scale_grid
 from atomtune.methods import atoms as method
 from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.models.conditioning import embed
 from atomtune.runtime.progress import Events
-from atomtune.sampling.apply import LoadedAtoms, read_atoms, wearing, wearing_at
+from atomtune.sampling.apply import LoadedAtoms, applied, applied_at, read_atoms
 from atomtune.sampling.generate import Settings
 from made import made_atoms
 
-STRENGTHS = (0.5, 1.0, 1.5)
+SCALES = (0.5, 1.0, 1.5)
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +41,16 @@ def predicted(pipeline: Any) -> torch.Tensor:
         return pipeline.unet(latents, 10, **embed(pipeline, ["a sks castle"]).for_unet(32)).sample
 
 
-def test_each_strength_is_that_of_atoms_worn_at_it(pipeline: Any, steps: list[tuple[int, LoadedAtoms]]) -> None:
+def test_each_scale_is_that_of_atoms_applied_at_it(pipeline: Any, steps: list[tuple[int, LoadedAtoms]]) -> None:
     _, item = steps[0]
     before, modules = fingerprint(pipeline.unet), [type(module) for module in pipeline.unet.modules()]
     expected = []
-    for scale in STRENGTHS:
-        with wearing(pipeline, [replace(item, scale=scale)], Events()):
+    for scale in SCALES:
+        with applied(pipeline, [replace(item, scale=scale)], Events()):
             expected.append(predicted(pipeline))
-    assert not torch.allclose(expected[0], expected[1], atol=1e-3), "strength changes nothing, so nothing is shown"
-    with wearing_at(pipeline, item, Events()) as at:
-        for scale, wanted in zip(STRENGTHS, expected, strict=True):
+    assert not torch.allclose(expected[0], expected[1], atol=1e-3), "the scale changes nothing, so nothing is shown"
+    with applied_at(pipeline, item, Events()) as at:
+        for scale, wanted in zip(SCALES, expected, strict=True):
             with at(scale):
                 assert torch.equal(predicted(pipeline), wanted)
     assert fingerprint(pipeline.unet) == before
@@ -59,7 +59,7 @@ def test_each_strength_is_that_of_atoms_worn_at_it(pipeline: Any, steps: list[tu
 
 def test_an_error_leaves_the_base_model(pipeline: Any, steps: list[tuple[int, LoadedAtoms]]) -> None:
     plain = predicted(pipeline)
-    with pytest.raises(KeyError), wearing_at(pipeline, steps[0][1], Events()) as at, at(1.0):
+    with pytest.raises(KeyError), applied_at(pipeline, steps[0][1], Events()) as at, at(1.0):
         raise KeyError("it broke")
     assert torch.equal(predicted(pipeline), plain)
 
@@ -75,13 +75,13 @@ def test_coefficients_are_encoded_once_a_step(
         return ready(name, *others)
 
     monkeypatch.setattr(method, "_ready", counted)
-    with wearing(pipeline, [steps[0][1]], Events()):
+    with applied(pipeline, [steps[0][1]], Events()):
         layers = len(encoded)
     assert layers > 1
     encoded.clear()
-    sheet = strip(pipeline, steps, STRENGTHS, "a {}", 0, Settings(steps=2))
+    sheet = scale_grid(pipeline, steps, SCALES, "a {}", 0, Settings(steps=2))
     assert len(encoded) == layers * len(steps)
-    one = strip(pipeline, steps[:1], STRENGTHS[:1], "a {}", 0, Settings(steps=2))
+    one = scale_grid(pipeline, steps[:1], SCALES[:1], "a {}", 0, Settings(steps=2))
     assert sheet.height > one.height
     assert sheet.width > one.width
     assert len(np.unique(np.asarray(sheet))) > 2

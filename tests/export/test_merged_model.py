@@ -44,7 +44,7 @@ def test_diffusers_alone_draws_the_pixels_that_sample_draws(atoms: Path, tiny_mo
     result = merge_to_folder([(atoms, 1.0)], tmp_path / "merged")
     settings = Settings(steps=3)
     options = SampleOptions(atoms=((atoms, 1.0),), prompts=("a <castle>",), seed=5, settings=settings, base=True)
-    base, ours = (item.image for item in sample(options, tmp_path / "out")[0])
+    base, ours = (item.load() for item in sample(options, tmp_path / "out")[0])
     assert np.array_equal(np.asarray(drawn(result.output)), np.asarray(ours))
     assert not np.array_equal(np.asarray(ours), np.asarray(base)), "the atoms change nothing, so nothing is shown"
 

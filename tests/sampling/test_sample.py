@@ -21,8 +21,9 @@ from atomtune.models.conditioning import embed
 from atomtune.models.decomposition import load_or_decompose
 from atomtune.runtime.progress import Events
 from atomtune.sampling.apply import merge_atoms, read_atoms
-from atomtune.sampling.generate import SCHEDULERS, Settings, generate, use_scheduler
+from atomtune.sampling.generate import Settings, generate
 from atomtune.sampling.sample import SampleOptions, sample
+from atomtune.sampling.schedulers import SCHEDULERS, use_scheduler
 from atomtune.training.options import TrainOptions
 from atomtune.training.train import train
 
@@ -53,14 +54,14 @@ def atoms(options: Options, tmp_path: Path) -> Path:
     return train(options(lr=0.05), tmp_path / "run").atoms_file
 
 
-def test_a_image_depends_on_its_seed_and_not_on_its_batch(atoms: Path, tmp_path: Path) -> None:
-    def draw(batch_size: int, seed: int = 5, num: int = 3) -> list[Image.Image]:
+def test_an_image_depends_on_its_seed_and_not_on_its_batch(atoms: Path, tmp_path: Path) -> None:
+    def generated(batch_size: int, seed: int = 5, num: int = 3) -> list[Image.Image]:
         wanted = SampleOptions(
             atoms=((atoms, 1.0),), prompts=("a <castle>",), num=num, seed=seed, batch_size=batch_size, settings=QUICK
         )
-        return [item.image for item in sample(wanted, tmp_path / "out")[0]]
+        return [item.load() for item in sample(wanted, tmp_path / "out")[0]]
 
-    together, alone, shifted = draw(3), draw(1), draw(1, seed=6, num=2)
+    together, alone, shifted = generated(3), generated(1), generated(1, seed=6, num=2)
     # kernels may round differently by batch size, so a level or two of 255 is the same image
     assert all(psnr(a, b) > 55 for a, b in zip(together, alone, strict=True))
     assert all(psnr(a, b) > 55 for a, b in zip(alone[1:], shifted, strict=True))
@@ -108,17 +109,17 @@ def test_pngs_say_how_they_were_made(atoms: Path, tmp_path: Path) -> None:
     wanted = SampleOptions(
         atoms=((atoms, 0.7),), prompts=("a <castle> in snow",), seed=9, settings=QUICK, base=True, grid=True
     )
-    drawn, grid = sample(wanted, tmp_path / "out")
-    assert [item.base for item in drawn] == [True, False]
+    images, grid = sample(wanted, tmp_path / "out")
+    assert [item.base for item in images] == [True, False]
     assert grid is not None
     assert grid.is_file()
-    facts = json.loads(Image.open(drawn[1].path).info["atomtune"])
+    facts = json.loads(Image.open(images[1].path).info["atomtune"])
     assert (facts["prompt"], facts["seed"], facts["atoms"][0]["scale"]) == ("a sks castle in snow", 9, 0.7)
     assert facts["atoms"][0]["sha256"] == read_atoms([(atoms, 1.0)])[0].sha256
-    assert json.loads(Image.open(drawn[0].path).info["atomtune"])["atoms"] == []
-    assert "Seed: 9" in Image.open(drawn[1].path).info["parameters"]
+    assert json.loads(Image.open(images[0].path).info["atomtune"])["atoms"] == []
+    assert "Seed: 9" in Image.open(images[1].path).info["parameters"]
     again, _ = sample(wanted, tmp_path / "out")
-    assert not {item.path for item in drawn} & {item.path for item in again}, "a second call must not overwrite"
+    assert not {item.path for item in images} & {item.path for item in again}, "a second call must not overwrite"
 
 
 def test_another_base_is_a_warning_and_another_architecture_an_error(
@@ -138,7 +139,7 @@ def test_another_base_is_a_warning_and_another_architecture_an_error(
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULERS))
-def test_schedulers_draw(name: str, tiny_model: Path) -> None:
+def test_schedulers_generate(name: str, tiny_model: Path) -> None:
     pipeline = load_pipeline(resolve(str(tiny_model)))
     use_scheduler(pipeline, name)
     words = embed(pipeline, ["a castle", ""])
@@ -149,7 +150,7 @@ def test_schedulers_draw(name: str, tiny_model: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"prompts": ()}, "nothing to draw"),
+        ({"prompts": ()}, "nothing to generate"),
         ({"prompts": ("a <car>",)}, "<car>"),
         ({"settings": Settings(size=(31, 32))}, "multiples of 8"),
         ({"scheduler": "magic"}, "no scheduler 'magic'"),

@@ -309,7 +309,7 @@ def test_no_memory_left_before_anything_was_saved(
 
 
 def test_no_memory_left_while_sampling(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("atomtune.sampling.sample.generate", exhausted)
+    monkeypatch.setattr("atomtune.sampling.generate.generate", exhausted)
     with pytest.raises(AtomtuneError, match=r"^out of memory while sampling$") as refused:
         sample(SampleOptions(prompts=("a castle",), model=str(tiny_model), device="cpu"), tmp_path / "out")
     assert refused.value.hint == (

@@ -18,7 +18,7 @@ from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.models.components import split_parts, token_id
 from atomtune.models.conditioning import embed, text_encoders
 from atomtune.runtime.progress import Events
-from atomtune.sampling.apply import merge_atoms, read_atoms, wearing
+from atomtune.sampling.apply import applied, merge_atoms, read_atoms
 from atomtune.training.loop import Loop
 from atomtune.training.options import TrainOptions
 from atomtune.training.plan import plan
@@ -65,7 +65,7 @@ def test_a_file_of_every_method_changes_the_model_and_nothing_is_left(
         return prediction
 
     base = answer()
-    with wearing(pipeline, read_atoms([(result.atoms_file, 1.0)]), Events()):
+    with applied(pipeline, read_atoms([(result.atoms_file, 1.0)]), Events()):
         assert not torch.equal(answer(), base)
     assert torch.equal(answer(), base)
     merge_atoms(pipeline, read_atoms([(result.atoms_file, 0.0)]), Events())

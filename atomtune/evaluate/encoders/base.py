@@ -50,9 +50,9 @@ class Encoders:
     """What a base model's images are scored with.
 
     Attributes:
-        fidelity: for fidelity; sees the thing.
+        fidelity: for fidelity; embeds the thing shown.
         alignment: for alignment and CLIP-I; the same object as `fidelity` where one model does both.
-        diversity: for diversity, drift, KID and FID; sees the whole image. With Stable Diffusion, as fidelity.
+        diversity: for diversity, drift, KID and FID; embeds the whole image. With Stable Diffusion, as fidelity.
         dino: for DreamBooth's DINO; None where that is not scored.
     """
 
@@ -87,8 +87,8 @@ def encoders_for(
     """Load the encoders that images of a base model are scored with, on one device.
 
     DINOv2-base for fidelity and diversity, CLIP ViT-L/14 for alignment, and DINO ViT-S/16. For `pocket` its own grader,
-    which knows its small drawings, and for fidelity the grader's eye for things; no DINO. That eye was taught not to
-    see the scene, and of one thing everywhere it would say that all images are alike, so diversity is the grader's.
+    trained on its small images, and for fidelity the grader's identity encoder; no DINO. The identity encoder was
+    trained to ignore the scene and finds images of one thing alike everywhere, so diversity is the grader's.
     A name in `paths` is loaded from there in any case. Where `paths` names some but not "dino", DINO is left out rather
     than downloaded: it is one more figure, nothing rests on it.
 

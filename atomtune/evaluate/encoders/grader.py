@@ -1,4 +1,4 @@
-"""The grader of `pocket`: a small image-text encoder (open_clip), and its eye for which thing an image shows."""
+"""The grader of `pocket`: a small image-text encoder (open_clip), and its identity encoder, which embeds the thing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +40,7 @@ class IdentityEncoder:
     def __init__(self, grader: Grader, projection: Tensor) -> None:
         self.grader = grader
         self.projection = projection.float().to(grader.device)
-        self.name = "pocket's eye for things"
+        self.name = "pocket's identity encoder"
         self.preprocessing = grader.preprocessing
         self.width = len(projection)
 
@@ -48,13 +48,13 @@ class IdentityEncoder:
         """Embeddings of images of any size: (n, width), float32, on the CPU, of unit norm."""
 
         def encode(part: Sequence[Image.Image]) -> Tensor:
-            _, features = look(self.grader.model.visual, self.grader.pixels(part))
+            _, features = embedding_and_features(self.grader.model.visual, self.grader.pixels(part))
             return features @ self.projection.T
 
         return unit_rows(self.name, encode, images, batch, self.width)
 
 
-def look(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
+def embedding_and_features(visual: Any, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """The image embedding of a ResNet of open_clip's, (n, d), and its features, pooled from the last two stages."""
     third = visual.layer3(visual.layer2(visual.layer1(visual.stem(pixels))))
     fourth = visual.layer4(third)
@@ -68,7 +68,7 @@ def new_identity(visual: Any) -> nn.Linear:
 
 
 def load_identity(folder: Path | None = None, device: torch.device | str = "cpu") -> IdentityEncoder:
-    """Load the encoder of things, by default the one inside the package. FileNotFoundError if it is not there."""
+    """Load the identity encoder, by default the one inside the package. FileNotFoundError if it is not there."""
     folder = folder or grader_folder()
     return IdentityEncoder(load_grader(folder, device), load_file(folder / IDENTITY)["weight"])
 
