@@ -3,6 +3,7 @@
 import json
 import math
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from atomtune.errors import AtomtuneError, UsageError
 from atomtune.methods.atoms import Atoms, chosen_layers, decompose_model
 from atomtune.methods.select import select_layers
 from atomtune.methods.specs import PRESETS, AtomsSpec
+from atomtune.models.base_model import load_unet, resolve
+from atomtune.models.decomposition import load_or_decompose
 
 METHOD = Atoms()
 CONFIG = Path(atomtune.__file__).parent / "models/configs/sd-v1-4/unet/config.json"
@@ -240,7 +243,24 @@ def test_a_damaged_base_model_is_named() -> None:
         METHOD.restore(model, spec, tensors)
 
 
+@pytest.mark.parametrize("sparsity", [0.0, 0.05])
+def test_a_layer_gets_the_same_atoms_alone_together_from_the_cache_and_in_any_order(sparsity: float) -> None:
+    source = resolve("pocket")
+    unet = load_unet(source)
+    spec = AtomsSpec(sparsity=sparsity, layers="up_blocks.*")
+    together = decompose_model(unet, spec)
+    measured, _ = load_or_decompose(unet, source, spec)
+    cached, report = load_or_decompose(unet, source, spec)
+    assert report.found
+    for name, expected in reversed(together.items()):
+        alone = decompose_model(unet, replace(spec, layers=name))[name]
+        for found in (alone, measured[name], cached[name]):
+            assert torch.equal(found.atoms, expected.atoms), name
+            if sparsity > 0.0:
+                assert torch.equal(found.coefficients, expected.coefficients), name
+
+
 def test_decomposing_reports_every_layer_in_order() -> None:
     heard: list[str] = []
-    parts = decompose_model(small_model(), SPECS["atoms"], lambda name, part: heard.append(name))
+    parts = decompose_model(small_model(), SPECS["atoms"], on_layer=lambda name, part: heard.append(name))
     assert heard == list(parts) == list(select_layers(small_model(), "all"))

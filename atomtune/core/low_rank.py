@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from .precision import to_float64
+
 
 @torch.no_grad()
 def low_rank(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
@@ -22,7 +24,7 @@ def low_rank(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
         (p, r) and (r, q) in float32, on the matrix's device; their product is the approximation.
     """
     device = matrix.device
-    whole = matrix.to("cpu" if device.type == "mps" else device).double()  # MPS has no float64
+    whole = to_float64(matrix)
     is_tall = whole.shape[0] > whole.shape[1]
     wide = whole.T if is_tall else whole
     _, vectors = torch.linalg.eigh(wide @ wide.T)  # ascending

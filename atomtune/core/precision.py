@@ -50,3 +50,8 @@ def finite_flag(tensor: Tensor) -> Tensor:
     # minimum and maximum are NaN where a value is
     least, most = torch.aminmax(tensor.detach())
     return torch.isfinite(least) & torch.isfinite(most)
+
+
+def to_float64(tensor: Tensor) -> Tensor:
+    """In float64, where the tensor is; on the CPU where its device has no such type."""
+    return tensor.to("cpu" if tensor.device.type == "mps" else tensor.device).double()

@@ -9,17 +9,16 @@ of the time of a tall one times a small one.
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .precision import full_precision
+from .precision import to_float64
 
 ENCODE_ITERATIONS = 30
-"""Most iterations of `encode`. Atoms that are nearly orthogonal, as those learned from trained UNets, need 3 to 6;
+"""Most iterations of a `Coder`. Atoms that are nearly orthogonal, as those learned from trained UNets, need 3 to 6;
 where atoms are more than r, 30 bring the objective within some percent of its minimum."""
 
 ENCODE_ACCURACY = 1e-6
@@ -132,65 +131,40 @@ def _contractions(factor: float) -> int:
     return math.ceil(math.log(ENCODE_ACCURACY) / math.log(factor)) if factor < 1.0 else 2**31
 
 
-def encode(rows: Tensor, atoms: Tensor, penalty: float, iterations: int = ENCODE_ITERATIONS) -> Tensor:
-    """Coefficients α (N, m) in float32 that minimise ½‖X − αD‖² + penalty·‖α‖₁ for fixed atoms D.
+def principal_directions(rows: Tensor, count: int) -> Tensor:
+    """`count` unit rows (count, r), float64 on the CPU: the leading principal directions of X (N, r).
 
-    As `Coder` does it, in chunks that stay in the processor's cache. The same rows, atoms and penalty always give the
-    same coefficients.
-
-    Args:
-        rows: X, (N, r), any floating type.
-        atoms: D, (m, r).
-        penalty: λ in absolute units, ≥ 0.
-        iterations: at most; fewer where fewer are enough.
+    The products XᵀX and their eigenvectors are float64: eigenvectors of nearly equal eigenvalues turn freely under the
+    rounding of float32. Of each direction the entry of largest size is positive. Where few of many directions are
+    wanted they are approximate: what they capture of X is within about 1 % of what the exact ones do, the more so the
+    faster the spectrum falls off. Where count exceeds r they are completed by pseudo-random unit rows of a fixed seed.
     """
-    coder = Coder(atoms, penalty, iterations, rows.device)
-    out = torch.empty(rows.shape[0], atoms.shape[0], device=rows.device)
-    chunk = max(1, chunk_numbers(rows.device) // max(atoms.shape))
-    with full_precision(rows.device):
-        for first in range(0, rows.shape[0], chunk):
-            out[first : first + chunk] = coder.codes(rows[first : first + chunk].float().T).T
-    return out
-
-
-def leading_directions(rows: Tensor, count: int) -> Tensor:
-    """`count` unit rows (…, count, r): the leading principal directions of X (…, N, r), signs fixed.
-
-    Where few are wanted of many they are approximate: what they capture of X is within about 1 % of what the exact ones
-    do, the more so the faster the spectrum falls off. Where count exceeds r, they are completed by pseudo-random unit
-    rows from a fixed seed.
-    """
-    r = rows.shape[-1]
-    products = rows.mT @ rows
+    wide = to_float64(rows).contiguous()  # sums in one order, whatever the strides were
+    products = (wide.T @ wide).cpu()  # on a GPU an eigendecomposition of this size takes longer
+    r = len(products)
     if r <= max(_EXACT_LENGTH, 2 * (count + _POWER_SPARE)):
         vectors = torch.linalg.eigh(products).eigenvectors.flip(-1)
     else:
-        vectors = _power_steps(products, count + _POWER_SPARE)
-    directions = vectors.mT[..., :count, :]
-    # an eigenvector's sign is the solver's whim: make the entry of largest size positive
-    peak = directions.abs().argmax(dim=-1, keepdim=True)
-    directions = directions * directions.gather(-1, peak).sign()
+        vectors = _subspace_iteration(products, count + _POWER_SPARE)
+    directions = vectors.T[:count]
+    peak = directions.abs().argmax(dim=1, keepdim=True)
+    directions = directions * directions.gather(1, peak).sign()
     if count > r:
-        extra = F.normalize(_seeded(count - r, r), dim=1).to(directions)
-        directions = torch.cat([directions, extra.expand(*rows.shape[:-2], -1, -1)], dim=-2)
+        directions = torch.cat([directions, F.normalize(_seeded(count - r, r), dim=1)])
     return directions
 
 
-def _power_steps(products: Tensor, count: int) -> Tensor:
-    """About the `count` leading unit eigenvectors (…, r, count) of XᵀX (…, r, r), by subspace iteration.
-
-    Half the time of eigendecompositions on a CPU. On a GPU those go one after the other, except for small ones.
-    """
-    r = products.shape[-1]
-    trace = products.diagonal(dim1=-2, dim2=-1).sum(dim=-1)[..., None, None]
+def _subspace_iteration(products: Tensor, count: int) -> Tensor:
+    """About the `count` leading unit eigenvectors (r, count) of XᵀX (r, r), in half the time of all of them."""
+    r = len(products)
     # a trace of the identity keeps every vector a direction, whatever the rank of X
-    products = products / trace.clamp_min(1e-30) + 1e-7 * torch.eye(r, device=products.device)
-    vectors = _seeded(r, count).to(products)
+    products = products / products.trace().clamp_min(1e-200) + 1e-7 * torch.eye(r, dtype=products.dtype)
+    vectors = _seeded(r, count)
     for _ in range(_POWER_STEPS):
         moved = products @ vectors
-        # products with the eigenvectors of their Gram matrix are orthogonal, and sorted
-        turned = moved @ torch.linalg.eigh(moved.mT @ moved).eigenvectors.flip(-1)
-        vectors = turned / turned.norm(dim=-2, keepdim=True).clamp_min(1e-30)
+        # their products with the eigenvectors of their Gram matrix are orthogonal, and sorted
+        turned = moved @ torch.linalg.eigh(moved.T @ moved).eigenvectors.flip(-1)
+        vectors = turned / turned.norm(dim=0, keepdim=True).clamp_min(1e-30)
     return vectors
 
 
@@ -199,57 +173,50 @@ def _seeded(*shape: int) -> Tensor:
 
 
 def sample_stride(count: int, length: int) -> int:
-    """Every how many of `count` rows of `length` numbers `learn_atoms` looks at."""
-    return max(1, count // max(1, min(_LEARN_ROWS, _LEARN_NUMBERS // length)))
+    """Every how many of `count` rows of `length` numbers `learn_atoms` is to be given."""
+    return max(1, math.ceil(count / max(1, min(_LEARN_ROWS, _LEARN_NUMBERS // length))))
 
 
 def learn_atoms(rows: Tensor, count: int, penalty: float) -> Tensor:
-    """Atoms D (count, r) of unit norm for rows X (N, r), learned from an evenly spaced sample of rows."""
-    sample = rows[:: sample_stride(*rows.shape)]
-    with full_precision(rows.device):
-        return learn_together([sample], count, torch.tensor([penalty], device=rows.device))[0]
+    """Atoms D (count, r) of unit norm for rows X (N, r), float32, where the rows are.
 
-
-def learn_together(samples: Sequence[Tensor], count: int, penalties: Tensor | None) -> Tensor:
-    """Atoms (L, count, r) for L matrices of rows, each with atoms of its own; a GPU is never waited for on the way.
-
-    Alternates some steps of FISTA on the coefficients, from where they were, with the update of D of Mairal et al. 2010
-    (online dictionary learning, algorithm 2), from the leading principal directions. An atom that no row uses keeps its
-    place.
+    Without a penalty they are the leading principal directions, as no other atoms of that number give back more of the
+    rows. With one, some steps of FISTA on the coefficients, from where they were, alternate with the update of D of
+    Mairal et al. 2010 (online dictionary learning, algorithm 2), from the principal directions. An atom that no row
+    uses keeps its place.
 
     Args:
-        samples: X, (N, r) each, any floating type, finite; N may differ.
-        penalties: λ in absolute units, (L,). Without them the leading principal directions are what is sought, as no
-            other atoms of that number give back more of the rows.
+        rows: any floating type, finite.
+        penalty: λ in absolute units.
     """
-    rows = samples[0].new_zeros(len(samples), max(map(len, samples)), samples[0].shape[1], dtype=torch.float32)
-    for place, sample in zip(rows, samples, strict=True):
-        place[: len(sample)] = sample  # rows of zeros below change nothing: their coefficients are zero
-    scale = rows.abs().amax(dim=(1, 2), keepdim=True)
-    rows /= torch.where(scale > 0.0, scale, 1.0)  # so that squares neither overflow nor vanish
-    atoms = leading_directions(rows, count)
-    if penalties is None:
-        return atoms
-    penalty = penalties.float().view(-1, 1, 1) / torch.where(scale > 0.0, scale, 1.0)
-    codes: Tensor | None = None
-    for _ in range(_LEARN_ALTERNATIONS):
-        codes = _approach(rows, atoms, penalty, codes)
-        _move_atoms(atoms, codes @ codes.mT, codes @ rows)
+    atoms = principal_directions(rows, count).to(rows.device, torch.float32)
+    if penalty > 0.0:
+        improve_atoms(atoms, rows, penalty)
     return atoms
 
 
+def improve_atoms(atoms: Tensor, rows: Tensor, penalty: float) -> None:
+    """Move atoms (m, r), in place, to where rows (N, r) have sparser coefficients; as `learn_atoms` does."""
+    rows = rows.float().contiguous()
+    scale = rows.abs().amax()
+    scale = torch.where(scale > 0.0, scale, 1.0)
+    rows = rows / scale  # so that squares neither overflow nor vanish
+    codes: Tensor | None = None
+    for _ in range(_LEARN_ALTERNATIONS):
+        codes = _approach(rows, atoms, penalty / scale, codes)
+        _move_atoms(atoms, codes @ codes.T, codes @ rows)
+
+
 def _approach(rows: Tensor, atoms: Tensor, penalty: Tensor, codes: Tensor | None) -> Tensor:
-    """Coefficients (L, m, n) some steps nearer to the minimiser; from none, the first step is from zero."""
-    gram = atoms @ atoms.mT
-    step = 1.0 / gram.abs().sum(dim=2).amax(dim=1).clamp_min(1e-12).view(
-        -1, 1, 1
-    )  # no less than the largest eigenvalue
-    drift, threshold = (step * atoms) @ rows.mT, step * penalty
-    advance = torch.eye(atoms.shape[1], device=atoms.device) - step * gram
+    """Coefficients (m, n) some steps nearer to the minimiser; from none, the first step is from zero."""
+    gram = atoms @ atoms.T
+    step = 1.0 / gram.abs().sum(dim=1).amax().clamp_min(1e-12)  # of no less than the largest eigenvalue
+    drift, threshold = (step * atoms) @ rows.T, step * penalty
+    advance = torch.eye(len(atoms), device=atoms.device) - step * gram
     current = shrink(drift, threshold) if codes is None else codes
     ahead, t = current, 1.0
     for _ in range(_LEARN_ITERATIONS):
-        following = shrink(torch.baddbmm(drift, advance, ahead), threshold)
+        following = shrink(torch.addmm(drift, advance, ahead), threshold)
         t, before = (1.0 + math.sqrt(1.0 + 4.0 * t * t)) / 2.0, t
         ahead = torch.lerp(current, following, 1.0 + (before - 1.0) / t)
         current = following
@@ -257,11 +224,10 @@ def _approach(rows: Tensor, atoms: Tensor, penalty: Tensor, codes: Tensor | None
 
 
 def _move_atoms(atoms: Tensor, usage: Tensor, target: Tensor) -> None:
-    """One round of block coordinate descent over the atoms (L, m, r), in place: usage is A·Aᵀ, target A·X."""
-    used = usage.diagonal(dim1=1, dim2=2)
-    enough = used > 1e-8 * used.amax(dim=1, keepdim=True)
-    for j in range(atoms.shape[1]):
-        moved = atoms[:, j] + (target[:, j] - (usage[:, j : j + 1] @ atoms)[:, 0]) / used[:, j : j + 1]
-        length = moved.norm(dim=1, keepdim=True)
-        keep = enough[:, j : j + 1] & (length > 0.0)
-        atoms[:, j] = torch.where(keep, moved / length, atoms[:, j])
+    """One round of block coordinate descent over the atoms (m, r), in place: usage is A·Aᵀ, target A·X."""
+    used = usage.diagonal()
+    enough = used > 1e-8 * used.amax()
+    for j in range(len(atoms)):
+        moved = atoms[j] + (target[j] - usage[j] @ atoms) / used[j]
+        length = moved.norm()
+        atoms[j] = torch.where(enough[j] & (length > 0.0), moved / length, atoms[j])

@@ -51,16 +51,26 @@ def chosen_layers(model: nn.Module, spec: AtomsSpec) -> dict[str, nn.Module]:
 
 
 def decompose_model(
-    model: nn.Module, spec: AtomsSpec, on_layer: Callable[[str, Decomposition], None] | None = None
+    model: nn.Module,
+    spec: AtomsSpec,
+    *,
+    device: torch.device | None = None,
+    measure: bool = False,
+    on_layer: Callable[[str, Decomposition], None] | None = None,
 ) -> dict[str, Decomposition]:
-    """Decompose every chosen layer of a model, in its order; `on_layer` hears of each as it is done.
+    """Decompose every chosen layer of a model, in its order. The one way in which models are decomposed.
+
+    Args:
+        device, measure: as for `core.decompose.decompose`.
+        on_layer: called with each layer's name and decomposition as it is done.
 
     Raises UsageError as `chosen_layers`, AtomtuneError where a weight cannot be decomposed.
     """
     result: dict[str, Decomposition] = {}
     for name, layer in chosen_layers(model, spec).items():
+        weight = weight_of(layer)
         try:
-            result[name] = decompose(weight_of(layer), spec.atoms, spec.tile, spec.sparsity)
+            result[name] = decompose(weight, spec.atoms, spec.tile, spec.sparsity, device=device, measure=measure)
         except ValueError as problem:
             raise AtomtuneError(f"cannot decompose {name}: {problem}", "the base model's file may be damaged") from None
         if on_layer is not None:

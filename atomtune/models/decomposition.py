@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..core.decompose import Decomposition, Fit, UncodableError, decompose_all
+from ..core.decompose import ALGORITHM, FIRST_ALGORITHM, Decomposition
 from ..core.fingerprint import fingerprint
 from ..core.layout import RowLayout
 from ..errors import AtomtuneError, excerpt
 from ..files.cache import cache_folder
 from ..files.decomposition_file import load_decomposition, save_decomposition
 from ..files.untrusted_json import parse_json
-from ..methods.atoms import chosen_layers
-from ..methods.select import group_of, weight_of
+from ..methods.atoms import chosen_layers, decompose_model
+from ..methods.select import group_of
 from ..methods.specs import AtomsSpec
 from ..runtime.progress import Events
 from .base_model import ModelSource
@@ -53,14 +53,15 @@ class GroupReport:
         """Share of the coefficients that are zero."""
         return self.zeros / max(1, self.coefficients)
 
-    def add(self, part: Decomposition, fit: Fit) -> None:
-        """Count one layer."""
+    def add(self, part: Decomposition) -> None:
+        """Count one layer, whose fit was measured."""
+        assert part.fit is not None
         self.layers += 1
         self.rows += part.layout.count
         self.coefficients += part.layout.count * len(part.atoms)
-        self.zeros += fit.zeros
-        self.energy += fit.energy
-        self.residual += fit.residual
+        self.zeros += part.fit.zeros
+        self.energy += part.fit.energy
+        self.residual += part.fit.residual
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def load_or_decompose(
     events: Events | None = None,
     overwrite: bool = False,
     device: torch.device | None = None,
+    algorithm: int = ALGORITHM,
 ) -> tuple[dict[str, Decomposition], DecompositionReport]:
     """The decomposition of this UNet under this spec, from the cache or computed now and put there.
 
@@ -101,13 +103,14 @@ def load_or_decompose(
 
     Args:
         device: where to compute it, if it is a CUDA device; otherwise where the UNet is.
+        algorithm: that of a run that goes on; of an earlier one than today's the cache alone has atoms.
 
-    Raises AtomtuneError where a weight cannot be decomposed.
+    Raises AtomtuneError where a weight cannot be decomposed, or the cache lacks what an earlier algorithm found.
     """
     events = events or Events()
     began = time.perf_counter()
     base_fingerprint = base_fingerprint or fingerprint(unet)
-    path = cache_path(unet, base_fingerprint, spec)
+    path = cache_path(unet, base_fingerprint, spec, algorithm)
     layers = chosen_layers(unet, spec)
     if path.is_file() and not overwrite:
         try:
@@ -122,17 +125,22 @@ def load_or_decompose(
             return decomposition, report
         except AtomtuneError as problem:
             events.warn(f"{problem.message}; it is computed again")
+    if algorithm != ALGORITHM:
+        raise AtomtuneError(
+            f"the run began with atoms of another version, and {path} is gone",
+            "bring that file back, or start again with --overwrite",
+        )
     events.begin("decompose", len(layers))
-    # in the order of the model, which is not that of the work
     by_group = {group_of(name): GroupReport(group_of(name)) for name in layers}
     total = GroupReport("total")
 
-    def count(name: str, part: Decomposition, fit: Fit) -> None:
+    def count(name: str, part: Decomposition) -> None:
         for report in (by_group[group_of(name)], total):
-            report.add(part, fit)
+            report.add(part)
         events.advance(name)
 
-    decomposition = _decompose(layers, spec, device, count)
+    elsewhere = device if device is not None and device.type == "cuda" else None  # MPS has no float64
+    decomposition = decompose_model(unet, spec, device=elsewhere, measure=True, on_layer=count)
     events.end()
     groups = list(by_group.values())
     stored = {"groups": [asdict(group) for group in groups], "total": asdict(total)}
@@ -143,26 +151,15 @@ def load_or_decompose(
     return decomposition, report
 
 
-def _decompose(
-    layers: Mapping[str, nn.Module],
-    spec: AtomsSpec,
-    device: torch.device | None,
-    on_layer: Callable[[str, Decomposition, Fit], None],
-) -> dict[str, Decomposition]:
-    weights = {name: weight_of(layer) for name, layer in layers.items()}
-    elsewhere = device if device is not None and device.type == "cuda" else None  # MPS lacks what it takes
-    try:
-        return decompose_all(weights, spec.atoms, spec.tile, spec.sparsity, device=elsewhere, on_layer=on_layer)
-    except UncodableError as problem:
-        raise AtomtuneError(
-            f"cannot decompose {problem.layer}: {problem.reason}", "the base model's file may be damaged"
-        ) from None
+def cache_path(unet: nn.Module, base_fingerprint: str, spec: AtomsSpec, algorithm: int = ALGORITHM) -> Path:
+    """The cache file of a base model and a spec.
 
-
-def cache_path(unet: nn.Module, base_fingerprint: str, spec: AtomsSpec) -> Path:
-    """The cache file of a base model and a spec. The dtype counts too: rounded weights have other coefficients."""
+    The dtype counts too, as rounded weights have other coefficients, and so does the algorithm: another one may find
+    other atoms.
+    """
     dtype = str(next(unet.parameters()).dtype).removeprefix("torch.")
-    digest = hashlib.sha256(f"{spec.decomposition_key} {dtype}".encode()).hexdigest()[:8]
+    key = f"{spec.decomposition_key} {dtype}" + (f" {algorithm}" if algorithm != FIRST_ALGORITHM else "")
+    digest = hashlib.sha256(key.encode()).hexdigest()[:8]
     stem = f"{base_fingerprint[:16]}-m{spec.atoms}-k{spec.tile}-l{spec.sparsity:g}-{digest}"
     return cache_folder() / "decompositions" / f"{stem}.safetensors"
 

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ..core.decompose import ALGORITHM
 from ..errors import UsageError
 from ..methods import METHODS
 from ..methods.base import Tuning
@@ -92,6 +93,7 @@ def make_tunings(
     *,
     token: str,
     seed: int,
+    algorithm: int = ALGORITHM,
 ) -> Tunings:
     """Make the UNet of a pipeline, and as asked its text encoders, ready for training.
 
@@ -99,6 +101,7 @@ def make_tunings(
         base: fingerprint of the UNet.
         token: of the concept.
         seed: of the run; random starts are derived from it.
+        algorithm: of the decomposition that the run began with.
     """
     method = METHODS[options.method]
 
@@ -108,7 +111,7 @@ def make_tunings(
             # the first process fills the cache, the others read it
             with accelerator.main_process_first():
                 decomposition, _ = load_or_decompose(
-                    part, source, spec, base_fingerprint=base_fingerprint, events=events
+                    part, source, spec, base_fingerprint=base_fingerprint, events=events, algorithm=algorithm
                 )
         return method.attach(part, spec, seed=derived_seed(seed, place), decomposition=decomposition)
 

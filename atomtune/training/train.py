@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from .. import __version__
+from ..core.decompose import ALGORITHM, FIRST_ALGORITHM
 from ..core.fingerprint import fingerprint
 from ..data.captions import captions_of
 from ..data.concept import check_prompts, expand
@@ -140,7 +141,7 @@ def _train(
         )
     if not resume:
         record = {"options": options.to_dict(), "base_fingerprint": base, "versions": _versions()}
-        record |= {"processes": accelerator.num_processes, "images": material}
+        record |= {"processes": accelerator.num_processes, "images": material, "decomposition": ALGORITHM}
         if accelerator.is_main_process:
             # only now that the model is there: what fails before must not cost the run that is to be overwritten
             folder.clear()
@@ -150,7 +151,15 @@ def _train(
     if options.prior_preservation:
         prior = class_images(pipeline, ClassImages.of(options), base, accelerator, events)
     tunings = make_tunings(
-        pipeline, source, options, base, accelerator, events, token=options.concept.token, seed=options.seed
+        pipeline,
+        source,
+        options,
+        base,
+        accelerator,
+        events,
+        token=options.concept.token,
+        seed=options.seed,
+        algorithm=record.get("decomposition", FIRST_ALGORITHM),
     )
     images = [image.image for image in found]
     loop = make_loop(pipeline, tunings.parameters, images, captions, prior, options, accelerator, events)

@@ -7,11 +7,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
-from atomtune.core.decompose import decompose_all
 from atomtune.core.fingerprint import fingerprint
 from atomtune.files.atoms_file import AtomsInfo, save_atoms
-from atomtune.methods.atoms import chosen_layers
-from atomtune.methods.select import weight_of
+from atomtune.methods.atoms import chosen_layers, decompose_model
 from atomtune.methods.specs import PRESETS
 from atomtune.models.base_model import architecture_of
 
@@ -23,11 +21,7 @@ STRENGTH = 1e-3  # of the random changes; small, so that merged weights stay fin
 def write_atoms(folder: Path, unet: nn.Module, names: list[str]) -> list[Path]:
     """Write an atoms file of the preset C2 for each name."""
     spec = PRESETS[PRESET]
-    weights = {name: weight_of(layer) for name, layer in chosen_layers(unet, spec).items()}
-    atoms = {
-        name: part.atoms.half().cpu()
-        for name, part in decompose_all(weights, spec.atoms, spec.tile, spec.sparsity).items()
-    }
+    atoms = {name: part.atoms.half().cpu() for name, part in decompose_model(unet, spec).items()}
     shared: dict[str, Any] = {
         "method": "atoms",
         "preset": PRESET,

@@ -5,9 +5,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from atomtune.core.decompose import absolute_penalty, decompose, decompose_all, encode_weight
+from atomtune.core.decompose import absolute_penalty, decompose, encode_weight
 from atomtune.core.layout import RowLayout
-from atomtune.methods.atoms import chosen_layers
+from atomtune.methods.atoms import chosen_layers, decompose_model
 from atomtune.methods.select import weight_of
 from atomtune.methods.specs import PRESETS, AtomsSpec
 from atomtune.models.base_model import load_unet, resolve
@@ -41,20 +41,19 @@ def main(arguments: list[str] | None = None) -> int:
     sparse = replace(spec, sparsity=PENALTY)
     held: dict[str, tuple[RowLayout, Tensor]] = {}
 
-    def everything(names: list[str], spec: AtomsSpec) -> None:
-        chosen = {name: weights[name] for name in names}
+    def everything(spec: AtomsSpec) -> None:
         # as `load_or_decompose` calls it, which reports the errors; α is given back as in a program that keeps none
-        found = decompose_all(chosen, spec.atoms, spec.tile, spec.sparsity, on_layer=lambda *_: None)
+        found = decompose_model(unet, spec, measure=True)
         held.update({name: (part.layout, part.atoms) for name, part in found.items()})
 
-    whole = clock.median(lambda: everything(list(weights), spec), device, given.times)
-    with_penalty = clock.median(lambda: everything(list(weights), sparse), device, given.times)
+    whole = clock.median(lambda: everything(spec), device, given.times)
+    with_penalty = clock.median(lambda: everything(sparse), device, given.times)
     encoding = clock.median(
         lambda: [encode_weight(weights[name], *held[name], PENALTY) for name in weights], device, given.times
     )
     if given.profile is not None:
-        part = [name for name in weights if name.startswith("mid_block.")]
-        clock.trace(lambda: everything(part, sparse), device, given.profile / "decompose.json")
+        part = replace(sparse, layers="mid_block.*")
+        clock.trace(lambda: everything(part), device, given.profile / "decompose.json")
     weight = filters(LAYER, device)
     ours = decompose(weight, spec.atoms, spec.tile, PENALTY)
     one = clock.median(lambda: decompose(weight, spec.atoms, spec.tile, PENALTY), device, 5)

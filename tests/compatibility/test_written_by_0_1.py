@@ -125,9 +125,21 @@ def test_an_old_run_that_finished_goes_on_with_the_images_of_its_cache(old: Cli)
 
 
 @pytest.mark.parametrize("options", [(), ("--layers", "attention", "--sparsity", 0.05)])
-def test_an_old_decomposition_is_found_in_the_cache(options: tuple[object, ...], old: Cli) -> None:
+def test_a_new_decomposition_stands_beside_an_old_one_in_the_cache(options: tuple[object, ...], old: Cli) -> None:
+    """The atoms of 0.1 were others, so a new run does not take them; those of old runs stay where they are."""
     before = digests(Path("cache"))
     answer = old("decompose", "--model", "model", "--preset", "c1", *options)
     assert answer.code == 0, answer.err
     assert "Warning" not in answer.err
-    assert digests(Path("cache")) == before
+    after = digests(Path("cache"))
+    assert len(after) == len(before) + 1
+    assert before.items() <= after.items()
+    for path in Path("cache/decompositions").iterdir():
+        assert old("inspect", path).code == 0
+
+
+def test_an_old_run_does_not_go_on_with_other_atoms_than_it_began_with(old: Cli) -> None:
+    shutil.rmtree("cache/decompositions")
+    answer = old("train", "--concept", "castle", "--output", "runs/interrupted-atoms", "--resume")
+    assert answer.code == 1
+    assert "the run began with atoms of another version" in answer.err
