@@ -9,7 +9,8 @@ from atomtune.core.fingerprint import fingerprint
 from atomtune.files.atoms_file import AtomsInfo, save_atoms
 from atomtune.methods.atoms import Atoms, decompose_model
 from atomtune.methods.specs import PRESETS
-from atomtune.models.base_model import architecture_of, load_pipeline, resolve
+from atomtune.models.architecture import architecture_of
+from atomtune.models.base_model import load_pipeline, resolve
 
 
 def made_atoms(

@@ -8,7 +8,8 @@ from typing import Any
 from ..data.concept import Concept, read_prompts
 from ..errors import UsageError, excerpt
 from ..evaluate.inputs import EvaluateOptions
-from ..models.base_model import native_resolution, resolve
+from ..models.architecture import native_resolution
+from ..models.base_model import resolve
 from ..training.options import TrainOptions
 from .variants import Variant, rate_of
 

@@ -8,7 +8,8 @@ from PIL import Image
 from ..data.concept import Concept, read_prompts
 from ..data.images import load_images
 from ..errors import UsageError
-from ..models.base_model import ModelSource, native_resolution, resolve
+from ..models.architecture import native_resolution
+from ..models.base_model import ModelSource, resolve
 from ..sampling.apply import LoadedAtoms, read_atoms
 from ..sampling.generate import Settings
 from ..training.options import TrainOptions

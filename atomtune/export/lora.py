@@ -17,7 +17,8 @@ from ..core.fingerprint import fingerprint
 from ..errors import AtomtuneError, UsageError
 from ..files import store
 from ..files.atoms_file import SS_NAMES
-from ..models.base_model import ModelSource, architecture_of, load_pipeline, pick_device, resolve
+from ..models.architecture import architecture_of
+from ..models.base_model import ModelSource, load_pipeline, pick_device, resolve
 from ..models.conditioning import text_encoders
 from ..runtime.disk_space import DiskNeed, check_disk_space
 from ..runtime.progress import Events

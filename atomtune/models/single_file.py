@@ -12,7 +12,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from torch import nn
+
 from ..errors import AtomtuneError
+from .load_component import check_complete, check_finite, forget_path, quiet
+from .pipeline_index import INDEX, read_index
+
+PIPELINE_OPTIONS: dict[str, dict[str, Any]] = {
+    "StableDiffusionPipeline": {
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    },
+    "StableDiffusionXLPipeline": {"feature_extractor": None, "image_encoder": None, "add_watermarker": False},
+}
+"""Arguments of the pipelines: no safety checker, and no watermark, which would depend on another package."""
 
 _CONFIGS = Path(__file__).parent / "configs"
 _UNET = "model.diffusion_model."
@@ -115,6 +129,37 @@ def inspect_file(path: Path) -> SingleFile:
     if (said or "epsilon") not in _PREDICTIONS:
         raise AtomtuneError(f"{path} predicts {said!r}, which is not known", "epsilon and v are")
     return SingleFile(family, _PREDICTIONS[said or "epsilon"], "ztsnr" in keys)
+
+
+def load_single_file(path: Path, found: SingleFile) -> Any:
+    """Load a checkpoint in the layout of the original Stable Diffusion code.
+
+    Raises AtomtuneError where weights are missing or not finite.
+    """
+    import diffusers
+
+    with found.family.with_tokenizers() as folder, quiet():
+        # UNet and VAE first: a dtype, which the pipeline's loader passes on, is an error where weights are missing
+        loaded: dict[str, Any] = {}
+        for name, class_name in (("unet", "UNet2DConditionModel"), ("vae", "AutoencoderKL")):
+            loaded[name] = getattr(diffusers, class_name).from_single_file(
+                str(path), config=str(folder), subfolder=name, local_files_only=True
+            )
+            check_complete(str(path), name, loaded[name])
+        kind = read_index(str(path), folder / INDEX).kind
+        pipeline = getattr(diffusers, kind).from_single_file(
+            str(path), config=str(folder), local_files_only=True, **loaded, **PIPELINE_OPTIONS[kind]
+        )
+    for name, part in pipeline.components.items():
+        if isinstance(part, nn.Module):
+            check_complete(str(path), name, part)
+            check_finite(str(path), name, part)
+            forget_path(part)
+    changes: dict[str, Any] = {"prediction_type": found.prediction_type}
+    if found.zero_terminal_snr:
+        changes["rescale_betas_zero_snr"] = True
+    pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, **changes)
+    return pipeline
 
 
 def _family(path: Path, shapes: dict[str, tuple[int, ...]]) -> Family:

@@ -16,7 +16,7 @@ from ..errors import AtomtuneError, excerpt
 from ..files.atoms_file import AtomsInfo, load_atoms
 from ..methods import METHODS
 from ..methods.textual_inversion import TOKEN_CHANGE
-from ..models.base_model import architecture_of
+from ..models.architecture import architecture_of
 from ..models.components import encoder_changes, name_in_file, split_parts, token_id
 from ..models.conditioning import text_encoders, tokenizer_of
 from ..runtime.malloc import keep_freed_memory

@@ -5,7 +5,8 @@ from dataclasses import replace
 from ..methods import METHODS
 from ..methods.base import LayerPlan
 from ..methods.textual_inversion import TOKEN_CHANGE, token_table
-from ..models.base_model import resolve, text_encoders_on_meta, unet_on_meta
+from ..models.architecture import text_encoders_on_meta, unet_on_meta
+from ..models.base_model import resolve
 from ..models.components import encoder_spec, name_in_file
 from .options import TrainOptions
 

@@ -9,7 +9,8 @@ from ..data.contact_sheet import captioned_sheet
 from ..data.images import duplicates, load_images
 from ..errors import UsageError
 from ..files.png import save_png
-from ..models.base_model import native_resolution, resolve
+from ..models.architecture import native_resolution
+from ..models.base_model import resolve
 from ..runtime.progress import Events
 from .options import PrepareOptions
 

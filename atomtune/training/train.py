@@ -20,7 +20,8 @@ from ..errors import AtomtuneError, Interrupted, UsageError, excerpt
 from ..files.atomic import write_text
 from ..files.atoms_file import AtomsInfo, save_atoms
 from ..files.checkpoint import load_checkpoint, save_checkpoint
-from ..models.base_model import ModelSource, architecture_of, load_pipeline, native_resolution, resolve
+from ..models.architecture import architecture_of, native_resolution
+from ..models.base_model import ModelSource, load_pipeline, resolve
 from ..report.charts import loss_curve
 from ..runtime.malloc import keep_freed_memory
 from ..runtime.progress import Events

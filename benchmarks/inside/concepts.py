@@ -11,7 +11,7 @@ from atomtune.core.fingerprint import fingerprint
 from atomtune.files.atoms_file import AtomsInfo, save_atoms
 from atomtune.methods.atoms import chosen_layers, decompose_model
 from atomtune.methods.specs import PRESETS
-from atomtune.models.base_model import architecture_of
+from atomtune.models.architecture import architecture_of
 
 PRESET = "c2"
 RANK = 4

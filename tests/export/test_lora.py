@@ -195,7 +195,7 @@ def test_sdxl_has_the_names_of_its_own_code(models: dict[str, Path]) -> None:
 
 def test_names_of_the_full_sdxl() -> None:
     """As in files trained by kohya's scripts, where the attention blocks are 4, 5, 7, 8 down and 0 to 5 up."""
-    from atomtune.models.base_model import unet_on_meta
+    from atomtune.models.architecture import unet_on_meta
 
     unet: Any = unet_on_meta(resolve("stabilityai/stable-diffusion-xl-base-1.0"))
     names = {original_name(name, unet.config) for name in adaptable_layers(unet)}

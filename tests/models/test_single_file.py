@@ -11,16 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 from atomtune.errors import AtomtuneError
-from atomtune.models.base_model import (
-    architecture_of,
-    load_pipeline,
-    load_single_file,
-    native_resolution,
-    resolve,
-    text_encoders_on_meta,
-    unet_on_meta,
-)
-from atomtune.models.single_file import SD_V1, SD_V2, SDXL, Family, SingleFile, inspect_file
+from atomtune.models.architecture import architecture_of, native_resolution, text_encoders_on_meta, unet_on_meta
+from atomtune.models.base_model import load_pipeline, resolve
+from atomtune.models.single_file import SD_V1, SD_V2, SDXL, Family, SingleFile, inspect_file, load_single_file
 from atomtune.models.tokenizer import END
 from single_file import UNET, write_single_file
 

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...errors import AtomtuneError, excerpt
-from ...models.hub_errors import PICKLES, only_pickles, unreachable
+from ...models.hub_errors import unreachable
+from ...models.weight_files import PICKLES, only_pickles
 
 HINT = (
     "--encoder-path dinov2=DIR (or clip=DIR, dino=DIR) takes a folder that holds its files; "
