@@ -67,9 +67,14 @@ def check_complete(name: str, part: str, model: nn.Module, missing: Sequence[str
     """Raise AtomtuneError where weights of a component are missing: those named, and those without values (meta)."""
     lost = list(missing) or [key for key, tensor in model.named_parameters() if tensor.is_meta]
     if lost:
-        rest = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
-        shown = ", ".join(excerpt(key) for key in sorted(lost)[:_SHOWN])
-        raise AtomtuneError(f"the {part} of {name} lacks weights: {shown}{rest}", _AGAIN)
+        raise lacks_weights(name, part, lost)
+
+
+def lacks_weights(name: str, part: str, lost: Sequence[str]) -> AtomtuneError:
+    """The error for missing weights of a component, with the first of their names."""
+    rest = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
+    shown = ", ".join(excerpt(key) for key in sorted(lost)[:_SHOWN])
+    return AtomtuneError(f"the {part} of {name} lacks weights: {shown}{rest}", _AGAIN)
 
 
 def check_finite(name: str, part: str, model: nn.Module) -> None:
@@ -150,7 +155,7 @@ def _staged(name: str, folder: Path, part: str, config: Mapping[str, Any], weigh
 
 
 def _link_shards(files: Sequence[Path], keys: Sequence[Sequence[str]], place: Path, stem: str) -> None:
-    where = {}
+    where: dict[str, str] = {}
     for number, (file, held) in enumerate(zip(files, keys, strict=True), 1):
         shard = f"{stem}-{number:05}-of-{len(files):05}.safetensors"
         _link(file, place / shard)

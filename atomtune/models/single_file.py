@@ -12,10 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..errors import AtomtuneError
-from .load_component import check_complete, check_finite, forget_path, quiet
+from .load_component import check_complete, check_finite, forget_path, lacks_weights, quiet
 from .pipeline_index import INDEX, read_index
 
 PIPELINE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -139,13 +140,8 @@ def load_single_file(path: Path, found: SingleFile) -> Any:
     import diffusers
 
     with found.family.with_tokenizers() as folder, quiet():
-        # UNet and VAE first: a dtype, which the pipeline's loader passes on, is an error where weights are missing
-        loaded: dict[str, Any] = {}
-        for name, class_name in (("unet", "UNet2DConditionModel"), ("vae", "AutoencoderKL")):
-            loaded[name] = getattr(diffusers, class_name).from_single_file(
-                str(path), config=str(folder), subfolder=name, local_files_only=True
-            )
-            check_complete(str(path), name, loaded[name])
+        # UNet and VAE by themselves, as the pipeline's loader does not say of which component weights are missing
+        loaded = {name: _load_part(path, folder, name) for name in ("unet", "vae")}
         kind = read_index(str(path), folder / INDEX).kind
         pipeline = getattr(diffusers, kind).from_single_file(
             str(path), config=str(folder), local_files_only=True, **loaded, **PIPELINE_OPTIONS[kind]
@@ -160,6 +156,31 @@ def load_single_file(path: Path, found: SingleFile) -> Any:
         changes["rescale_betas_zero_snr"] = True
     pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, **changes)
     return pipeline
+
+
+def _load_part(path: Path, folder: Path, name: str) -> Any:
+    """The UNet or VAE of a single file, by the configuration in `folder`. Raises AtomtuneError for missing weights."""
+    import diffusers
+
+    part = getattr(diffusers, {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL"}[name])
+    try:
+        return part.from_single_file(str(path), config=str(folder), subfolder=name, local_files_only=True)
+    except KeyError as problem:  # a weight that the conversion of names asks for
+        raise lacks_weights(str(path), name, [str(problem.args[0])]) from problem
+    except NotImplementedError as problem:  # torch's, of weights that were given no values
+        raise lacks_weights(str(path), name, _lost(path, part, folder / name, name)) from problem
+
+
+def _lost(path: Path, part: Any, config_folder: Path, name: str) -> list[str]:
+    """The names, as in diffusers, of the weights that a single file lacks."""
+    from diffusers.loaders import single_file_utils as names
+    from safetensors.torch import load_file
+
+    config = part.load_config(config_folder)
+    with torch.device("meta"):
+        expected = part.from_config(config).state_dict()
+    convert = names.convert_ldm_unet_checkpoint if name == "unet" else names.convert_ldm_vae_checkpoint
+    return sorted(expected.keys() - convert(load_file(path), config).keys())
 
 
 def _family(path: Path, shapes: dict[str, tuple[int, ...]]) -> Family:

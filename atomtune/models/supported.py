@@ -64,9 +64,10 @@ def _check_sizes(name: str, configs: Mapping[str, Mapping[str, Any]]) -> None:
             f"the VAE of {name} has {latent} latent channels, its UNet {excerpt(unet.get('in_channels', 4))}",
             "the components are of different models",
         )
-    widths = [config.get("hidden_size") for part, config in configs.items() if part.startswith("text_encoder")]
+    encoders = [config for part, config in configs.items() if part.startswith("text_encoder")]
+    widths = [width for config in encoders if isinstance(width := config.get("hidden_size"), int)]
     cross = unet.get("cross_attention_dim")
-    if isinstance(cross, int) and widths and all(isinstance(width, int) for width in widths) and sum(widths) != cross:
+    if isinstance(cross, int) and encoders and len(widths) == len(encoders) and sum(widths) != cross:
         raise AtomtuneError(
             f"the text of {name} has the width {sum(widths)}, its UNet takes {cross}",
             "the components are of different models",

@@ -86,8 +86,10 @@ def generate(
         seeds: n seeds; each image has a generator of its own, on the CPU.
 
     Raises:
-        AtomtuneError: an image is not finite.
+        AtomtuneError: an image is not finite, or neither settings nor model say a size.
     """
+    if settings.size is None and pipeline.unet.config.sample_size is None:
+        raise AtomtuneError("the model does not say its image size", "choose one, as in --size 512x512")
     width, height = settings.size or (None, None)
     # the decoder's type is the images'; a UNet in training may hold some of its weights in another
     device, dtype = pipeline.unet.device, pipeline.vae.dtype

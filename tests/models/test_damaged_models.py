@@ -172,7 +172,7 @@ def test_a_model_without_an_image_size_generates_in_the_size_asked_for(folder: P
     assert sized.code == 0, sized.err
     plain = cli("sample", "--model", folder, "--prompt", "a dog", "--steps", 1)
     assert plain.code == 1
-    assert "does not say its image size" in plain.err
+    assert "the model does not say its image size" in plain.err
 
 
 @pytest.mark.parametrize("length", ["missing", 10**30, None, "77"])
