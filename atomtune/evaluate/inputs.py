@@ -9,7 +9,7 @@ from ..data.concept import Concept, read_prompts
 from ..data.images import load_images
 from ..errors import UsageError
 from ..models.architecture import native_resolution
-from ..models.base_model import ModelSource, resolve
+from ..models.base_model import ModelSource, resolve_base
 from ..sampling.apply import LoadedAtoms, read_atoms
 from ..sampling.generate import Settings
 from ..training.options import TrainOptions
@@ -81,7 +81,7 @@ def read_inputs(options: EvaluateOptions) -> Inputs:
     loaded = read_atoms([(path, options.scale) for _, path in files])
     final = loaded[-1]
     prompts = read_prompts(options.prompts, [final.concept])
-    source = resolve(options.model or final.info.base)
+    source = resolve_base(options.model, final.info.base, final.path)
     side = trained.resolution or native_resolution(source)
     images = load_images(trained.images, side, crop=trained.crop, seed=trained.seed)
     return Inputs(

@@ -18,7 +18,7 @@ from ..errors import AtomtuneError, UsageError
 from ..files import store
 from ..files.atoms_file import SS_NAMES
 from ..models.architecture import architecture_of
-from ..models.base_model import ModelSource, load_pipeline, pick_device, resolve
+from ..models.base_model import ModelSource, load_pipeline, pick_device, resolve_base
 from ..models.conditioning import text_encoders
 from ..runtime.disk_space import DiskNeed, check_disk_space
 from ..runtime.progress import Events
@@ -98,7 +98,7 @@ def export_lora(
     _check_free(output, [path for path, _ in atoms], overwrite)
     where = pick_device(device or "cpu")
     loaded = read_atoms(atoms)
-    source = resolve(model or loaded[0].info.base)
+    source = resolve_base(model, loaded[0].info.base, loaded[0].path)
     hint = "--output names another place"
     check_disk_space([DiskNeed(output.parent, 0, hint)])  # fail before the model loads
     events.phase(f"loading {source.name}")
@@ -218,7 +218,7 @@ def _about_pipeline(pipeline: Any, source: ModelSource, format: str) -> dict[str
         "modelspec.implementation": "https://github.com/Stability-AI/generative-models" if as_original else "diffusers",
         "modelspec.prediction_type": "v" if prediction == "v_prediction" else prediction,
         "ss_base_model_version": SS_NAMES.get(architecture, architecture),
-        "ss_sd_model_name": Path(source.location).name if source.is_local else source.name,
+        "ss_sd_model_name": source.public_name,
     }
     return about | ({"ss_v2": str(architecture == "stable-diffusion-v2")} if architecture in SS_NAMES else {})
 

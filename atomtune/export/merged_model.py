@@ -18,7 +18,7 @@ from ..core.fingerprint import fingerprint
 from ..core.precision import all_finite
 from ..errors import AtomtuneError, UsageError
 from ..files.atomic_folder import bytes_in, new_folder
-from ..models.base_model import load_pipeline, resolve
+from ..models.base_model import load_pipeline, resolve_base
 from ..runtime.progress import Events
 from ..sampling.apply import LoadedAtoms, merge_atoms, read_atoms
 
@@ -92,7 +92,7 @@ def merge_to_folder(
     if precision not in DTYPES:
         raise UsageError(f"there is no precision {precision!r} to write", f"one of {', '.join(DTYPES)}")
     loaded = read_atoms(atoms)
-    source = resolve(model or loaded[0].info.base)
+    source = resolve_base(model, loaded[0].info.base, loaded[0].path)
     if source.is_local and Path(source.location).resolve() == output.resolve():
         raise UsageError(f"{output} is the base model itself", "--output names another folder")
     _check_free(output, overwrite)
@@ -115,7 +115,7 @@ def merge_to_folder(
             "format_version": 1,
             "tool_version": __version__,
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "base": source.name,
+            "base": source.public_name,
             "base_fingerprint": base,
             "precision": precision,
             "atoms": [asdict(item) for item in merged],

@@ -112,6 +112,7 @@ def resolve_base(model: str | None, base: str, atoms: Path) -> ModelSource:
 def _model_of_run(folder: Path) -> str | None:
     try:
         model = read_json(folder / "run.json")["options"]["model"]
+        model = model["model"] if isinstance(model, dict) else model  # text in runs of 0.1
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return model if isinstance(model, str) else None

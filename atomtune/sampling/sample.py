@@ -16,7 +16,7 @@ from ..data.concept import check_prompts, expand, read_prompts
 from ..data.contact_sheet import contact_sheet
 from ..errors import Interrupted, UsageError
 from ..files.numbered import write_numbered
-from ..models.base_model import ModelSource, resolve
+from ..models.base_model import ModelSource, resolve, resolve_base
 from ..runtime.disk_space import DiskNeed, check_disk_space
 from ..runtime.out_of_memory import as_out_of_memory_error, in_order, sampling_memory_hints
 from ..runtime.progress import Events
@@ -92,7 +92,7 @@ def sample(
     prompts = [expand(prompt, concepts) for prompt in options.prompts]
     if options.prompt_file is not None:
         prompts += [expand(prompt, concepts) for prompt in read_prompts(options.prompt_file, concepts)]
-    source = resolve(options.model or (loaded[0].info.base if loaded else None))
+    source = resolve_base(options.model, loaded[0].info.base, loaded[0].path) if loaded else resolve(options.model)
     check_disk_space([DiskNeed(output, 0, "--output names another folder")])  # known before the model loads
     events.phase(f"loading {source.name}")
     with _explained_memory(options):
@@ -177,7 +177,7 @@ class _Writer:
             "guidance_scale": settings.guidance_scale,
             "scheduler": self.options.scheduler or "model",
             "size": list(image.size),
-            "base": self.source.name,
+            "base": self.source.public_name,
             "atoms": [
                 {"file": item.path.name, "sha256": item.sha256, "scale": item.scale, "concept": item.info.concept}
                 for item in applied

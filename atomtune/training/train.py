@@ -304,7 +304,7 @@ def _describe(
         method=options.method,
         preset=options.preset,
         spec=options.spec.to_dict(),
-        base=source.name,
+        base=source.public_name,
         base_fingerprint=base,
         architecture=architecture,
         concept=options.concept.name,

@@ -227,7 +227,7 @@ def test_scale_multiplies_every_strength(cli: Cli, trained: Path, monkeypatch: p
 def test_inspect_describes_atoms_and_decompositions(cli: Cli, trained: Path, tiny_model: Path) -> None:
     atoms = parsed(cli("inspect", trained, "--json"))
     assert atoms["kind"] == "atoms"
-    assert (atoms["preset"], atoms["base"], atoms["trigger"]) == ("c1", str(tiny_model), "sks castle")
+    assert (atoms["preset"], atoms["base"], atoms["trigger"]) == ("c1", tiny_model.name, "sks castle")
     assert atoms["parameters"] > 0
     path = parsed(cli("decompose", "--preset", "c1", "--json"))["path"]
     decomposition = parsed(cli("inspect", path, "--json"))

@@ -53,7 +53,7 @@ def test_the_folder_says_what_was_merged_and_holds_no_pickle(atoms: Path, tiny_m
     output = tmp_path / "below" / "merged"
     result = merge_to_folder([(atoms, 0.5)], output)
     record = json.loads((output / RECORD).read_text(encoding="utf-8"))
-    assert (record["format"], record["precision"], record["base"]) == ("atomtune.merged", "fp32", str(tiny_model))
+    assert (record["format"], record["precision"], record["base"]) == ("atomtune.merged", "fp32", tiny_model.name)
     (merged,) = record["atoms"]
     assert (merged["file"], merged["scale"], merged["trigger"]) == ("castle.safetensors", 0.5, "sks castle")
     assert merged["base_fingerprint"] == record["base_fingerprint"] == result.base_fingerprint

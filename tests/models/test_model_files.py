@@ -196,7 +196,7 @@ def test_the_base_of_an_atoms_file_is_found_where_it_can_be(
     run = tmp_path / "runs" / "castle"
     (run / "steps").mkdir(parents=True)
     away = Path(shutil.copytree(tiny_model, tmp_path / "away" / "base"))
-    (run / "run.json").write_text(json.dumps({"options": {"model": str(away)}}))
+    (run / "run.json").write_text(json.dumps({"options": {"model": {"model": str(away)}}}))
     for atoms in (run / "atoms.safetensors", run / "steps" / "step-000002.safetensors"):
         assert resolve_base(None, "base", atoms).location == str(away)
         assert resolve_base("pocket", "base", atoms).name == "pocket"
