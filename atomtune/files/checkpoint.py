@@ -23,6 +23,9 @@ _MOMENTS = (("exp_avg", "exp_avg_sq"), ("state1", "state2"))  # AdamW's and Prod
 _MOVING = frozenset({"lr", "initial_lr", "foreach", "fused", "capturable", "d", "d_max", "d_numerator", "k"})
 """What a step, the schedule or the device changes in a group of parameters; all else stays as the run was begun."""
 
+_SCHEDULED = frozenset({"base_lrs", "last_epoch", "_step_count", "_last_lr", "lr_lambdas"})
+"""What a schedule needs to go on; versions of torch differ in what else is in its state."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -137,9 +140,8 @@ def check_fits(
         len(groups) == len(own)
         and all(map(_is_group_of, own, groups))
         and all(_is_state_of(sizes, *entry) for entry in checkpoint.optimizer["state"].items())
-        # a schedule takes its state as its attributes, whatever they are
-        and checkpoint.schedule.keys() == schedule.keys()
-        and same_kind(checkpoint.schedule, schedule)
+        and _SCHEDULED & schedule.keys() <= checkpoint.schedule.keys()
+        and same_kind(checkpoint.schedule, {key: own for key, own in schedule.items() if key in checkpoint.schedule})
         and checkpoint.schedule.get("lr_lambdas") == schedule.get("lr_lambdas")
     ):
         raise AtomtuneError(

@@ -180,7 +180,9 @@ class Loop:
         groups = zip(own["param_groups"], checkpoint.optimizer["param_groups"], strict=True)
         stored = {"state": checkpoint.optimizer["state"], "param_groups": [{**ours, **its} for ours, its in groups]}
         self.optimizer.load_state_dict(stored)
-        self.schedule.load_state_dict(checkpoint.schedule)
+        # a schedule takes its state as its attributes, whatever they are
+        schedule = self.schedule.state_dict()
+        self.schedule.load_state_dict({key: checkpoint.schedule.get(key, value) for key, value in schedule.items()})
         if self.average is not None:
             self.average.restore(checkpoint.average, checkpoint.step)
         if scaler is not None and checkpoint.scaler:

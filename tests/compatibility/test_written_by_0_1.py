@@ -7,12 +7,15 @@ reads these.
 import hashlib
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from atomtune.files.checkpoint import load_checkpoint, save_checkpoint
 
 FILES = Path(__file__).parents[1] / "fixtures" / "v0.1"
 VARIANTS = sorted(path.stem for path in (FILES / "atoms").glob("*.safetensors"))
@@ -107,6 +110,16 @@ def test_an_old_run_that_was_interrupted_resumes(run: str, old: Cli) -> None:
     answer = old("train", "--concept", "castle", "--output", f"runs/{run}", "--resume")
     assert answer.code == 0, answer.err
     assert is_same(generated(old, "--atoms", f"runs/{run}/atoms.safetensors"), run)
+
+
+def test_a_run_resumes_with_another_version_of_torch(old: Cli) -> None:
+    path = Path("runs/interrupted-everything/checkpoint.safetensors")
+    state = load_checkpoint(path)
+    schedule = {key: value for key, value in state.schedule.items() if key != "_is_initial"} | {"verbose": False}
+    save_checkpoint(path, replace(state, schedule=schedule))  # as torch 2.6 has it
+    answer = old("train", "--concept", "castle", "--output", path.parent, "--resume")
+    assert answer.code == 0, answer.err
+    assert is_same(generated(old, "--atoms", path.with_name("atoms.safetensors")), path.parent.name)
 
 
 def test_an_old_run_that_finished_can_be_read_at_every_step(old: Cli) -> None:
