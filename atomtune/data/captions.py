@@ -1,12 +1,11 @@
 """Captions: one for all images, or one for each from the text file beside it (01.txt beside 01.jpg)."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import AtomtuneError, UsageError
 from ..runtime.progress import Events
-from .concept import Concept, expand
+from .concept import Concept, expand, names
 
 _LONGEST = 10_000  # characters read; a text encoder sees some 300
 
@@ -20,19 +19,19 @@ def captions_of(images: Sequence[Path], prompt: str, concept: Concept, events: E
 
     Raises AtomtuneError that names every file that cannot be read or names another concept.
     """
-    common = expand(prompt.replace("{}", concept.words), [concept])
+    common = expand(prompt, [concept])
     captions, nameless, problems = [], [], []
     for image in images:
         path = image.with_suffix(".txt")
         try:
             own = read_caption(path)
-            filled = expand(own.replace("{}", concept.words), [concept])
+            filled = expand(own, [concept])
         except (OSError, UnicodeDecodeError) as problem:
             problems.append(f"{path.name} ({getattr(problem, 'strerror', None) or 'not UTF-8 text'})")
         except UsageError:
             problems.append(f"{path.name} (it names another concept than <{concept.name}>)")
         else:
-            if filled and not _names(filled, concept):
+            if filled and not names(filled, concept):
                 nameless.append(path.name)
                 filled = f"{concept.words}, {filled}"
             captions.append(filled or common)
@@ -53,7 +52,3 @@ def read_caption(path: Path) -> str:
         return ""
     with path.open(encoding="utf-8-sig") as stream:
         return " ".join(stream.read(_LONGEST).split())
-
-
-def _names(caption: str, concept: Concept) -> bool:
-    return re.search(rf"(?<!\w){re.escape(concept.token)}(?!\w)", caption, re.IGNORECASE) is not None

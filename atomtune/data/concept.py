@@ -10,7 +10,8 @@ from ..errors import UsageError, excerpt, is_one_line
 from ..runtime.option import option
 
 DEFAULT_TOKEN = "sks"
-_REFERENCE = re.compile(r"<([A-Za-z0-9][\w.-]*)>")
+_REFERENCE = re.compile(r"<([A-Za-z0-9][\w.-]*)>|\{\}")
+_TAG = re.compile(r"<(?:lora|lyco|lycoris|hypernet|embedding):[^<>]*>", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
@@ -51,11 +52,32 @@ class Concept:
         return f"{self.token} {self.class_noun}"
 
 
-def expand(prompt: str, concepts: Iterable[Concept]) -> str:
-    """Replace every `<name>` by the words of that concept. Raises UsageError for a name that no concept has."""
-    words = {concept.name: concept.words for concept in concepts}
+def expand(prompt: str, concepts: Sequence[Concept], *, with_token: bool = True) -> str:
+    """A prompt as the text encoder gets it: `<name>` becomes the words of that concept, `{}` those of the only one.
+
+    Args:
+        with_token: False for prompts of the class rather than the concept: both become the class noun alone.
+
+    Raises UsageError for a name that no concept has, for `{}` where there is not exactly one concept, and for the tags
+    by which other programs load LoRA files.
+    """
+    words = {concept.name: concept.words if with_token else concept.class_noun for concept in concepts}
+    if tag := _TAG.search(prompt):
+        raise UsageError(
+            f"the prompt holds the tag {excerpt(tag[0])}, by which other programs load files",
+            "--concept NAME or --atoms FILE:SCALE loads a concept here, and <NAME> stands for it in prompts",
+        )
 
     def replace(match: re.Match[str]) -> str:
+        if match[1] is None:
+            if len(words) != 1:
+                raise UsageError(
+                    f"{{}} in a prompt stands for one concept, and {len(words) or 'none'} are loaded",
+                    f"name it as in {' or '.join(f'<{name}>' for name in words)}"
+                    if words
+                    else "load one with --concept or --atoms",
+                )
+            return next(iter(words.values()))
         if match[1] not in words:
             known = ", ".join(f"<{name}>" for name in sorted(words)) or "none: add --concept or --atoms"
             raise UsageError(f"the prompt names {match[0]}, which is not loaded", f"loaded concepts: {known}")
@@ -64,10 +86,34 @@ def expand(prompt: str, concepts: Iterable[Concept]) -> str:
     return _REFERENCE.sub(replace, prompt)
 
 
-def read_prompts(path: Path, concepts: Sequence[Concept]) -> list[str]:
-    """Prompts from a file, one a line; `{}` stands for the concept. Empty lines and # comments are skipped.
+def names(text: str, concept: Concept) -> bool:
+    """Whether a text, expanded or not, names a concept: by `{}`, `<name>` or its token as a word of its own."""
+    references = {found[1] or concept.name for found in _REFERENCE.finditer(text)}
+    return concept.name in references or _has_words(text, concept.token)
 
-    Raises UsageError where the file cannot be read, is empty, or has `{}` while no concept or several are loaded.
+
+def unnamed(prompts: Iterable[str], concepts: Sequence[Concept]) -> list[Concept]:
+    """The concepts that none of some expanded prompts names. Where a token is shared, its noun must follow it."""
+    tokens = [concept.token.lower() for concept in concepts]
+    prompts = list(prompts)
+
+    def is_named(concept: Concept) -> bool:
+        sought = concept.words if tokens.count(concept.token.lower()) > 1 else concept.token
+        return any(_has_words(prompt, sought) for prompt in prompts)
+
+    return [concept for concept in concepts if not is_named(concept)]
+
+
+def _has_words(text: str, words: str) -> bool:
+    # as text encoders read them: whatever the case, and whatever the spaces between them
+    pattern = r"\s+".join(map(re.escape, words.split()))
+    return re.search(rf"(?<!\w){pattern}(?!\w)", text, re.IGNORECASE) is not None
+
+
+def read_prompts(path: Path, concepts: Sequence[Concept]) -> list[str]:
+    """Prompts from a file, one a line, expanded. Empty lines and # comments are skipped.
+
+    Raises UsageError where the file cannot be read or is empty, and as `expand`.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -79,9 +125,10 @@ def read_prompts(path: Path, concepts: Sequence[Concept]) -> list[str]:
     prompts = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not prompts:
         raise UsageError(f"{path} holds no prompts", "one prompt a line, {} for the concept")
-    if any("{}" in prompt for prompt in prompts) and len(concepts) != 1:
-        raise UsageError(f"{path} has {{}} for one concept, but {len(concepts)} are loaded", "name one with --concept")
-    return [prompt.replace("{}", concepts[0].words) if concepts else prompt for prompt in prompts]
+    try:
+        return [expand(prompt, concepts) for prompt in prompts]
+    except UsageError as problem:
+        raise UsageError(f"{path}: {problem.message}", problem.hint) from None
 
 
 def cut_by_tokenizer(tokenizer: Any, prompt: str) -> str:
@@ -91,14 +138,16 @@ def cut_by_tokenizer(tokenizer: Any, prompt: str) -> str:
     return str(tokenizer.decode(ids[limit - 1 : -1])) if len(ids) > limit else ""
 
 
-def check_prompts(tokenizer: Any, prompts: Iterable[str], concepts: Sequence[Concept]) -> list[str]:
+def check_prompts(
+    tokenizer: Any, prompts: Iterable[str], concepts: Sequence[Concept], negative_prompt: str = ""
+) -> list[str]:
     """Warnings for prompts that are too long. Raises UsageError where what is cut takes a concept with it."""
     warnings = []
+    limit = tokenizer.model_max_length
     for prompt in dict.fromkeys(prompts):
         cut = cut_by_tokenizer(tokenizer, prompt)
         if not cut:
             continue
-        limit = tokenizer.model_max_length
         kept = tokenizer.decode(tokenizer(prompt, truncation=True, max_length=limit).input_ids[1:-1])
         for concept in concepts:
             words = _normal(concept.words)
@@ -108,6 +157,8 @@ def check_prompts(tokenizer: Any, prompts: Iterable[str], concepts: Sequence[Con
                     "put the concept nearer to the start of the prompt",
                 )
         warnings.append(f"the prompt is over {limit} tokens; this is cut: {cut!r}")
+    if cut := cut_by_tokenizer(tokenizer, negative_prompt):
+        warnings.append(f"the negative prompt is over {limit} tokens; this is cut: {cut!r}")
     return warnings
 
 

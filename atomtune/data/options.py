@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import UsageError
 from ..runtime.option import option
 from ..runtime.options import Options
-from .concept import Concept
+from .concept import Concept, expand, names
 
 CROPS = ("center", "random", "smart")
 
@@ -50,6 +51,9 @@ class DataOptions(Options, panel="Concept and images"):
 
     def check(self) -> Iterator[tuple[str, str]]:
         """See `Options.check`."""
-        concept = self.concept
-        if concept.name not in self.prompt and "{}" not in self.prompt and concept.token not in self.prompt:
-            yield "prompt", f"{self.prompt!r} does not name the concept: {{}} or <{concept.name}> stands for it"
+        try:
+            if not names(expand(self.prompt, [self.concept]), self.concept):
+                name = self.concept.name
+                yield "prompt", f"{self.prompt!r} does not name the concept: {{}} or <{name}> stands for it"
+        except UsageError as problem:
+            yield "prompt", problem.message

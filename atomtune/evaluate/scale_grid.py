@@ -29,7 +29,7 @@ def scale_grid(
     """
     events = events or Events()
     concept = steps[0][1].concept
-    wanted = [(expand(prompt.replace("{}", concept.words), [concept]), seed)]
+    wanted = [(expand(prompt, [concept]), seed)]
     events.begin("evaluate", len(steps) * len(scales))
     rows = []
     for _, atoms in steps:

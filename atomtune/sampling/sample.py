@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from .. import __version__
-from ..data.concept import check_prompts, expand, read_prompts
+from ..data.concept import check_prompts, expand, read_prompts, unnamed
 from ..data.contact_sheet import contact_sheet
 from ..errors import Interrupted, UsageError
 from ..files.numbered import write_numbered
@@ -91,14 +91,16 @@ def sample(
     concepts = [item.concept for item in loaded]
     prompts = [expand(prompt, concepts) for prompt in options.prompts]
     if options.prompt_file is not None:
-        prompts += [expand(prompt, concepts) for prompt in read_prompts(options.prompt_file, concepts)]
+        prompts += read_prompts(options.prompt_file, concepts)
     source = resolve_base(options.model, loaded[0].info.base, loaded[0].path) if loaded else resolve(options.model)
     check_disk_space([DiskNeed(output, 0, "--output names another folder")])  # known before the model loads
     events.phase(f"loading {source.name}")
     with _explained_memory(options):
         pipeline = load_sampler(source, options.scheduler, options.device, options.precision)
-    for warning in check_prompts(pipeline.tokenizer, prompts, concepts):
+    for warning in check_prompts(pipeline.tokenizer, prompts, concepts, options.settings.negative_prompt):
         events.warn(warning)
+    for concept in unnamed(prompts, concepts):
+        events.warn(f"no prompt names {concept.words!r}: <{concept.name}> stands for it")
     wanted = [(prompt, options.seed + k) for prompt in prompts for k in range(options.num)]
     writer = _Writer(output, options, source, loaded)
     passes = [True, False] if options.base and loaded else [not loaded]

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from ..data.concept import Concept, expand, names
 from ..data.options import DataOptions
 from ..errors import AtomtuneError, UsageError, excerpt
 from ..methods import METHODS
@@ -154,7 +155,7 @@ class PriorOptions(Options, panel="Prior preservation"):
     """Images of the class beside those of the concept; see `prior_preservation`.
 
     Attributes:
-        prior_prompt: None for "a photo of a" and the class noun, for which `{}` stands.
+        prior_prompt: None for "a photo of a" and the class noun, for which `{}` and `<name>` stand.
     """
 
     prior_preservation: bool = option(
@@ -181,9 +182,15 @@ class PriorOptions(Options, panel="Prior preservation"):
         if self.prior_prompt is not None and not self.prior_preservation:
             yield "prior_prompt", "needs prior_preservation"
 
-    def class_prompt(self, class_noun: str) -> str:
-        """The prompt of the class images."""
-        return (self.prior_prompt or "a photo of a {}").replace("{}", class_noun)
+    def class_prompt(self, concept: Concept) -> str:
+        """The prompt of the class images. Raises UsageError where it names what is no concept, or the token."""
+        prompt = expand(self.prior_prompt or "a photo of a {}", [concept], with_token=False)
+        if names(prompt, concept) and not names(concept.class_noun, concept):
+            raise UsageError(
+                f"the class prompt {excerpt(prompt)!r} holds the token {concept.token!r}, which means the concept",
+                "--prior-prompt describes the class, as in 'a photo of a {}'",
+            )
+        return prompt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,6 +279,14 @@ class TrainOptions(
     """
 
     hint = "atomtune train --help says what is allowed"
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """See `Options.check`."""
+        try:
+            if self.prior_preservation:
+                self.class_prompt(self.concept)
+        except UsageError as problem:
+            yield "prior_prompt", problem.message
 
     @classmethod
     def _revived(cls, name: str, value: Any, flat: Mapping[str, Any]) -> Any:

@@ -64,7 +64,7 @@ class ClassImages:
     @classmethod
     def of(cls, options: TrainOptions) -> "ClassImages":
         """The class images of a run whose resolution is known."""
-        prompt = options.class_prompt(options.concept.class_noun)
+        prompt = options.class_prompt(options.concept)
         return cls(prompt, options.prior_images, options.resolution or 0, options.seed, options.precision)
 
     def folder(self, base: str) -> Path:

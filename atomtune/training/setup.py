@@ -159,7 +159,7 @@ def make_loop(
     learning: list[Any] = list(encoders.values()) if options.encoders_learn else []
     condition, class_condition = (
         tokenize(pipeline, prompts, device) if learning else embed(pipeline, prompts)
-        for prompts in (list(distinct), [options.class_prompt(options.concept.class_noun)])
+        for prompts in (list(distinct), [options.class_prompt(options.concept)])
     )
     # not needed at any step
     for part in (pipeline.vae, *(encoder for encoder in encoders.values() if not learning)):

@@ -118,6 +118,7 @@ def _train(
     material = material_of(found, captions)
     if resume:
         check_material(recorded_images(record), material)
+    preview_prompts = _preview_prompts(options)  # what they name wrongly is known before the model loads
     accelerator = make_accelerator(options, options.tracker, folder)
     if resume and record.get("processes", 1) != accelerator.num_processes:
         raise UsageError(
@@ -130,7 +131,6 @@ def _train(
 
     events.phase(f"loading {source.name}")
     pipeline = load_pipeline(source)
-    preview_prompts = _preview_prompts(options)
     for warning in check_prompts(pipeline.tokenizer, [*captions, *preview_prompts], [options.concept]):
         events.warn(warning)
     base = fingerprint(pipeline.unet)
@@ -221,7 +221,7 @@ def _train(
 
 def _preview_prompts(options: TrainOptions) -> list[str]:
     prompts = (options.sample_prompts or (options.prompt,)) if options.sample_every else ()
-    return [expand(prompt.replace("{}", options.concept.words), [options.concept]) for prompt in prompts]
+    return [expand(prompt, [options.concept]) for prompt in prompts]
 
 
 def trained_numbers(loop: Loop) -> int:

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 import atomtune
+from atomtune.data.concept import Concept
 from atomtune.errors import AtomtuneError, Interrupted, UsageError
 from atomtune.files.atoms_file import load_atoms
 from atomtune.files.checkpoint import Checkpoint, load_checkpoint
@@ -178,8 +179,16 @@ def test_class_images_are_drawn_once_and_kept(options: Options, tmp_path: Path) 
 
 
 def test_the_class_prompt_names_the_class(options: Options) -> None:
-    assert options().class_prompt("castle") == "a photo of a castle"
-    assert options(prior_preservation=True, prior_prompt="old {}").class_prompt("castle") == "old castle"
+    castle = Concept("home", "castle")
+
+    def class_prompt(prompt: str) -> str:
+        return options(prior_preservation=True, prior_prompt=prompt, concept=castle, prompt="a {}").class_prompt(castle)
+
+    assert options().class_prompt(castle) == "a photo of a castle"
+    assert class_prompt("old {}") == class_prompt("old <home>") == "old castle"
+    for wrong in ("a sks castle", "a <dog>"):
+        with pytest.raises(UsageError, match="prior_prompt"):
+            class_prompt(wrong)
 
 
 def test_a_prior_without_weight_changes_nothing_but_rounding(options: Options, tmp_path: Path) -> None:
