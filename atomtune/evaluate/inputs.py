@@ -10,7 +10,7 @@ from ..data.images import load_images
 from ..errors import UsageError
 from ..models.architecture import native_resolution
 from ..models.base_model import ModelSource, resolve_base
-from ..sampling.apply import LoadedAtoms, read_atoms
+from ..sampling.apply import LoadedAtoms, read_atoms_file
 from ..sampling.generate import Settings
 from ..training.options import TrainOptions
 from ..training.resources import MOST_KEPT
@@ -78,7 +78,7 @@ def read_inputs(options: EvaluateOptions) -> Inputs:
     folder = RunFolder(options.run)
     files = _atoms_files(folder, options.checkpoints)
     trained = TrainOptions.from_dict(folder.read_record().get("options", {}))
-    loaded = read_atoms([(path, options.scale) for _, path in files])
+    loaded = [read_atoms_file(path, options.scale) for _, path in files]
     final = loaded[-1]
     prompts = read_prompts(options.prompts, [final.concept])
     source = resolve_base(options.model, final.info.base, final.path)
@@ -99,7 +99,7 @@ def _atoms_files(folder: RunFolder, with_checkpoints: bool) -> list[tuple[int, P
         raise UsageError(
             f"there is no {folder.atoms}", "atomtune train makes it; atomtune concepts lists what is there"
         )
-    info = read_atoms([(folder.atoms, 1.0)])[0].info
+    info = read_atoms_file(folder.atoms).info
     final = (info.steps, folder.atoms)
     if not with_checkpoints:
         return [final]

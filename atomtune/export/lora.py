@@ -97,7 +97,7 @@ def export_lora(
     _check_options(atoms, rank, format, precision)
     _check_free(output, [path for path, _ in atoms], overwrite)
     where = pick_device(device or "cpu")
-    loaded = read_atoms(atoms)
+    loaded = read_atoms(atoms, events)
     source = resolve_base(model, loaded[0].info.base, loaded[0].path)
     hint = "--output names another place"
     check_disk_space([DiskNeed(output.parent, 0, hint)])  # fail before the model loads

@@ -91,7 +91,7 @@ def merge_to_folder(
         raise UsageError("there is nothing to merge", "give --concept NAME or --atoms FILE[:SCALE]")
     if precision not in DTYPES:
         raise UsageError(f"there is no precision {precision!r} to write", f"one of {', '.join(DTYPES)}")
-    loaded = read_atoms(atoms)
+    loaded = read_atoms(atoms, events)
     source = resolve_base(model, loaded[0].info.base, loaded[0].path)
     if source.is_local and Path(source.location).resolve() == output.resolve():
         raise UsageError(f"{output} is the base model itself", "--output names another folder")

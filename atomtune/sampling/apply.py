@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..core.fingerprint import fingerprint
 from ..core.precision import all_finite
 from ..data.concept import Concept
-from ..errors import AtomtuneError, excerpt
+from ..errors import AtomtuneError, UsageError, excerpt
 from ..files.atoms_file import AtomsInfo, load_atoms
 from ..methods import METHODS
 from ..methods.textual_inversion import TOKEN_CHANGE
@@ -42,15 +42,49 @@ class LoadedAtoms:
         return Concept(self.info.concept, self.info.class_noun, self.info.token)
 
 
-def read_atoms(files: Sequence[tuple[Path, float]]) -> list[LoadedAtoms]:
-    """Read and check atoms files. Raises AtomtuneError for the first that does not pass, or for two of one token."""
-    loaded = []
-    for path, scale in files:
-        tensors, info, sha256 = load_atoms(path)
-        if info.method not in METHODS:
-            raise AtomtuneError(f"{path} was tuned by the unknown method {excerpt(info.method)!r}", "update atomtune")
-        loaded.append(LoadedAtoms(path, scale, info, tensors, sha256))
+def read_atoms(files: Sequence[tuple[Path, float]], events: Events | None = None) -> list[LoadedAtoms]:
+    """Read atoms files that are to be used together, each with its scale.
+
+    Several trainings of one concept (its name, token and class noun are the same) add up, with a warning.
+
+    Raises AtomtuneError as `read_atoms_file`, and UsageError for two that no prompt tells apart: the same atoms twice,
+    and different concepts of one name, or of one token and class noun.
+    """
+    loaded = [read_atoms_file(path, scale) for path, scale in files]
+    for number, item in enumerate(loaded):
+        for other in loaded[:number]:
+            if warning := _clash(other, item):
+                (events or Events()).warn(warning)
     return loaded
+
+
+def read_atoms_file(path: Path, scale: float = 1.0) -> LoadedAtoms:
+    """Read and check one atoms file. Raises AtomtuneError where it is not there, damaged, or of an unknown method."""
+    tensors, info, sha256 = load_atoms(path)
+    if info.method not in METHODS:
+        raise AtomtuneError(f"{path} was tuned by the unknown method {excerpt(info.method)!r}", "update atomtune")
+    return LoadedAtoms(path, scale, info, tensors, sha256)
+
+
+def _clash(one: LoadedAtoms, other: LoadedAtoms) -> str | None:
+    """A warning where two files are of one concept. Raises UsageError as `read_atoms`."""
+    both = f"{one.path} and {other.path}"
+    if one.sha256 == other.sha256:
+        raise UsageError(f"{both} hold the same atoms", "give them once; FILE:SCALE makes them stronger")
+    same_words = one.concept.words.lower().split() == other.concept.words.lower().split()
+    if one.concept.name == other.concept.name:
+        if same_words:
+            return f"{both} are of one concept, {excerpt(one.concept.words)!r}: their changes add up in every image"
+        raise UsageError(
+            f"{both} are different concepts that are both called <{excerpt(one.concept.name)}>",
+            "train one of them under another --concept",
+        )
+    if same_words:
+        raise UsageError(
+            f"{both} are different concepts that are both {excerpt(one.concept.words)!r} in prompts",
+            "train one of them with another --token",
+        )
+    return None
 
 
 def merge_atoms(pipeline: Any, atoms: Sequence[LoadedAtoms], events: Events) -> None:

@@ -87,7 +87,7 @@ def sample(
         Interrupted: stopped by the user; the images written so far stay.
     """
     events = events or Events()
-    loaded = read_atoms(options.atoms)
+    loaded = read_atoms(options.atoms, events)
     concepts = [item.concept for item in loaded]
     prompts = [expand(prompt, concepts) for prompt in options.prompts]
     if options.prompt_file is not None:

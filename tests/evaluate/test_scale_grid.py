@@ -15,7 +15,7 @@ from atomtune.methods import atoms as method
 from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.models.conditioning import embed
 from atomtune.runtime.progress import Events
-from atomtune.sampling.apply import LoadedAtoms, applied, applied_at, read_atoms
+from atomtune.sampling.apply import LoadedAtoms, applied, applied_at, read_atoms_file
 from atomtune.sampling.generate import Settings
 from made import made_atoms
 
@@ -27,7 +27,7 @@ def steps(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tu
     """Two sets of atoms of one concept."""
     folder = tmp_path_factory.mktemp("steps")
     files = [made_atoms(folder / f"{seed}.safetensors", tiny_model, strength=0.1, seed=seed) for seed in (1, 2)]
-    return list(enumerate(read_atoms([(path, 1.0) for path in files]), start=1))
+    return list(enumerate(map(read_atoms_file, files), start=1))
 
 
 @pytest.fixture

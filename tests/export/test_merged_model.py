@@ -63,11 +63,16 @@ def test_the_folder_says_what_was_merged_and_holds_no_pickle(atoms: Path, tiny_m
     assert not temporary(output.parent)
 
 
-def test_files_add_up_and_fp16_is_rounded_once(atoms: Path, tmp_path: Path) -> None:
-    whole = unet_weights(merge_to_folder([(atoms, 1.0)], tmp_path / "whole").output)
-    halves = unet_weights(merge_to_folder([(atoms, 0.5), (atoms, 0.5)], tmp_path / "halves").output)
+def test_files_add_up_and_fp16_is_rounded_once(atoms: Path, tiny_model: Path, tmp_path: Path) -> None:
+    dog = made_atoms(tmp_path / "dog.safetensors", tiny_model, seed=1, concept="dog", class_noun="dog")
+
+    def merged(name: str, *files: tuple[Path, float]) -> dict[str, torch.Tensor]:
+        return unet_weights(merge_to_folder(files, tmp_path / name).output)
+
+    base, whole, other = merged("base", (atoms, 0.0)), merged("whole", (atoms, 1.0)), merged("other", (dog, 0.5))
+    both = merged("both", (atoms, 1.0), (dog, 0.5))
     small = merge_to_folder([(atoms, 1.0)], tmp_path / "small", precision="fp16")
-    assert all(torch.allclose(whole[name], halves[name], atol=1e-6) for name in whole)
+    assert all(torch.allclose(whole[name] + other[name] - base[name], both[name], atol=1e-6) for name in whole)
     rounded = unet_weights(small.output)
     assert all(torch.equal(whole[name].half().float(), rounded[name]) for name in whole)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from atomtune.adapt import attach
 from atomtune.core.fingerprint import fingerprint
-from atomtune.errors import AtomtuneError, UsageError
+from atomtune.errors import AtomtuneError, Interrupted, Terminated, UsageError
 from atomtune.files.cache import cache_folder
 from atomtune.methods.atoms import Atoms
 from atomtune.methods.specs import PRESETS
@@ -23,9 +24,9 @@ from atomtune.runtime.progress import Events
 from atomtune.sampling.apply import merge_atoms, read_atoms
 from atomtune.sampling.generate import Settings, generate
 from atomtune.sampling.sample import SampleOptions, sample
-from atomtune.sampling.schedulers import SCHEDULERS, use_scheduler
 from atomtune.training.options import TrainOptions
 from atomtune.training.train import train
+from made import made_atoms
 
 Options = Callable[..., TrainOptions]
 QUICK = Settings(steps=3)
@@ -93,16 +94,47 @@ def test_the_file_and_the_base_alone_give_the_trained_model(atoms: Path, tiny_mo
     assert psnr(images[0], images[2]) < 40, "the atoms change nothing, so the comparison says nothing"
 
 
-def test_scale_zero_is_the_base_and_files_add_up(atoms: Path, tiny_model: Path) -> None:
-    def merged(*scales: float) -> dict[str, torch.Tensor]:
+def test_scale_zero_is_the_base_and_files_add_up(atoms: Path, tiny_model: Path, tmp_path: Path) -> None:
+    dog = made_atoms(tmp_path / "dog.safetensors", tiny_model, concept="dog", class_noun="dog")
+
+    def merged(*files: tuple[Path, float]) -> dict[str, torch.Tensor]:
         pipeline = load_pipeline(resolve(str(tiny_model)))
-        merge_atoms(pipeline, read_atoms([(atoms, scale) for scale in scales]), Events())
+        merge_atoms(pipeline, read_atoms(files), Events())
         return dict(pipeline.unet.state_dict())
 
-    base, zero, one, halves = merged(), merged(0.0), merged(1.0), merged(0.5, 0.5)
+    base, zero, one, other = merged(), merged((atoms, 0.0)), merged((atoms, 1.0)), merged((dog, 0.5))
+    both = merged((atoms, 1.0), (dog, 0.5))
     assert all(torch.equal(base[name], zero[name]) for name in base)
     assert any(not torch.equal(base[name], one[name]) for name in base)
-    assert all(torch.allclose(one[name], halves[name], atol=1e-6) for name in base)
+    assert any(not torch.equal(base[name], other[name]) for name in base)
+    assert all(torch.allclose(one[name] + other[name] - base[name], both[name], atol=1e-6) for name in base)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, "the same atoms"),
+        ({"seed": 1, "concept": "home", "token": "SKS"}, "different concepts that are both 'sks castle'"),
+        ({"seed": 1, "class_noun": "house"}, "different concepts that are both called <castle>"),
+    ],
+)
+def test_concepts_that_no_prompt_tells_apart_are_refused(
+    changes: dict[str, Any], says: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    one = made_atoms(tmp_path / "one.safetensors", tiny_model)
+    other = made_atoms(tmp_path / "other.safetensors", tiny_model, **changes)
+    with pytest.raises(UsageError, match=says) as problem:
+        read_atoms([(one, 1.0), (other, 0.5)])
+    assert problem.value.hint
+    different = made_atoms(tmp_path / "dog.safetensors", tiny_model, seed=2, concept="dog", class_noun="dog")
+    assert len(read_atoms([(one, 1.0), (different, 1.0)])) == 2, "one token, but the noun tells them apart"
+
+
+def test_two_trainings_of_one_concept_add_up_with_a_warning(tiny_model: Path, tmp_path: Path) -> None:
+    files = [made_atoms(tmp_path / f"{seed}.safetensors", tiny_model, seed=seed) for seed in (1, 2)]
+    heard = Heard()
+    assert len(read_atoms([(file, 0.5) for file in files], heard)) == 2
+    assert "are of one concept, 'sks castle'" in heard.warnings[0]
 
 
 def test_pngs_say_how_they_were_made(atoms: Path, tmp_path: Path) -> None:
@@ -122,6 +154,52 @@ def test_pngs_say_how_they_were_made(atoms: Path, tmp_path: Path) -> None:
     assert not {item.path for item in images} & {item.path for item in again}, "a second call must not overwrite"
 
 
+class Stopped(Heard):
+    """Ctrl-C after so many images."""
+
+    def __init__(self, images: int, kind: type[KeyboardInterrupt] = KeyboardInterrupt) -> None:
+        super().__init__()
+        self.left = images
+        self.kind = kind
+
+    def advance(self, note: str = "") -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise self.kind
+
+
+@pytest.mark.parametrize(("kind", "code"), [(KeyboardInterrupt, 130), (Terminated, 143)])
+def test_an_interrupt_keeps_what_was_generated(
+    kind: type[KeyboardInterrupt], code: int, tiny_model: Path, tmp_path: Path
+) -> None:
+    wanted = SampleOptions(prompts=("a castle",), model=str(tiny_model), num=5, batch_size=1, settings=QUICK, grid=True)
+    with pytest.raises(Interrupted, match=r"stopped after 2 of 5 images; they are kept in .*out") as stopped:
+        sample(wanted, tmp_path / "out", Stopped(2, kind))
+    assert stopped.value.exit_code == code
+    kept = sorted((tmp_path / "out").iterdir())
+    assert [file.name for file in kept] == ["00000-0-a-castle-base.png", "00001-1-a-castle-base.png"]
+    assert all(json.loads(Image.open(file).info["atomtune"])["seed"] == seed for seed, file in enumerate(kept))
+
+
+def test_a_folder_that_takes_no_images_is_known_before_the_model_loads(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atomtune.sampling.sample.load_sampler", lambda *_: pytest.fail("the model was loaded"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AtomtuneError, match="cannot write"):
+        sample(SampleOptions(prompts=("a castle",), model=str(tiny_model)), tmp_path / "file" / "out")
+
+
+def test_a_concept_that_no_prompt_names_is_pointed_out(atoms: Path, tmp_path: Path) -> None:
+    heard = Heard()
+    wanted = SampleOptions(atoms=((atoms, 1.0),), prompts=("a castle",), settings=QUICK)
+    sample(wanted, tmp_path / "out", heard)
+    assert "no prompt names 'sks castle': <castle> stands for it" in heard.warnings
+    heard = Heard()
+    (image,) = sample(replace(wanted, prompts=("a {} on the beach",)), tmp_path / "out", heard)[0]
+    assert (image.prompt, heard.warnings) == ("a sks castle on the beach", [])
+
+
 def test_another_base_is_a_warning_and_another_architecture_an_error(
     options: Options, other_model: Path, wider_model: Path, tmp_path: Path
 ) -> None:
@@ -136,15 +214,6 @@ def test_another_base_is_a_warning_and_another_architecture_an_error(
         merge_atoms(wider, read_atoms([(atoms, 1.0)]), heard)
     assert "base model of its architecture" in (problem.value.hint or "")
     assert fingerprint(wider.unet) == before
-
-
-@pytest.mark.parametrize("name", sorted(SCHEDULERS))
-def test_schedulers_generate(name: str, tiny_model: Path) -> None:
-    pipeline = load_pipeline(resolve(str(tiny_model)))
-    use_scheduler(pipeline, name)
-    words = embed(pipeline, ["a castle", ""])
-    image = generate(pipeline, words[:1], words[1:], [0], QUICK)[0]
-    assert image.size == (32, 32)
 
 
 @pytest.mark.parametrize(

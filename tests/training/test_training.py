@@ -191,6 +191,15 @@ def test_the_class_prompt_names_the_class(options: Options) -> None:
             class_prompt(wrong)
 
 
+@pytest.mark.parametrize("prompt", ["a photo of a cat", "a photo of a category", "risks", "a <dog>", "a <lora:cat:1>"])
+def test_a_prompt_that_does_not_name_the_concept_is_refused(prompt: str, options: Options) -> None:
+    cat = Concept("cat", "cat")
+    with pytest.raises(UsageError, match="prompt"):
+        options(concept=cat, prompt=prompt)
+    for right in ("a photo of a {}", "a <cat> asleep", "SKS cat, from above"):
+        assert options(concept=cat, prompt=right).prompt == right
+
+
 def test_a_prior_without_weight_changes_nothing_but_rounding(options: Options, tmp_path: Path) -> None:
     with_prior = {"prior_preservation": True, "prior_images": 2}
     train(options(**SHORT), tmp_path / "plain")
