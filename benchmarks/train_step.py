@@ -5,7 +5,7 @@
 
 Builds the model with random weights, offline, and measures in one process at batch 1: ours with the preset C2, as
 `atomtune train` takes its steps (on CUDA recorded as a CUDA graph, and one by one too); the same with autograd alone in
-the place of `atomtune.core.adapted`; peft's LoRA on the same layers and on those of attention alone, as diffusers'
+the place of `atomtune.core.functional`; peft's LoRA on the same layers and on those of attention alone, as diffusers'
 training scripts run it, and on the CPU with the C library's allocator set as ours have it too; on CUDA full
 fine-tuning, where there is room. Each is the median of --times steps after a
 few that do not count. The note has the loss of the first step of all, which is the base model's. Exits with 1 where a

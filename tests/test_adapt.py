@@ -117,7 +117,7 @@ def test_merged_equals_attached(case: Case, dtype: torch.dtype) -> None:
     assert model.layer.weight.dtype == dtype
     assert torch.equal(model(x), attached)
     # the sum is taken in float32 and rounded once
-    assert torch.equal(layer.weight, (before.float() + delta.update(before)).to(dtype))
+    assert torch.equal(layer.weight, (before.float() + delta.delta_weight(before)).to(dtype))
 
 
 @each_case
@@ -128,7 +128,7 @@ def test_scales(case: Case, dtype: torch.dtype) -> None:
     attach(model, {"layer": delta})
     full = model(x)
     set_scale(model, 0.5)
-    half = (weight.float() + 0.5 * delta.update(weight)).to(dtype)
+    half = (weight.float() + 0.5 * delta.delta_weight(weight)).to(dtype)
     assert torch.equal(model.layer.adapted_weight(), half)
     set_scale(model, 0)
     assert torch.equal(model(x), base)
@@ -211,7 +211,7 @@ def test_two_deltas_add_up_and_leave_one_by_one(case: Case) -> None:
     alone = model(x)
     attach(model, {"layer": second}, "b")
     set_scale(model, 0.5, "b")
-    expected = weight + first.update(weight) + 0.5 * second.update(weight)
+    expected = weight + first.delta_weight(weight) + 0.5 * second.delta_weight(weight)
     torch.testing.assert_close(model.layer.adapted_weight(), expected, rtol=0, atol=1e-6)
     assert set(trainable_parameters(model, "b")) == {f"layer.{name}" for name in second.trainable()}
     detach(model, "b")

@@ -13,10 +13,10 @@ from torch.utils.checkpoint import checkpoint
 
 from atomtune import adapt
 from atomtune.adapt import attach, detach, set_scale, trainable_parameters
-from atomtune.core import adapted as core_adapted
-from atomtune.core import refiltered as core_refiltered
+from atomtune.core import thresholds
 from atomtune.core.decompose import decompose
 from atomtune.core.deltas import AtomDelta, OvercompleteDelta, WeightDelta
+from atomtune.core.updates import AtomUpdate, MatrixUpdate
 
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "linear": (lambda: nn.Linear(8, 12), (5, 8)),
@@ -105,26 +105,20 @@ class Case:
 
 def take(way: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, bool]]:
     """Have every size go this way; the list fills with what was chosen."""
-    monkeypatch.setattr(core_adapted, "SMALL", 10**9 if way == "recorded" else 0)
-    for name in ("FEW", "FEW_FOR_WIDE"):
-        monkeypatch.setattr(core_adapted, name, {"cpu": WAYS[way]})
-    monkeypatch.setattr(core_refiltered, "FEW", {"cpu": WAYS[way]})
-    monkeypatch.setattr(core_refiltered, "BY_CHANNEL", (10**9, 10**9))
+    monkeypatch.setattr(thresholds, "SMALL_WEIGHT", 10**9 if way == "recorded" else 0)
+    for name in ("ATOMS", "ATOMS_WIDE", "MATRIX"):
+        monkeypatch.setattr(thresholds, name, {"cpu": WAYS[way]})
+    monkeypatch.setattr(thresholds, "MATRIX_BY_CHANNEL", (10**9, 10**9))
     chosen: list[tuple[bool, bool]] = []
-    for module, names in ((core_adapted, "mixes_{}"), (core_refiltered, "{}")):
-        _note(monkeypatch, module, [names.format(side) for side in ("forward", "backward")], chosen)
+    for form in (AtomUpdate, MatrixUpdate):
+        ways = form.needs_no_weight
+
+        def noted(*arguments: Any, ways: Any = ways) -> tuple[bool, bool]:
+            chosen.append(ways(*arguments))
+            return chosen[-1]
+
+        monkeypatch.setattr(form, "needs_no_weight", noted)
     return chosen
-
-
-def _note(monkeypatch: pytest.MonkeyPatch, module: Any, fields: list[str], chosen: list[tuple[bool, bool]]) -> None:
-    job = module._Job
-
-    def noted(*arguments: Any) -> Any:
-        made = job(*arguments)
-        chosen.append((getattr(made, fields[0]), getattr(made, fields[1])))
-        return made
-
-    monkeypatch.setattr(module, "_Job", noted)
 
 
 def agree(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> None:
@@ -167,7 +161,7 @@ def test_matrices_of_channels_count_by_output_channel(
 ) -> None:
     case = Case("3x3, one image", preset)  # 72 positions, 8 output channels
     chosen = take("mixed", monkeypatch)
-    monkeypatch.setattr(core_refiltered, "BY_CHANNEL", by_channel)
+    monkeypatch.setattr(thresholds, "MATRIX_BY_CHANNEL", by_channel)
     agree(case.results(case.model(case.x)), case.plain(), 2e-6)
     assert chosen[0] == expected
 
@@ -175,7 +169,7 @@ def test_matrices_of_channels_count_by_output_channel(
 @pytest.mark.parametrize("kind", ["linear", "1x1", "3x3", "strided", "reflect", "grouped"])
 @pytest.mark.parametrize("preset", ["C2", "C4", "C3 without λ"])
 @each_way
-def test_a_strength_counts(kind: str, preset: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scale_counts(kind: str, preset: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case(kind, preset)
     set_scale(case.model, 0.3)
     expected = case.plain()
@@ -278,40 +272,37 @@ class OtherDelta(WeightDelta):
         super().__init__()
         self.change = nn.Parameter(0.1 * torch.ones_like(weight))
 
-    def update(self, weight: Tensor) -> Tensor:
+    def delta_weight(self, weight: Tensor) -> Tensor:
         return self.change * weight
 
 
 def test_plain_autograd_takes_what_the_fast_ways_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case("3x3", "C2")
     layer = case.model[0]
-    assert layer.factors() is not None
+    assert layer.update() is not None
     with torch.no_grad():
-        assert layer.factors() is None, "what is drawn must be what will be merged"
+        assert layer.update() is None, "what is generated must be what will be merged"
     with adapt.cached_weights(case.model):
-        assert layer.factors() is None
+        assert layer.update() is None
     set_scale(case.model, 0.0)
-    assert layer.factors() is None
+    assert layer.update() is None
     set_scale(case.model, 1.0)
     layer.weight.requires_grad_()
-    assert layer.factors() is None
+    assert layer.update() is None
     assert case.model(case.x).grad_fn is not None
     layer.weight.requires_grad_(False)
     second = copy.deepcopy(layer.deltas["default"])
     attach(case.model, {"0": second}, "second")
-    assert layer.factors() is None
+    assert layer.update() is None
     expected = case.model(case.x)
     set_scale(case.model, 0.0, "second")
-    assert layer.factors() is not None
+    assert layer.update() is not None
     set_scale(case.model, 1.0, "second")
     assert torch.equal(case.model(case.x), expected)
     detach(case.model)
     attach(case.model, {"0": OtherDelta(layer.weight)})
-    assert case.model[0].factors() is None
+    assert case.model[0].update() is None
     assert case.results(case.model(case.x))["0.change"].abs().sum() > 0
-    whole = Case("3x3", "C4")
-    set_scale(whole.model, 0.5)
-    assert whole.model[0].factors() is None
 
 
 @each_way

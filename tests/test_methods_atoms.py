@@ -137,7 +137,7 @@ def test_the_plan_counts_what_create_makes(spec: AtomsSpec) -> None:
         assert plan.parameters == sum(parameter.numel() for parameter in delta.parameters())
         assert (plan.rows, plan.row_length) == (parts[plan.name].layout.count, parts[plan.name].layout.length)
         weight = model.get_submodule(plan.name).weight
-        assert torch.equal(delta.update(weight), torch.zeros_like(weight))
+        assert torch.equal(delta.delta_weight(weight), torch.zeros_like(weight))
         overcomplete = spec.overcomplete > 1 and plan.kind == "conv"
         assert type(delta) is (OvercompleteDelta if overcomplete else AtomDelta)
 
@@ -155,7 +155,7 @@ def test_tensors_and_base_model_give_the_change_back(spec: AtomsSpec, dtype: tor
         weight = model.get_submodule(name).weight
         # the very coefficients: what is lost is the rounding of the deltas to float16
         assert torch.equal(restored[name].coefficients(weight).half(), delta.coefficients(weight).half())
-        expected, found = delta.update(weight), restored[name].update(weight)
+        expected, found = delta.delta_weight(weight), restored[name].delta_weight(weight)
         assert (found - expected).norm() < 2e-3 * expected.norm()
     again = METHOD.export(restored)
     assert all(torch.equal(again[key], tensor) for key, tensor in tensors.items())
@@ -167,13 +167,13 @@ def test_a_gain_is_folded_into_the_exported_atoms() -> None:
     torch.nn.init.normal_(delta.delta_atoms, std=0.1)
     restored = METHOD.restore(model, spec, METHOD.export({"conv_in": delta}))["conv_in"]
     weight = model.conv_in.weight
-    torch.testing.assert_close(restored.update(weight), delta.update(weight), rtol=2e-3, atol=1e-5)
+    torch.testing.assert_close(restored.delta_weight(weight), delta.delta_weight(weight), rtol=2e-3, atol=1e-5)
 
 
 def test_the_tensors_apply_to_another_base_of_the_same_architecture() -> None:
     spec, other = SPECS["overcomplete"], small_model(seed=7)
     for name, delta in METHOD.restore(other, spec, METHOD.export(trained(small_model(), spec))).items():
-        change = delta.update(other.get_submodule(name).weight)
+        change = delta.delta_weight(other.get_submodule(name).weight)
         assert torch.isfinite(change).all()
         assert torch.count_nonzero(change)
 

@@ -34,7 +34,7 @@ def relative_steps(spec: AtomsSpec) -> dict[str, float]:
         assert isinstance(weight, torch.Tensor)
         with torch.no_grad():
             delta.delta_atoms += 1e-3 * torch.randn(delta.delta_atoms.shape, generator=generator).sign()
-            change = delta.update(weight)
+            change = delta.delta_weight(weight)
         found[name] = float(change.square().mean().sqrt() / weight.detach().std(correction=0))
     return found
 

@@ -1,1 +1,1 @@
-"""The mathematics of filter atoms: tensors in, tensors out, nothing of diffusion (floor 0)."""
+"""The mathematics of filter atoms: tensors in, tensors out, nothing of diffusion."""

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from .decompose import Decomposition
-from .factors import Factors, arranged, by_rows
-from .refiltered import Refiltering
+from .layout import by_rows
 from .sparse_coding import linear_map
+from .updates import AtomUpdate, MatrixUpdate, Update
 
 JITTER = 0.5
 """Spread of the overcomplete mixing weights at the start, relative to their mean 1/m₁."""
@@ -21,12 +21,12 @@ _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 class WeightDelta(nn.Module):
     """What every tuning method gives an adapted layer: a change of its weight that is exactly zero before training."""
 
-    def update(self, weight: Tensor) -> Tensor:
+    def delta_weight(self, weight: Tensor) -> Tensor:
         """ΔW in float32, with the shape of `weight` (the untouched base weight)."""
         raise NotImplementedError
 
-    def factors(self) -> Factors | Refiltering | None:
-        """ΔW as coefficients times a change of atoms, or as what these make of filters; then it trains faster."""
+    def update(self) -> Update | None:
+        """ΔW in one of the forms of `core.updates`, which train faster; None where it has none of them."""
         return None
 
     def compact(self) -> None:
@@ -72,7 +72,7 @@ class AtomDelta(WeightDelta):
         self._gain_is_placed = type(self) is AtomDelta and not train_coefficients and rows is not None
         if rows is not None:
             # contiguous, too, because the order of sums follows that of memory, which a file does not keep
-            rows = (arranged(layout, rows) if layout.is_filter else rows).contiguous().float()
+            rows = (layout.by_place(rows) if layout.is_filter else rows).contiguous().float()
             rows = rows * gain if self._gain_is_placed else rows
         # α follows from the base weight and D, so neither belongs into a state dict
         self.register_buffer("placed", rows, persistent=False)
@@ -103,19 +103,18 @@ class AtomDelta(WeightDelta):
             self.placed, self._gain_is_placed = self.placed / self.gain, False
         self.placed = self.placed.half()
 
-    def update(self, weight: Tensor) -> Tensor:
+    def delta_weight(self, weight: Tensor) -> Tensor:
         """ΔW in float32, (weight shape)."""
-        change = self.factors()
-        return change.update() if isinstance(change, Factors) else change.update(weight)
+        return self.update().delta_weight(weight)
 
-    def factors(self) -> Factors | Refiltering:
-        """See `WeightDelta.factors`."""
+    def update(self) -> Update:
+        """See `WeightDelta.update`."""
         if self.placed is None:
             assert self.linear is not None
-            return Refiltering(self.layout, self.linear @ self._change())
-        extra = None if self.delta_coefficients is None else arranged(self.layout, self.delta_coefficients)
-        placed = self.placed if self.layout.is_filter else arranged(self.layout, self.placed)
-        return Factors(self.layout, placed, self._change(), extra, self.atoms)
+            return MatrixUpdate(self.layout, (self.linear @ self._change(),))
+        extra = None if self.delta_coefficients is None else self.layout.by_place(self.delta_coefficients)
+        placed = self.placed if self.layout.is_filter else self.layout.by_place(self.placed)
+        return AtomUpdate(self.layout, (self._change(), extra), placed, self.atoms)
 
     def _change(self) -> Tensor:
         """D' − D, (m, r), or (c_in, m, r) where every input channel has its own; over the gain where α has that."""

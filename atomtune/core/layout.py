@@ -1,4 +1,7 @@
-"""Weights seen as rows: one row per k×k filter, or one row per p×q tile of a linear map (paper, section 3)."""
+"""Weights seen as rows: one row per k×k filter, or one row per p×q tile of a linear map (paper, section 3).
+
+Coefficients of rows are also seen *by place*, (c_out/p, m, c_in/q), where p = q = 1 for filters.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -72,15 +75,6 @@ class RowLayout:
         tiles = rows.reshape(self.shape[0] // p, self.shape[1] // q, p, q)
         return tiles.transpose(1, 2).reshape(self.shape)
 
-    def put(self, rows: Tensor, weight: Tensor) -> None:
-        """Write rows (N, r) into a contiguous weight."""
-        if self.tile is None:
-            weight.view(self.count, self.length).copy_(rows)
-            return
-        (p, q), across = self.tile, self.shape[1] // self.tile[1]
-        tiles = weight.view(-1, p, across, q).transpose(1, 2)
-        tiles.copy_(rows.view(-1, across, p, q))
-
     def every(self, weight: Tensor, stride: int) -> Tensor:
         """Every `stride`-th row, (⌈N / stride⌉, r), without cutting the whole weight up."""
         if self.tile is None:
@@ -103,3 +97,28 @@ class RowLayout:
             last = min(first + times, self.shape[0] // height)
             layout = replace(self, shape=((last - first) * height, *self.shape[1:]))
             yield layout, slice(first * height, last * height), slice(first * rows, last * rows)
+
+    def by_place(self, rows: Tensor) -> Tensor:
+        """Coefficients (N, m) by their place in the weight, (c_out/p, m, c_in/q): a view."""
+        height = self.shape[0] // (1 if self.tile is None else self.tile[0])
+        return rows.view(height, -1, rows.shape[1]).transpose(1, 2)
+
+    def filters(self, weight: Tensor) -> Tensor:
+        """A weight of filters as (c_out, r, c_in/groups), float32: a view where it is so in channels_last."""
+        return weight.float().permute(0, 2, 3, 1).reshape(self.shape[0], self.length, self.shape[1])
+
+    def from_filters(self, filters: Tensor) -> Tensor:
+        """The way back from `filters`: a weight in channels_last, a view."""
+        c_out, c_in, height, width = self.shape
+        return filters.view(c_out, height, width, c_in).permute(0, 3, 1, 2)
+
+    def tiles(self, weight: Tensor) -> Tensor:
+        """A weight of tiles as (c_out/p, p, c_in/q, q), float32."""
+        assert self.tile is not None
+        p, q = self.tile
+        return weight.float().reshape(self.shape[0] // p, p, self.shape[1] // q, q)
+
+
+def by_rows(by_place: Tensor) -> Tensor:
+    """The way back from `RowLayout.by_place`: coefficients (N, m)."""
+    return by_place.transpose(1, 2).reshape(-1, by_place.shape[1])

@@ -190,7 +190,7 @@ def _restored(name: str, layer: nn.Module, spec: AtomsSpec, own: Mapping[str, Te
 
 
 def _ready(name: str, layer: nn.Module, spec: AtomsSpec, part: Decomposition) -> Decomposition:
-    """With coefficients, where a delta needs them: filters do without where λ is 0, see `core.refiltered`."""
+    """With coefficients, where a delta needs them: filters do without where λ is 0, see `MatrixUpdate`."""
     weight = weight_of(layer)
     try:
         if part.sparsity == 0.0 and part.layout.is_filter and not spec.train_coefficients:
@@ -203,7 +203,7 @@ def _ready(name: str, layer: nn.Module, spec: AtomsSpec, part: Decomposition) ->
 
 
 def _change(name: str, layer: nn.Module, spec: AtomsSpec, own: Mapping[str, Tensor]) -> Tensor:
-    return _restored(name, layer, spec, own).update(weight_of(layer))
+    return _restored(name, layer, spec, own).delta_weight(weight_of(layer))
 
 
 def step_gain(layer: nn.Module, decomposition: Decomposition) -> float:

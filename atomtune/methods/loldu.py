@@ -50,7 +50,7 @@ class LDUDelta(WeightDelta):
     upper: Tensor
     start: Tensor
 
-    def update(self, weight: Tensor) -> Tensor:
+    def delta_weight(self, weight: Tensor) -> Tensor:
         """ΔW in float32, (weight shape)."""
         moved = self.delta_diagonal + self.delta_scale * (self.start + self.delta_diagonal)
         return ((self.lower * (self.scale * moved)) @ self.upper).view(self.shape)
@@ -116,7 +116,7 @@ class LoLDU:
             for key, parameter in delta.trainable().items():
                 parameter.copy_(held(tensors, f"{name}.{key}", tuple(parameter.shape)))
                 used.add(f"{name}.{key}")
-            found[f"{name}.weight"] = delta.update(weight_of(layer))
+            found[f"{name}.weight"] = delta.delta_weight(weight_of(layer))
         check_all_used(tensors, used)
         return found
 

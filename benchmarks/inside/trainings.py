@@ -64,15 +64,15 @@ class Strict(Events):
 
 
 class ByAutograd(WeightDelta):
-    """A delta's change without the form that `core.adapted` needs: autograd follows the weight W + ΔW by itself."""
+    """A delta's change without a form that `core.functional` takes: autograd follows the weight W + ΔW by itself."""
 
     def __init__(self, delta: WeightDelta) -> None:
         super().__init__()
         self.delta = delta
 
-    def update(self, weight: Tensor) -> Tensor:
-        """See `WeightDelta.update`."""
-        return self.delta.update(weight)
+    def delta_weight(self, weight: Tensor) -> Tensor:
+        """See `WeightDelta.delta_weight`."""
+        return self.delta.delta_weight(weight)
 
     def compact(self) -> None:
         """See `WeightDelta.compact`."""
@@ -104,7 +104,7 @@ class Trainings:
         """Atoms of the preset C2.
 
         Args:
-            by_autograd: without `core.adapted`.
+            by_autograd: without `core.functional`.
             changes: of the training's options.
         """
         keep_freed_memory()  # as `train` does, and as early

@@ -103,7 +103,7 @@ each_case = pytest.mark.parametrize(
 @each_case
 def test_the_change_is_exactly_zero_before_training(case: Case) -> None:
     weight = base_weight(case.shape)
-    change = delta_of(case).update(weight)
+    change = delta_of(case).delta_weight(weight)
     assert change.dtype == torch.float32
     assert torch.equal(change, torch.zeros(SHAPES[case.shape]))
     assert torch.equal(weight + change, weight)
@@ -114,7 +114,7 @@ def test_the_change_is_exactly_zero_before_training(case: Case) -> None:
 def test_the_change_and_its_gradients_follow_the_formulas(case: Case, gain: float) -> None:
     delta = trained(delta_of(case, gain))
     shape = SHAPES[case.shape]
-    change = delta.update(base_weight(case.shape))
+    change = delta.delta_weight(base_weight(case.shape))
     expected, leaves = reference(delta, base_weight(case.shape))
     torch.testing.assert_close(change.double(), expected, rtol=1e-4, atol=1e-5)
     direction = torch.randn(shape, generator=torch.Generator().manual_seed(9))
@@ -133,24 +133,24 @@ def test_every_parameter_learns_from_the_first_step_or_the_second(case: Case) ->
     optimizer = torch.optim.AdamW(delta.parameters(), lr=1e-3)
     for _ in range(2):
         optimizer.zero_grad()
-        (weight + delta.update(weight) - target).square().sum().backward()
+        (weight + delta.delta_weight(weight) - target).square().sum().backward()
         for name, parameter in delta.trainable().items():
             assert parameter.grad is not None, name
             assert torch.isfinite(parameter.grad).all(), name
             assert torch.count_nonzero(parameter.grad) > 0, name
         optimizer.step()
-    assert torch.isfinite(delta.update(weight)).all()
+    assert torch.isfinite(delta.delta_weight(weight)).all()
 
 
 @each_case
 def test_training_brings_the_weight_closer_to_a_target(case: Case) -> None:
     delta, weight = delta_of(case), base_weight(case.shape)
-    target = weight + trained(delta_of(case), seed=1).update(weight).detach()
+    target = weight + trained(delta_of(case), seed=1).delta_weight(weight).detach()
     optimizer = torch.optim.Adam(delta.parameters(), lr=0.02)
     losses = []
     for _ in range(60):
         optimizer.zero_grad()
-        loss = (weight + delta.update(weight) - target).square().sum()
+        loss = (weight + delta.delta_weight(weight) - target).square().sum()
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
@@ -180,10 +180,10 @@ def test_only_the_deltas_are_trained_and_stored(case: Case) -> None:
 def test_casting_a_model_leaves_its_deltas_in_float32(cast: Callable[[torch.nn.Module], torch.nn.Module]) -> None:
     delta = trained(delta_of(Case("3x3", 2, True)))
     weight = base_weight("3x3")
-    expected = delta.update(weight)
+    expected = delta.delta_weight(weight)
     cast(torch.nn.Sequential(delta))
     assert {t.dtype for t in [*delta.parameters(), *delta.buffers()]} == {torch.float32}
-    assert torch.equal(delta.update(weight), expected)
+    assert torch.equal(delta.delta_weight(weight), expected)
 
 
 def test_a_delta_moves_between_devices() -> None:
@@ -194,10 +194,10 @@ def test_a_delta_moves_between_devices() -> None:
 @pytest.mark.parametrize("case", [Case("3x3", 1, False), Case("linear", 1, False)], ids=lambda c: c.shape)
 def test_without_the_gain_the_change_is_linear_in_the_atoms(case: Case) -> None:
     delta, weight = trained(delta_of(case)), base_weight(case.shape)
-    single = delta.update(weight).detach()
+    single = delta.delta_weight(weight).detach()
     with torch.no_grad():
         delta.delta_atoms.mul_(2.0)
-    torch.testing.assert_close(delta.update(weight), 2.0 * single)
+    torch.testing.assert_close(delta.delta_weight(weight), 2.0 * single)
 
 
 @pytest.mark.parametrize("channels", [1, 4, 320])
@@ -217,7 +217,7 @@ def test_mixing_sums_to_one_and_the_copies_differ(channels: int, m1: int) -> Non
 def test_the_copies_of_an_atom_part_ways(m1: int) -> None:
     delta, weight = delta_of(Case("3x3", m1, False)), base_weight("3x3")
     target = torch.randn(weight.shape, generator=torch.Generator().manual_seed(6))
-    (weight + delta.update(weight) - target).square().sum().backward()
+    (weight + delta.delta_weight(weight) - target).square().sum().backward()
     gradient = delta.delta_atoms.grad
     assert gradient is not None
     for i in range(gradient.shape[0]):
@@ -236,10 +236,10 @@ def test_overcomplete_is_refused_where_it_means_nothing() -> None:
 def test_the_delta_owns_its_atoms() -> None:
     part = decompose(base_weight("3x3"), 4, 4, 0.05)
     delta = trained(AtomDelta(part))
-    expected = delta.update(base_weight("3x3"))
+    expected = delta.delta_weight(base_weight("3x3"))
     part.atoms.zero_()
     part.coefficients.zero_()
-    assert torch.equal(delta.update(base_weight("3x3")), expected)
+    assert torch.equal(delta.delta_weight(base_weight("3x3")), expected)
 
 
 @pytest.mark.parametrize("part", [("linear", False), ("3x3", True)])
@@ -252,9 +252,9 @@ def test_coefficients_are_asked_for_where_they_are_needed(part: tuple[str, bool]
 def test_more_atoms_than_taps_without_coefficients() -> None:
     delta, weight = trained(AtomDelta(decomposition("3x3", 12, 0.0))), base_weight("3x3")
     expected, _ = reference(delta, weight)
-    torch.testing.assert_close(delta.update(weight).double(), expected.detach(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(delta.delta_weight(weight).double(), expected.detach(), rtol=1e-4, atol=1e-5)
 
 
 def test_the_base_class_has_no_change_of_its_own() -> None:
     with pytest.raises(NotImplementedError):
-        WeightDelta().update(torch.zeros(2, 2))
+        WeightDelta().delta_weight(torch.zeros(2, 2))

@@ -79,15 +79,6 @@ def test_tiles_are_a_sum_of_kronecker_products(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
-def test_rows_are_put_into_a_weight(shape: tuple[int, ...]) -> None:
-    layout, weight = RowLayout.of(shape, 4), numbered(shape)
-    for rows in (layout.to_rows(weight), layout.to_rows(weight).T.contiguous().T):
-        found = torch.empty(shape)
-        layout.put(rows, found)
-        assert torch.equal(found, weight)
-
-
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 @pytest.mark.parametrize("stride", [1, 2, 5, 1000])
 def test_every_so_manyth_row(shape: tuple[int, ...], stride: int) -> None:
     layout, weight = RowLayout.of(shape, 4), numbered(shape)

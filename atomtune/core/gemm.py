@@ -1,42 +1,63 @@
-"""What linear layers and convolutions share: positions of the output, and columns of the input that answer for one."""
+"""Linear layers and convolutions as matrix products, in the fastest way for training: few rows against large matrices.
+
+Both are seen as positions of the output, and columns of the input that answer for one. `Linear` and `Convolution` have
+the same methods, so that what is computed with them need not know which it has.
+"""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .products import product
+from . import thresholds
 
-FEW = 512
-"""Positions of the output up to which a convolution on the CPU is a product of columns: its own way, which brings the
-weight into another order at each call, takes up to three times as long."""
+_ONEDNN = torch.ops.mkldnn
 
 
-class Product:
+def gemm(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x·Wᵀ + b: (T, k) and (n, k) → (T, n). No gradient passes through.
+
+    `weight` may be the transpose of a matrix. Large products of float32 on the CPU are oneDNN's, as `torch.compile`
+    calls it: for 16 to 64 rows on two cores they take half to three quarters of the time of those behind `torch.mm`,
+    which pack the large matrix anew at each call, and no more time for any number of rows.
+    """
+    large = x.shape[0] * weight.numel() >= thresholds.ONEDNN
+    if large and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and _has_onednn():
+        found: Tensor = _ONEDNN._linear_pointwise(x, weight, bias, "none", [], "")
+        return found
+    return F.linear(x, weight, bias)
+
+
+def _has_onednn() -> bool:
+    # it is not in every build, and torch.backends.mkldnn can switch it off
+    backend = torch.backends.mkldnn
+    return bool(backend.is_available() and backend.enabled) and hasattr(_ONEDNN, "_linear_pointwise")
+
+
+class Linear:
     """y = x·Wᵀ + b for x (…, c_in)."""
 
-    mixes = True
-    """Whether `columns` and its kin are defined."""
+    has_columns = True
+    """Whether `columns` and what goes with it are defined."""
 
     def positions(self, x: Tensor, weight: Tensor) -> int:
         """Positions T of the output: rows, all dimensions but the last taken together."""
         return x.numel() // weight.shape[1]
 
-    def recorded(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """(…, c_in) → (…, c_out), for autograd."""
+    def by_autograd(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """(…, c_in) → (…, c_out), recorded for autograd."""
         return F.linear(x, weight, bias)
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The same without gradients, in the fastest way."""
-        return self.from_rows(product(self.rows(x), weight, bias), x, weight)
+        return self.from_rows(gemm(self.rows(x), weight, bias), x, weight)
 
-    def backward(
-        self, out: Tensor, x: Tensor, weight: Tensor, wants_x: bool, wants_weight: bool
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """The gradients of x and W for `out`, that of y; None where not wanted."""
-        of_x = product(self.rows(out), weight.T).view(x.shape) if wants_x else None
-        return of_x, self.rows(out).T @ self.rows(x) if wants_weight else None
+    def backward(self, grad_y: Tensor, x: Tensor, weight: Tensor, wants_x: bool) -> tuple[Tensor | None, Tensor]:
+        """grad_x, where it is wanted, and grad_weight."""
+        grad_x = gemm(self.rows(grad_y), weight.T).view(x.shape) if wants_x else None
+        return grad_x, self.rows(grad_y).T @ self.rows(x)
 
     def columns(self, x: Tensor, _weight: Tensor) -> Tensor:
         """(T, what of x a position's output is made of)."""
@@ -50,9 +71,9 @@ class Product:
         """W as it multiplies a position's column, (c_out, its length)."""
         return weight
 
-    def rows(self, out: Tensor) -> Tensor:
+    def rows(self, y: Tensor) -> Tensor:
         """y as (T, c_out)."""
-        return out.reshape(-1, out.shape[-1])
+        return y.reshape(-1, y.shape[-1])
 
     def from_rows(self, rows: Tensor, x: Tensor, _weight: Tensor) -> Tensor:
         """The way back from `rows`."""
@@ -69,8 +90,8 @@ class Convolution:
     groups: int
 
     @property
-    def mixes(self) -> bool:
-        """As `Product.mixes`."""
+    def has_columns(self) -> bool:
+        """As `Linear.has_columns`."""
         return self.groups == 1
 
     def positions(self, x: Tensor, weight: Tensor) -> int:
@@ -78,22 +99,20 @@ class Convolution:
         height, width = self._sides(x, weight)
         return x.shape[0] * height * width
 
-    def recorded(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """As `Product.recorded`."""
+    def by_autograd(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """As `Linear.by_autograd`."""
         return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """As `Product.forward`."""
-        if x.device.type == "cpu" and self.mixes and self.positions(x, weight) <= FEW:
-            return self.from_rows(product(self.columns(x, weight), self.matrix(weight), bias), x, weight)
-        return self.recorded(x, weight, bias)
+        """As `Linear.forward`."""
+        if x.device.type == "cpu" and self.has_columns and self.positions(x, weight) <= thresholds.COLUMNS:
+            return self.from_rows(gemm(self.columns(x, weight), self.matrix(weight), bias), x, weight)
+        return self.by_autograd(x, weight, bias)
 
-    def backward(
-        self, out: Tensor, x: Tensor, weight: Tensor, wants_x: bool, wants_weight: bool
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """As `Product.backward`."""
-        of_x, of_weight, _ = torch.ops.aten.convolution_backward.default(
-            out,
+    def backward(self, grad_y: Tensor, x: Tensor, weight: Tensor, wants_x: bool) -> tuple[Tensor | None, Tensor]:
+        """As `Linear.backward`."""
+        grad_x, grad_weight, _ = torch.ops.aten.convolution_backward.default(
+            grad_y,
             x,
             weight,
             None,
@@ -103,12 +122,12 @@ class Convolution:
             False,
             (0, 0),
             self.groups,
-            (wants_x, wants_weight, False),
+            (wants_x, True, False),
         )
-        return of_x, of_weight
+        return grad_x, grad_weight
 
     def columns(self, x: Tensor, weight: Tensor) -> Tensor:
-        """As `Product.columns`: tap by tap, the channels of a tap together."""
+        """As `Linear.columns`: tap by tap, the channels of a tap together."""
         images = x.permute(0, 2, 3, 1)
         taps = weight.shape[2:]
         if self._is_product(weight):
@@ -121,7 +140,7 @@ class Convolution:
         return padded.as_strided(shape, (of_image, *steps, 1)).reshape(-1, taps.numel() * x.shape[1])
 
     def from_columns(self, columns: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        """As `Product.from_columns`."""
+        """As `Linear.from_columns`."""
         count, channels, height, width = x.shape
         taps = weight.shape[2:]
         if self._is_product(weight):
@@ -139,15 +158,15 @@ class Convolution:
         return inside.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
     def matrix(self, weight: Tensor) -> Tensor:
-        """As `Product.matrix`: a view where the weight is in channels_last."""
+        """As `Linear.matrix`: a view where the weight is in channels_last."""
         return weight.permute(0, 2, 3, 1).reshape(weight.shape[0], -1)
 
-    def rows(self, out: Tensor) -> Tensor:
-        """As `Product.rows`."""
-        return out.permute(0, 2, 3, 1).reshape(-1, out.shape[1])
+    def rows(self, y: Tensor) -> Tensor:
+        """As `Linear.rows`."""
+        return y.permute(0, 2, 3, 1).reshape(-1, y.shape[1])
 
     def from_rows(self, rows: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-        """As `Product.from_rows`, in channels_last."""
+        """As `Linear.from_rows`, in channels_last."""
         return rows.view(x.shape[0], *self._sides(x, weight), -1).permute(0, 3, 1, 2)
 
     def _is_product(self, weight: Tensor) -> bool:
@@ -163,3 +182,7 @@ class Convolution:
             )
         )
         return height, width
+
+
+Operation: TypeAlias = Linear | Convolution
+"""What a layer does with its weight."""
