@@ -23,6 +23,7 @@ from .evaluate import evaluate
 from .export import export
 from .inspect import inspect
 from .merge import merge
+from .pocket import images, list_, pocket
 from .prepare import prepare
 from .sample import sample
 from .train import train
@@ -39,6 +40,9 @@ app = typer.Typer(
 )
 for command in (decompose, prepare, train, sample, evaluate, compare, merge, export, concepts, inspect, doctor, demo):
     app.command()(verb(command))
+pocket.command("images")(verb(images))
+pocket.command("list")(verb(list_))
+app.add_typer(pocket, name="pocket")
 
 
 def _version(wanted: bool) -> None:

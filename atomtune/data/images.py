@@ -104,7 +104,7 @@ def _read_all(folder: Path, events: Events, read: Callable[[Path], Read]) -> lis
 
 
 def find_images(folder: Path) -> tuple[list[Path], list[str]]:
-    """Images by suffix, sorted, and the names of other files, without captions and files of the operating system.
+    """Images by suffix, sorted, and the names of other files, without captions, masks and the operating system's files.
 
     Raises AtomtuneError where the folder is missing or has no images.
     """
@@ -115,7 +115,8 @@ def find_images(folder: Path) -> tuple[list[Path], list[str]]:
     for path in sorted(folder.iterdir()):
         is_hidden, suffix = path.name.startswith("."), path.suffix.lower()
         if suffix in SUFFIXES and not is_hidden and path.is_file():
-            images.append(path)
+            if not path.stem.endswith(".mask"):  # of the image beside it, as 01.mask.png of 01.png
+                images.append(path)
         elif path.name.lower() not in _JUNK and not path.name.startswith("._"):
             others.append(path)
     if not images:

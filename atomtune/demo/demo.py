@@ -24,6 +24,7 @@ from ..files.png import save_png
 from ..methods.specs import PRESETS
 from ..models.base_model import POCKET, load_pipeline, resolve
 from ..models.decomposition import load_or_decompose
+from ..pocket.concept import concept_images
 from ..pocket.world import FIRST_HELD_OUT_SEED, THINGS, Style, render
 from ..report.html import render_page
 from ..runtime.progress import Events
@@ -36,13 +37,6 @@ PRESET = "c2"
 IMAGES_OF_EACH = 2  # of each prompt; the first is shown
 SAMPLE_STEPS = 25
 GUIDANCE = 5.0  # what the figures of `pocket` were taken at; more saturates the colours
-TRAINING_SCENES = (
-    "",
-    "on a cobblestone street",
-    "with a mountain in the background",
-    "on top of a dirt road",
-    "with a city in the background",
-)
 PROMPT_SCENES = (
     "in the snow",
     "in the jungle",
@@ -165,7 +159,7 @@ def run_demo(
 
 def render_concept(folder: Path, thing: str, style: Style) -> list[Image.Image]:
     """Render a thing in the scenes of its training images, as 01.png, …, in `folder`; returns the images."""
-    images = [render(thing, style, scene, FIRST_HELD_OUT_SEED + i) for i, scene in enumerate(TRAINING_SCENES)]
+    images = [shown.image for shown in concept_images(thing, style)]
     for number, image in enumerate(images, start=1):
         save_png(folder / f"{number:02d}.png", image)
     return images

@@ -30,10 +30,20 @@ _SHADOW = 88  # opacity of the contact shadow at its middle, of 255
 
 
 def render(thing: str, style: Style, scene: str, view: int, size: int = 64) -> Image.Image:
-    """Draw a thing in a scene: RGB, size x size pixels; the same arguments always give the same picture.
+    """Render a thing in a scene: RGB, size x size pixels; the same arguments always give the same image.
 
     `scene` is a key of `SCENES`, `view` a seed: it decides scale, place, mirroring and tilt of the thing, and the
     details of the scene. KeyError for a thing or scene that does not exist.
+    """
+    return render_with_mask(thing, style, scene, view, size)[0]
+
+
+def render_with_mask(
+    thing: str, style: Style, scene: str, view: int, size: int = 64
+) -> tuple[Image.Image, Image.Image]:
+    """The image as `render` gives it, and how far each of its pixels shows the thing: L, 0 to 255, size x size.
+
+    The thing's shadow is no part of it, nor is what the scene has in front of it.
     """
     place = SCENES[scene]
     rng = random.Random(f"view {view} {thing} {scene}")
@@ -45,14 +55,21 @@ def render(thing: str, style: Style, scene: str, view: int, size: int = 64) -> I
 
     cutout = Canvas()
     THINGS[thing](cutout, style)
-    picture = Canvas()
-    place.back(picture, rng)
+    canvas = Canvas()
+    place.back(canvas, rng)
     layer = _placed(cutout.image, side, center, foot, tilt, mirrored)
-    picture.image.alpha_composite(_shadow(layer, foot))
-    picture.image.alpha_composite(layer)
+    canvas.image.alpha_composite(_shadow(layer, foot))
+    canvas.image.alpha_composite(layer)
+    mask = layer.getchannel("A")
     if place.front is not None:
-        place.front(picture, rng)
-    return picture.image.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
+        before = rng.getstate()
+        place.front(canvas, rng)
+        rng.setstate(before)
+        cover = Canvas()
+        place.front(cover, rng)  # the same again on an empty canvas: its fills are opaque
+        mask.paste(0, mask=cover.image.getchannel("A"))
+    image, reduced = canvas.image.convert("RGB"), (size, size)
+    return image.resize(reduced, Image.Resampling.LANCZOS), mask.resize(reduced, Image.Resampling.LANCZOS)
 
 
 def _placed(cutout: Image.Image, side: float, center: float, foot: float, tilt: float, mirrored: bool) -> Image.Image:
