@@ -28,10 +28,11 @@ def save_decomposition(
     base_fingerprint: str,
     spec: Mapping[str, Any],
     report: Any,
-) -> None:
+) -> str:
     """Write one base model's decomposition, layer by layer: "LAYER.atoms" and, where λ is not 0, "LAYER.coefficients".
 
     `report` is what was measured while it was made, as JSON; it comes back in the metadata.
+    Returns the checksum of the tensors.
     """
     tensors: dict[str, Tensor] = {}
     layouts: dict[str, Any] = {}
@@ -48,7 +49,7 @@ def save_decomposition(
         "report": json.dumps(report),
         "tool_version": __version__,
     }
-    store.save(path, KIND, tensors, metadata)
+    return store.save(path, KIND, tensors, metadata)
 
 
 def load_decomposition(path: Path) -> tuple[dict[str, Decomposition], dict[str, str]]:
