@@ -6,8 +6,9 @@ from pathlib import Path
 from ..errors import AtomtuneError, UsageError
 from ..runtime.progress import Events
 from .concept import Concept, expand, names
+from .text_files import problem_of, read_text, text_beside
 
-_LONGEST = 10_000  # characters read; a text encoder sees some 300
+_LONGEST = 10_000  # characters used; a text encoder sees some 300
 
 
 def captions_of(images: Sequence[Path], prompt: str, concept: Concept, events: Events | None = None) -> list[str]:
@@ -22,14 +23,14 @@ def captions_of(images: Sequence[Path], prompt: str, concept: Concept, events: E
     common = expand(prompt, [concept])
     captions, nameless, problems = [], [], []
     for image in images:
-        path = image.with_suffix(".txt")
+        path = text_beside(image) or image.with_suffix(".txt")
         try:
             own = read_caption(path)
             filled = expand(own, [concept])
-        except (OSError, UnicodeDecodeError) as problem:
-            problems.append(f"{path.name} ({getattr(problem, 'strerror', None) or 'not UTF-8 text'})")
         except UsageError:
             problems.append(f"{path.name} (it names another concept than <{concept.name}>)")
+        except (OSError, ValueError) as problem:
+            problems.append(f"{path.name} ({problem_of(problem)})")
         else:
             if filled and not names(filled, concept):
                 nameless.append(path.name)
@@ -50,5 +51,4 @@ def read_caption(path: Path) -> str:
     """The text of a file on one line; "" where there is none."""
     if not path.is_file():
         return ""
-    with path.open(encoding="utf-8-sig") as stream:
-        return " ".join(stream.read(_LONGEST).split())
+    return " ".join(read_text(path)[:_LONGEST].split())

@@ -1,6 +1,7 @@
 """Concepts in prompts: `<castle>` stands for the token and class noun of the concept castle, as "sks castle"."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +9,12 @@ from typing import Any
 
 from ..errors import UsageError, excerpt, is_one_line
 from ..runtime.option import option
+from .text_files import problem_of, read_lines
 
 DEFAULT_TOKEN = "sks"
-_REFERENCE = re.compile(r"<([A-Za-z0-9][\w.-]*)>|\{\}")
+_REFERENCE = re.compile(r"<([^\W_][^\s<>/\\:]*)>|\{\}")
 _TAG = re.compile(r"<(?:lora|lyco|lycoris|hypernet|embedding):[^<>]*>", re.IGNORECASE)
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+_MAX_NAME = 100  # characters; folders are called so
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,13 @@ class Concept:
     token: str = option(DEFAULT_TOKEN, "The rare word that is tied to the concept.", metavar="WORD")
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        # é is one letter or two, by the system that it was typed on
+        object.__setattr__(self, "name", unicodedata.normalize("NFC", self.name))
+        if not _is_name(self.name):
             raise UsageError(
                 f"{excerpt(repr(self.name))} cannot be the name of a concept",
-                "use letters, digits, '-', '_' and '.', as in my-castle",
+                "use letters and digits of any script, then '-', '_' and '.' too, as in my-castle or 猫; "
+                f"{_MAX_NAME} characters at most",
             )
         if not self.token.strip() or not self.class_noun.strip():
             raise UsageError("token and class noun must not be empty", "as in --token sks --class-noun castle")
@@ -50,6 +55,13 @@ class Concept:
     def words(self) -> str:
         """Token and class noun, as "sks castle"."""
         return f"{self.token} {self.class_noun}"
+
+
+def _is_name(text: str) -> bool:
+    def fits(letter: str) -> bool:
+        return letter.isalnum() or letter in "-_." or unicodedata.category(letter).startswith("M")
+
+    return 0 < len(text) <= _MAX_NAME and text[0].isalnum() and all(map(fits, text))
 
 
 def expand(prompt: str, concepts: Sequence[Concept], *, with_token: bool = True) -> str:
@@ -78,17 +90,20 @@ def expand(prompt: str, concepts: Sequence[Concept], *, with_token: bool = True)
                     else "load one with --concept or --atoms",
                 )
             return next(iter(words.values()))
-        if match[1] not in words:
+        name = unicodedata.normalize("NFC", match[1])
+        if not _is_name(name):
+            return match[0]  # no reference, as in <3!>
+        if name not in words:
             known = ", ".join(f"<{name}>" for name in sorted(words)) or "none: add --concept or --atoms"
             raise UsageError(f"the prompt names {match[0]}, which is not loaded", f"loaded concepts: {known}")
-        return words[match[1]]
+        return words[name]
 
     return _REFERENCE.sub(replace, prompt)
 
 
 def names(text: str, concept: Concept) -> bool:
     """Whether a text, expanded or not, names a concept: by `{}`, `<name>` or its token as a word of its own."""
-    references = {found[1] or concept.name for found in _REFERENCE.finditer(text)}
+    references = {unicodedata.normalize("NFC", found[1] or concept.name) for found in _REFERENCE.finditer(text)}
     return concept.name in references or _has_words(text, concept.token)
 
 
@@ -116,11 +131,10 @@ def read_prompts(path: Path, concepts: Sequence[Concept]) -> list[str]:
     Raises UsageError where the file cannot be read or is empty, and as `expand`.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as problem:
-        reason = getattr(problem, "strerror", None) or "it is not UTF-8 text"
+        lines = read_lines(path)
+    except (OSError, ValueError) as problem:
         raise UsageError(
-            f"cannot read prompts from {path}: {reason}", "one prompt a line, {} for the concept"
+            f"cannot read prompts from {path}: {problem_of(problem)}", "one prompt a line, {} for the concept"
         ) from None
     prompts = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not prompts:

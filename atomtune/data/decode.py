@@ -2,16 +2,20 @@
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageCms
 
 from .heic import is_heic, register_heic
+from .png_text import without_text
 
 # by content, whatever the suffix; without PostScript, which starts another program
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF")
 _EXIF_ORIENTATION = 0x0112
+_JPEG_FACTOR = 4  # times the pixels of other formats; a progressive JPEG is held whole, in 3 bytes a pixel
 _TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -42,12 +46,42 @@ def decode(path: Path, least: int) -> tuple[Image.Image, tuple[int, int]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd metadata, which do not matter here
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path, formats=formats) as opened:
-            size = opened.size
-            opened.draft("RGB", (least, least))
+        opened, size = _open(path, formats, least)
+        with opened:
             opened.load()
             turned = _turn(opened)
             return to_rgb(turned), size if turned.size == opened.size else (size[1], size[0])
+
+
+def _open(path: Path, formats: list[str], least: int) -> tuple[Image.Image, tuple[int, int]]:
+    """An image whose pixels are not read yet, and its whole size.
+
+    A JPEG is going to be decoded at a fraction of its size, whose pixels are those that are limited.
+    """
+    with path.open("rb") as stream:
+        is_jpeg = stream.read(3) == b"\xff\xd8\xff"
+    if not is_jpeg:
+        opened = Image.open(without_text(path), formats=formats)
+        return opened, opened.size
+    limit = Image.MAX_IMAGE_PIXELS
+    with _pixel_limit(None if limit is None else _JPEG_FACTOR * limit):
+        opened = Image.open(path, formats=formats)
+    size = opened.size
+    opened.draft("RGB", (least, least))
+    if limit is not None and opened.width * opened.height > limit:
+        opened.close()
+        raise Image.DecompressionBombWarning
+    return opened, size
+
+
+@contextmanager
+def _pixel_limit(pixels: int | None) -> Iterator[None]:
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = pixels
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

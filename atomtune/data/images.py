@@ -123,7 +123,7 @@ def find_images(folder: Path) -> tuple[list[Path], list[str]]:
         found = f": {_listed(map(_name, others))}" if others else ""
         raise AtomtuneError(f"there are no images in {folder}{found}", hint)
     stems = {path.stem for path in images}
-    is_caption = {path: path.suffix == ".txt" and path.stem in stems and path.is_file() for path in others}
+    is_caption = {path: path.suffix.lower() == ".txt" and path.stem in stems and path.is_file() for path in others}
     return images, [_name(path) for path in others if not is_caption[path]]
 
 

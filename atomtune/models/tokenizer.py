@@ -3,6 +3,8 @@
 import json
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from open_clip.tokenizer import SimpleTokenizer
 
@@ -34,6 +36,15 @@ def write_tokenizer(folder: Path, pad_token: str = END) -> None:
     (folder / "vocab.json").write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def clip_tokenizer() -> Any:
+    """A tokenizer of transformers, without a model: all text encoders of Stable Diffusion split text as it does."""
+    from transformers import CLIPTokenizer
+
+    with TemporaryDirectory(prefix="atomtune-") as folder:
+        write_tokenizer(Path(folder))
+        return CLIPTokenizer.from_pretrained(folder)
 
 
 @cache

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data.captions import captions_of
+from ..data.concept import check_prompts
 from ..data.contact_sheet import captioned_sheet
 from ..data.images import duplicates, load_images
 from ..errors import UsageError
 from ..files.png import save_png
 from ..models.architecture import native_resolution
 from ..models.base_model import resolve
+from ..models.tokenizer import clip_tokenizer
 from ..runtime.progress import Events
 from .options import PrepareOptions
 
@@ -64,8 +66,8 @@ def prepare(
 ) -> Prepared:
     """Read the images and captions as a run with these options would, and write `output`/prepare.png.
 
-    Raises AtomtuneError where images or captions cannot be read, UsageError where the sheet is there already and
-    `overwrite` is not set.
+    Raises AtomtuneError where images or captions cannot be read, UsageError as `check_prompts`, and where the sheet is
+    there already and `overwrite` is not set.
     """
     sheet = output / "prepare.png"
     if sheet.exists() and not overwrite:
@@ -75,6 +77,8 @@ def prepare(
     side = options.resolution or native_resolution(source)
     images = load_images(options.images, side, crop=options.crop, seed=options.seed, events=listening)
     captions = captions_of([image.path for image in images], options.prompt, options.concept, listening)
+    for warning in check_prompts(clip_tokenizer(), captions, [options.concept]):
+        listening.warn(warning)
     first = {copy.path: group[0].path for group in duplicates(images) for copy in group[1:]}
     prepared = [
         PreparedImage(image.path, *image.size, caption, first.get(image.path), min(image.size) < side)

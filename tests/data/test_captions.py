@@ -54,7 +54,7 @@ def test_texts_that_do_not_name_it_get_its_words(tmp_path: Path) -> None:
 def test_texts_that_cannot_be_used_are_all_named(tmp_path: Path) -> None:
     (tmp_path / "1.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(
-        AtomtuneError, match=r"2 captions .*1\.txt \(not UTF-8 text\), 2\.txt .*than <castle>"
+        AtomtuneError, match=r"2 captions .*1\.txt \(it is not UTF-8 text\), 2\.txt .*than <castle>"
     ) as problem:
         captions(tmp_path, _2="a <dog>")
     assert "{}" in (problem.value.hint or "")

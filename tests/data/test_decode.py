@@ -1,12 +1,15 @@
 """Files of every kind become upright RGB images, or say why not."""
 
 import io
+import struct
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from atomtune.data.decode import decode, to_rgb
 from atomtune.data.heic import HeicSupportMissing
@@ -218,3 +221,81 @@ def test_heic_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(HeicSupportMissing, match=r"phone\.heic") as problem:
         decode(tmp_path / "phone.heic", 64)
     assert "atomtune[heic]" in (problem.value.hint or "")
+
+
+TEXTS = {
+    "compressed": lambda info: info.add_text("workflow", "x" * 3_000_000, zip=True),
+    "international": lambda info: info.add_itxt("prompt", "猫" * 1_000_000, zip=True),
+    "plain": lambda info: info.add_text("parameters", "x" * 2_000_000),
+    "64 MB in all": lambda info: [info.add_text(f"part {i}", "x" * 900_000, zip=True) for i in range(80)],
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_long_texts_in_a_png_are_dropped_and_its_pixels_read(kind: str, tmp_path: Path) -> None:
+    info = PngInfo()
+    TEXTS[kind](info)
+    image = noise(40, 30)
+    image.save(tmp_path / "comfyui.png", pnginfo=info)
+    read, size = decode(tmp_path / "comfyui.png", 16)
+    assert size == (40, 30)
+    assert np.array_equal(pixels(read), pixels(image))
+
+
+def test_texts_after_the_pixels_and_broken_ones_are_dropped_too(tmp_path: Path) -> None:
+    image = noise(40, 30)
+    image.save(tmp_path / "plain.png")
+    content = (tmp_path / "plain.png").read_bytes()
+    end = content.index(b"IEND") - 4
+    for number, text in enumerate((b"k\0\0" + zlib.compress(b"x" * 5_000_000), b"k\0\0no stream", b"k\0\x09odd", b"")):
+        chunk = struct.pack(">I", len(text)) + b"zTXt" + text + struct.pack(">I", zlib.crc32(b"zTXt" + text))
+        path = tmp_path / f"{number}.png"
+        path.write_bytes(content[:end] + chunk + content[end:])
+        assert np.array_equal(pixels(decode(path, 16)[0]), pixels(image))
+
+
+def test_a_png_is_still_turned_and_coloured_as_its_metadata_say(tmp_path: Path) -> None:
+    xmp = '<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", xmp)
+    info.add_text("workflow", "x" * 2_000_000, zip=True)
+    noise(40, 30).save(tmp_path / "turned.png", pnginfo=info)
+    assert decode(tmp_path / "turned.png", 16)[0].size == (30, 40)
+
+
+def test_a_png_that_ends_within_a_text_is_refused(tmp_path: Path) -> None:
+    info = PngInfo()
+    info.add_text("workflow", "x" * 2_000_000)
+    noise(40, 30).save(tmp_path / "cut.png", pnginfo=info)
+    content = (tmp_path / "cut.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[:1_000_000])
+    with pytest.raises(OSError, match=r"truncated|cannot"):
+        decode(tmp_path / "cut.png", 16)
+
+
+def test_jpegs_of_more_pixels_than_others_may_have_are_read_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of phones with 108 and 200 megapixels, in miniature: the limit is lowered by the same factor."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 89_478_485 // 1000)
+    for name, size in (("108", (380, 284)), ("200", (516, 388))):
+        noise(*size).save(tmp_path / f"{name}.jpg", quality=90)
+        read, whole = decode(tmp_path / f"{name}.jpg", 64)
+        assert whole == size
+        assert 64 <= min(read.size) < min(size)
+    limit = Image.MAX_IMAGE_PIXELS
+    for path, least in ((tmp_path / "108.jpg", 400), (tmp_path / "giant.jpg", 64)):
+        if path.name == "giant.jpg":
+            noise(700, 520).save(path)
+        with pytest.raises((Image.DecompressionBombWarning, Image.DecompressionBombError)):
+            decode(path, least)
+    assert limit == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.slow
+def test_a_photo_of_108_megapixels(tmp_path: Path) -> None:
+    Image.new("RGB", (12000, 9000), (200, 30, 60)).save(tmp_path / "phone.jpg")
+    read, size = decode(tmp_path / "phone.jpg", 1024)
+    assert size == (12000, 9000)
+    assert read.size == (1500, 1125)
+    assert abs(np.asarray(read).astype(int).mean(axis=(0, 1)) - (200, 30, 60)).max() < 3
