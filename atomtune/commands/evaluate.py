@@ -97,11 +97,12 @@ def evaluate(
     from ..evaluate.evaluate import evaluate_concept
     from ..evaluate.inputs import EvaluateOptions
     from ..evaluate.prompt_sets import prompt_set
-    from ..evaluate.report import REPORT, measures_text, write_report
+    from ..evaluate.report import REPORT, check_report, measures_text, write_report
     from ..sampling.generate import Settings
 
     run = Path("runs") / str(concept)
     folder = output or run / "evaluation"
+    check_report(folder)
     options = EvaluateOptions(
         run=run,
         prompts=prompts or prompt_set(DEFAULT_PROMPTS),

@@ -1,16 +1,19 @@
 """Compare tuning methods: every variant trained and scored on the same concepts, from the same seeds."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 
 from ..errors import AtomtuneError, Interrupted, UsageError, excerpt
 from ..evaluate.encoders.base import Encoders, encoders_for
+from ..files.output_folder import check_replaceable
 from ..models.base_model import resolve
 from ..runtime.progress import Events
+from ..training.run_lock import run_lock
 from .options import CompareOptions, Job, jobs_of
-from .runs import Trained, check, train_missing, trained
+from .runs import COMPARISON_FILES, Trained, check, made_by_0_1, train_missing, trained
 from .scoring import Score, names_of, score_run, stored_score
 from .subprocess_training import Trainer, train_apart
 from .table import Run
@@ -66,9 +69,11 @@ def compare(
         overwrite: train those runs again that were trained otherwise.
 
     Raises:
-        UsageError: impossible options, or runs on disk were trained otherwise.
+        UsageError: impossible options, runs on disk were trained otherwise, or the folder holds files that the results
+            would replace and atomtune did not write.
         NothingCompared: all runs failed.
-        AtomtuneError: the model, an encoder or a concept's images cannot be read; runs are of other base weights.
+        AtomtuneError: the model, an encoder or a concept's images cannot be read; runs are of other base weights;
+            another process works in the folder.
         Interrupted: stopped by the user; what was done is kept.
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
@@ -79,13 +84,31 @@ def compare(
     events = events or Events()
     once = _Once(events)
     jobs = jobs_of(options)
-    replaced = {job.folder for job in check(jobs, once, overwrite)}
-    model = resolve(options.training.model).name
-    found = [] if replaced else _found(jobs, options)
-    names = found[0].encoders if found else None
-    if len(found) < len(jobs) or any(score.encoders != names for score in found):
-        # before anything is trained: what cannot be scored need not be
-        names = names_of(encoders_for(model, paths=options.encoder_paths, device=options.scoring.device))
+    check_replaceable(options.output, COMPARISON_FILES, made_by_0_1(options))
+    with run_lock(options.output, "compare"):
+        replaced = {job.folder for job in check(jobs, once, overwrite)}
+        model = resolve(options.training.model).name
+        found = [] if replaced else _found(jobs, options)
+        names = found[0].encoders if found else None
+        if len(found) < len(jobs) or any(score.encoders != names for score in found):
+            # before anything is trained: what cannot be scored need not be
+            names = names_of(encoders_for(model, paths=options.encoder_paths, device=options.scoring.device))
+        runs, failures = _train_and_score(jobs, replaced, trainer, options, model, names, events, once)
+    if not runs:
+        raise NothingCompared(failures)
+    return Comparison(options, model, runs[0].trained.base_fingerprint, runs, failures)
+
+
+def _train_and_score(
+    jobs: Sequence[Job],
+    replaced: Container[Path],
+    trainer: Trainer,
+    options: CompareOptions,
+    model: str,
+    names: dict[str, str] | None,
+    events: Events,
+    once: Events,
+) -> tuple[list[Run], list[Failure]]:
     runs: list[Run] = []
     failures: list[Failure] = []
     count = 0
@@ -102,9 +125,7 @@ def compare(
                 failures.append(_failure(job, problem, events))
         runs += _scored(ready, options, model, names, failures, events, once)
         _check_base(runs)
-    if not runs:
-        raise NothingCompared(failures)
-    return Comparison(options, model, runs[0].trained.base_fingerprint, runs, failures)
+    return runs, failures
 
 
 def _found(jobs: Sequence[Job], options: CompareOptions) -> list[Score]:

@@ -15,6 +15,7 @@ from .. import __version__
 from ..data.images import load_images
 from ..evaluate.report import MEANINGS
 from ..files.atomic import write_text
+from ..files.output_folder import claim
 from ..methods import METHODS
 from ..report.charts import Cloud, cloud_chart
 from ..report.html import render_page
@@ -23,6 +24,7 @@ from ..sampling.generate import GeneratedImage
 from ..training.options import TrainOptions
 from .compare import Comparison
 from .options import Subject, jobs_of
+from .runs import COMPARISON_FILES, made_by_0_1
 from .table import (
     FIGURES,
     SCENES,
@@ -39,7 +41,7 @@ from .table import (
     run_row,
 )
 
-PAGE, TABLE, RUNS, FIGURES_FILE = "comparison.html", "comparison.csv", "runs.csv", "comparison.json"
+PAGE, TABLE, RUNS, FIGURES_FILE = COMPARISON_FILES
 
 _PROMPTS = 8  # of each concept on the page
 _THUMBNAIL = 144  # pixels
@@ -65,6 +67,7 @@ def write_comparison(comparison: Comparison) -> dict[str, Any]:
     output = comparison.options.output
     table, against = lines(comparison.runs, comparison.options.variants), reference(comparison.runs)
     figures = as_figures(comparison, table, against)
+    claim(output, COMPARISON_FILES, made_by_0_1(comparison.options))
     write_text(output / FIGURES_FILE, json.dumps(figures, indent=2) + "\n")
     write_text(output / TABLE, csv_of([flat(line) for line in table]))
     write_text(output / RUNS, csv_of([run_row(run) for run in comparison.runs]))

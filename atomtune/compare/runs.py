@@ -13,8 +13,14 @@ from ..training.options import TrainOptions
 from ..training.plan import plan
 from ..training.resume import check_material, material_of, recorded_images
 from ..training.run_folder import RunFolder
-from .options import Job
+from .options import CompareOptions, Job, jobs_of
 from .subprocess_training import Order, Trainer, cost
+
+COMPARISON_FILES = ("comparison.html", "comparison.csv", "runs.csv", "comparison.json")
+"""What `report.write_comparison` writes, beside the runs."""
+
+SCORE = "score.json"
+"""A run's score, in its folder."""
 
 _SHOWN = 20  # differences listed
 
@@ -38,6 +44,11 @@ class Trained:
     final_loss: float
     peak_bytes: int | None
     gpu_peak_bytes: int | None
+
+
+def made_by_0_1(options: CompareOptions) -> bool:
+    """Whether the folder holds runs of this comparison: version 0.1 kept no record of its files."""
+    return any((job.folder / SCORE).is_file() for job in jobs_of(options))
 
 
 def trained(job: Job) -> Trained | None:

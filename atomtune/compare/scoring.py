@@ -17,10 +17,7 @@ from ..files.untrusted_json import read_json
 from ..runtime.progress import Events
 from ..sampling.generate import GeneratedImage
 from .options import CompareOptions, Job
-from .runs import Trained
-
-SCORE = "score.json"
-"""In a run's folder."""
+from .runs import SCORE, Trained
 
 
 @dataclass(frozen=True)

@@ -20,23 +20,26 @@ from ..evaluate.inputs import EvaluateOptions
 from ..evaluate.measure import Measures, measure
 from ..evaluate.report import page_values
 from ..files.atomic import write_text
+from ..files.output_folder import check_replaceable, claim
 from ..files.png import save_png
 from ..methods.specs import PRESETS
 from ..models.base_model import POCKET, load_pipeline, resolve
 from ..models.decomposition import load_or_decompose
-from ..pocket.concept import concept_images
+from ..pocket.concept import TRAINING_SCENES, concept_images
 from ..pocket.world import FIRST_HELD_OUT_SEED, THINGS, Style, render
 from ..report.html import render_page
 from ..runtime.progress import Events
 from ..sampling.generate import GeneratedImage, Settings
 from ..training.options import TrainOptions
 from ..training.train import train
-from .other_methods import OtherMethod, train_other_methods
+from .other_methods import RATES, OtherMethod, train_other_methods
 
 PRESET = "c2"
 IMAGES_OF_EACH = 2  # of each prompt; the first is shown
 SAMPLE_STEPS = 25
 GUIDANCE = 5.0  # what the figures of `pocket` were taken at; more saturates the colours
+INDEX, PROMPTS, RUN = "index.html", "prompts.txt", "run"
+IMAGES = tuple(f"concept/{number:02d}.png" for number in range(1, len(TRAINING_SCENES) + 1))
 PROMPT_SCENES = (
     "in the snow",
     "in the jungle",
@@ -90,15 +93,22 @@ def run_demo(
         instance: which one of it; all of them are held out from the training of `pocket`.
         compare: train and show other methods too, see `other_methods`.
 
-    Raises UsageError for an unknown thing, or where the page is there and `overwrite` is not set.
+    Raises UsageError for an unknown thing, where the page is there and `overwrite` is not set, and where the demo would
+    replace files or runs that it did not write.
     """
     events = events or Events()
     began = time.perf_counter()
     if thing not in THINGS:
         raise UsageError(f"pocket knows no {thing!r}", f"things: {', '.join(THINGS)}")
-    index = output / "index.html"
+    index = output / INDEX
     if index.exists() and not overwrite:
         raise UsageError(f"{index} is there already", "--overwrite replaces it, --output names another folder")
+    folders = ["concept", "images", RUN, *(f"{RUN}-{name}" for name in RATES if compare)]
+    names = [INDEX, PROMPTS, *IMAGES]
+    check_replaceable(output, [*names, *folders])
+    manifest = claim(output, names)
+    for folder in folders:
+        manifest.add_folder(output / folder)
     style = Style(FIRST_HELD_OUT_SEED + instance)
     images = render_concept(output / "concept", thing, style)
     options = TrainOptions(
@@ -116,8 +126,8 @@ def run_demo(
     _, decomposition = load_or_decompose(
         unet, source, PRESETS[PRESET], base_fingerprint=fingerprint(unet), events=events
     )
-    result = train(options, output / "run", overwrite=True, events=events)
-    evaluation = _evaluate(output, output / "run", seed, events)
+    result = train(options, output / RUN, overwrite=True, events=events)
+    evaluation = _evaluate(output, output / RUN, seed, events)
     others: list[OtherMethod] = []
     if compare:
         others += train_other_methods(options, output, lambda run: _evaluate(output, run, seed, events), events)
@@ -160,14 +170,14 @@ def run_demo(
 def render_concept(folder: Path, thing: str, style: Style) -> list[Image.Image]:
     """Render a thing in the scenes of its training images, as 01.png, …, in `folder`; returns the images."""
     images = [shown.image for shown in concept_images(thing, style)]
-    for number, image in enumerate(images, start=1):
-        save_png(folder / f"{number:02d}.png", image)
+    for name, image in zip(IMAGES, images, strict=True):
+        save_png(folder / Path(name).name, image)
     return images
 
 
 def _evaluate(output: Path, run: Path, seed: int, events: Events) -> Evaluation:
     """Generate the demo's prompts with a run and without it, and score both."""
-    prompts = output / "prompts.txt"
+    prompts = output / PROMPTS
     write_text(prompts, "".join(f"a {{}} {scene}\n" for scene in PROMPT_SCENES))
     options = EvaluateOptions(run, prompts, IMAGES_OF_EACH, seed, Settings(steps=SAMPLE_STEPS, guidance_scale=GUIDANCE))
     return evaluate_concept(options, lambda name: encoders_for(name, device="cpu"), output, events)

@@ -11,6 +11,7 @@ from ..data.concept import Concept
 from ..runtime.progress import Events
 from ..sampling.apply import LoadedAtoms
 from ..sampling.generate import GeneratedImage
+from ..training.run_lock import run_lock
 from .checkpoint_selection import Candidate, Selection, select
 from .encoders.base import Encoders
 from .image_sets import EvaluationImages, ScoredSets
@@ -63,18 +64,21 @@ def evaluate_concept(
 
     Args:
         encoders: gives the encoders for a base model of this name.
-        output: images are kept in its folder `images`, by their settings.
+        output: images are kept in its folder `images`, by their settings. One process at a time generates there.
 
     Raises:
         UsageError: no such run, no prompts, or no checkpoints to choose from.
-        AtomtuneError: a file, the model or an encoder cannot be loaded, or the concept's images cannot be read.
+        AtomtuneError: a file, the model or an encoder cannot be loaded, the concept's images cannot be read, or another
+            process works in `output`.
     """
     events = events or Events()
     inputs = read_inputs(options)
     # before anything is generated: what cannot be scored need not be
     scorers = encoders(inputs.source.name)
     images = EvaluationImages(inputs, options, output / "images", events)
-    plain, tuned = images.generate()
+    with run_lock(output, "evaluate"):
+        plain, tuned = images.generate()
+        sheet = images.scale_grid() if len(tuned) > 1 else None
     events.phase("scoring")
     base, *scored = _scored(scorers, inputs, plain, tuned)
     real = real_fidelity(scorers, inputs.references)
@@ -82,11 +86,10 @@ def evaluate_concept(
         Step(step, atoms, sets.prompts.images, sets.drift.images, one)
         for (step, atoms), sets, one in zip(inputs.atoms, tuned, scored, strict=True)
     ]
-    selected = sheet = None
+    selected = None
     if len(steps) > 1:
         candidates = [Candidate(step.step, step.scored.measures) for step in steps]
         selected = select(candidates, base.measures, 1.0 if real is None else real)
-        sheet = images.scale_grid()
     return Evaluation(
         concept=inputs.concept,
         references=inputs.references,

@@ -8,10 +8,12 @@ from PIL import Image
 
 from ..data.images import load_whole_images
 from ..files.atomic import write_text
+from ..files.output_folder import check_replaceable, claim
 from ..runtime.progress import Events
 from .encoders.base import Encoders
 from .measure import Measures, measure, real_fidelity
 
+SCORES = "scores.json"
 LEAST = 512
 """Pixels that images keep when they are read: no encoder looks at more than half of them."""
 
@@ -24,9 +26,13 @@ def score_folder(
     Alignment is measured for images that have their prompt: in a text file beside them (01.txt), or in the
     chunk "parameters" of their PNG, as atomtune, A1111 and ComfyUI's savers leave it.
 
-    Raises AtomtuneError where a folder is missing or empty, or files cannot be decoded whole (all of them are named).
+    Raises:
+        UsageError: that would replace a file that atomtune did not write.
+        AtomtuneError: a folder is missing or empty, or files cannot be decoded whole (all of them are named).
     """
     events = events or Events()
+    if output is not None:
+        check_replaceable(output, [SCORES])
     shown = load_whole_images(images, LEAST, events)
     known = load_whole_images(references, LEAST, events)
     events.phase("scoring")
@@ -50,7 +56,8 @@ def score_folder(
         "images": each,
     }
     if output is not None:
-        write_text(output / "scores.json", json.dumps(figures, indent=2) + "\n")
+        claim(output, [SCORES])
+        write_text(output / SCORES, json.dumps(figures, indent=2) + "\n")
     return figures, scored.measures
 
 

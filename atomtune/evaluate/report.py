@@ -11,12 +11,13 @@ from PIL import Image
 
 from .. import __version__
 from ..files.atomic import write_text
+from ..files.output_folder import check_replaceable, claim
 from ..report.charts import Point, line_chart, loss_curve, scatter_chart
 from ..report.html import render_page
 from .evaluate import Evaluation, Step, scored_rows
 from .measure import ENOUGH_FOR_FID, Measures
 
-REPORT, TABLE, FIGURES = "report.html", "images.csv", "scores.json"
+REPORT, TABLE, FIGURES = FILES = ("report.html", "images.csv", "scores.json")
 _EXTREMES = 4
 
 MEANINGS = {
@@ -35,13 +36,25 @@ MEANINGS = {
 }
 
 
+def check_report(output: Path) -> None:
+    """Raise UsageError where a report in `output` would replace what `write_report` did not write."""
+    check_replaceable(output, FILES, _made_by_0_1(output))
+
+
+def _made_by_0_1(output: Path) -> bool:
+    return any((output / "images").glob("*/key.json"))
+
+
 def write_report(evaluation: Evaluation, output: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """Write report.html, images.csv and scores.json into `output`; returns what scores.json holds.
 
     Args:
         settings: how the images were generated, by name, for the page.
+
+    Raises AtomtuneError where they cannot be written, UsageError as `check_report`.
     """
     figures = as_figures(evaluation)
+    claim(output, FILES, _made_by_0_1(output))
     write_text(output / FIGURES, json.dumps(figures, indent=2) + "\n")
     write_text(output / TABLE, _csv([row for step in evaluation.steps for row in scored_rows(step)]))
     write_text(output / REPORT, render_page("report.html", **page_values(evaluation, settings)))

@@ -61,6 +61,10 @@ class Manifest:
             names += [self._name(Path(root, file)) for file in files]
         self._append(names)
 
+    def adopt(self, *files: Path) -> None:
+        """Record files that exist and that the caller knows to be ours, as a version without manifests wrote them."""
+        self._append(map(self._name, files))
+
     def clear(self, keep: Iterable[Path] = ()) -> None:
         """Delete the recorded files but those of `keep`, and recorded folders that are empty then.
 

@@ -21,8 +21,10 @@ _ATTEMPTS = 5
 
 
 @contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
-    """Hold the folder of a run, made if need be. Of the processes of one launch, the first holds it for all.
+def run_lock(folder: Path, command: str = "train") -> Iterator[None]:
+    """Hold the folder of a run, or of a command's results, made if need be.
+
+    Of the processes of one launch, the first holds it for all.
 
     A note beside the lock says who holds it. It is for showing only: the system's lock decides, so a note left by a
     process that was killed keeps nobody out. A folder made here in which nothing was written is taken away again.
@@ -35,7 +37,12 @@ def run_lock(folder: Path) -> Iterator[None]:
         return
     lock, is_new = _acquire(folder)
     try:
-        note = {"process": os.getpid(), "host": socket.gethostname(), "since": datetime.now().astimezone().isoformat()}
+        note = {
+            "command": command,
+            "process": os.getpid(),
+            "host": socket.gethostname(),
+            "since": datetime.now().astimezone().isoformat(),
+        }
         write_text(folder / NOTE, json.dumps(note) + "\n")
         yield
     finally:
@@ -49,15 +56,17 @@ def run_lock(folder: Path) -> Iterator[None]:
 
 def in_use(folder: Path, note: str, now: datetime) -> AtomtuneError:
     """What to tell a process that comes second. `note` is the holder's, perhaps empty or cut short."""
+    command = "train"
     try:
         facts = parse_json(note)
+        command = excerpt(facts.get("command", command), 20)
         since = datetime.fromisoformat(facts["since"]).astimezone(now.tzinfo)
         shown = f"{since:%H:%M}" if since.date() == now.date() else f"{since:%Y-%m-%d %H:%M}"
         holder = f" (process {int(facts['process'])} on {excerpt(facts['host'], 64)}, since {shown})"
-    except (ValueError, TypeError, LookupError, OverflowError):
+    except (ValueError, TypeError, LookupError, OverflowError, AttributeError):
         holder = ""
     return AtomtuneError(
-        f"{folder} is in use by another atomtune train{holder}", "wait for it, or --output names another folder"
+        f"{folder} is in use by another atomtune {command}{holder}", "wait for it, or --output names another folder"
     )
 
 

@@ -20,6 +20,7 @@ from atomtune.evaluate.image_sets import DRIFT_PROMPTS
 from atomtune.files.atoms_file import load_atoms
 from atomtune.runtime.progress import Events
 from atomtune.training.run_folder import RunFolder
+from atomtune.training.run_lock import run_lock
 
 from .conftest import Compared
 
@@ -81,10 +82,23 @@ def test_the_base_model_generates_once(compared: Compared) -> None:
 
 
 def test_what_is_complete_is_not_done_again(compared: Compared) -> None:
-    files = {path: path.stat().st_mtime_ns for path in compared.options.output.rglob("*") if path.is_file()}
+    there = [path for path in compared.options.output.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    files = {path: path.stat().st_mtime_ns for path in there}
     again = compare(compared.options, trainer=refuse)
     assert again.runs == compared.result.runs
     assert {path: path.stat().st_mtime_ns for path in files} == files
+
+
+def test_results_replace_only_what_compare_wrote(compared: Compared, tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text("theirs")
+    with pytest.raises(UsageError, match=r"holds runs\.csv, which atomtune did not write"):
+        compare(replace(compared.options, output=tmp_path), trainer=refuse)
+    assert [path.name for path in tmp_path.iterdir()] == ["runs.csv"]
+
+
+def test_one_process_at_a_time_compares_in_a_folder(compared: Compared, tmp_path: Path) -> None:
+    with run_lock(tmp_path / "out", "compare"), pytest.raises(AtomtuneError, match="another atomtune compare"):
+        compare(replace(compared.options, output=tmp_path / "out"), trainer=refuse)
 
 
 def test_one_more_variant_is_one_more_run(compared: Compared) -> None:

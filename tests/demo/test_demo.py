@@ -31,6 +31,10 @@ def test_the_page_is_complete_and_needs_nothing_else(tmp_path: Path, monkeypatch
     assert len(list((tmp_path / "demo" / "concept").glob("*.png"))) == len(TRAINING_SCENES)
     with pytest.raises(UsageError, match="there already"):
         run_demo(tmp_path / "demo", steps=2)
+    (tmp_path / "demo" / "notes.txt").write_text("mine")
+    again = run_demo(tmp_path / "demo", steps=1, batch_size=1, overwrite=True)
+    assert load_atoms(again.atoms_file)[1].steps == 1
+    assert (tmp_path / "demo" / "notes.txt").read_text() == "mine"
 
 
 def test_other_methods_are_shown_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,3 +76,18 @@ def test_the_concept_is_learned(tmp_path: Path) -> None:
     assert result.scenes_right[1] >= len(PROMPT_SCENES) - 1
     with Image.open(next((tmp_path / "demo" / "images").rglob("*.png"))) as image:
         assert image.size == (64, 64)
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    ["concept/01.png", "concept/mine.jpg", "run/atoms.safetensors", "prompts.txt", "images/a.png", "index.html"],
+)
+def test_what_the_demo_did_not_write_stays(theirs: str, tmp_path: Path) -> None:
+    path = tmp_path / "work" / theirs
+    path.parent.mkdir(parents=True)
+    path.write_text("theirs")
+    for overwrite in (False, True):
+        with pytest.raises(UsageError):
+            run_demo(tmp_path / "work", steps=1, batch_size=1, overwrite=overwrite)
+        assert path.read_text() == "theirs"
+        assert [file for file in (tmp_path / "work").rglob("*") if file.is_file()] == [path]

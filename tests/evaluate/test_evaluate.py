@@ -30,6 +30,7 @@ from atomtune.models.conditioning import embed
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style, render
 from atomtune.runtime.progress import Events
 from atomtune.sampling.apply import applied, merge_atoms, read_atoms
+from atomtune.training.run_lock import run_lock
 from made import made_atoms
 
 SCENES = ("", "in the snow", "on the beach", "in the jungle")
@@ -123,6 +124,31 @@ def test_the_page_holds_everything_and_asks_for_nothing(evaluated: dict[str, Any
     assert page.count("<svg") >= 7, "loss, four scores over the steps, two scatters"
     for words in ("sks castle", "Which checkpoint to keep", "best fidelity", "worst alignment", "in the snow"):
         assert words in page
+
+
+def test_a_report_replaces_its_own_and_nothing_else(evaluated: dict[str, Any], cli: Callable[..., Any]) -> None:
+    images = evaluated["folder"] / "concepts" / "castle"
+    asked = ("evaluate", "--images", images, "--references", images, "--model", "pocket")
+    Path("out").mkdir()
+    Path("out/scores.json").write_text("theirs")
+    answer = cli(*asked, "--output", "out")
+    assert (answer.code, Path("out/scores.json").read_text()) == (2, "theirs")
+    assert "did not write" in answer.err
+    shutil.copytree(evaluated["folder"] / "runs" / "castle", Path("runs/castle"))
+    Path("mine").mkdir()
+    Path("mine/report.html").write_text("theirs")
+    answer = cli("evaluate", "--concept", "castle", "--output", "mine")
+    assert (answer.code, Path("mine/report.html").read_text()) == (2, "theirs")
+    assert list(Path("mine").iterdir()) == [Path("mine/report.html")], "known before anything is generated"
+
+
+def test_one_process_at_a_time_generates_in_a_folder(evaluated: dict[str, Any], cli: Callable[..., Any]) -> None:
+    for name in ("runs", "concepts"):
+        shutil.copytree(evaluated["folder"] / name / "castle", Path(name) / "castle", dirs_exist_ok=True)
+    with run_lock(Path("out"), "evaluate"):
+        answer = cli("evaluate", "--concept", "castle", "--output", "out", "--device", "cpu")
+    assert answer.code == 1
+    assert "in use by another atomtune evaluate" in answer.err
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

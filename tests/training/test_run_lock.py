@@ -182,3 +182,9 @@ def test_places_that_are_no_folder(tmp_path: Path) -> None:
 def test_a_note_is_shown_where_it_is_whole(note: str, shown: str) -> None:
     told = in_use(Path("runs/castle"), note, datetime(2026, 1, 2, 15, 0, tzinfo=UTC))
     assert told.message == f"runs/castle is in use by another atomtune train{shown}"
+
+
+def test_a_note_says_which_command_it_is() -> None:
+    note = '{"command": "evaluate", "process": 4711, "host": "box", "since": "2026-01-01T23:59:00+00:00"}'
+    said = in_use(Path("runs/castle"), note, datetime(2026, 1, 2, 15, 0, tzinfo=UTC)).message
+    assert "another atomtune evaluate (process 4711" in said
