@@ -49,6 +49,13 @@ def test_constraints_name_every_dependency() -> None:
     assert all(re.fullmatch(r"#.*|[\w.-]+==[\w.!-]+", line) for line in lines)
 
 
+def test_the_lowest_versions_are_those_that_the_package_allows() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    allowed = {*project["dependencies"], *project["optional-dependencies"]["test"]}
+    lines = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()
+    assert [line.replace("==", ">=") for line in lines if not line.startswith("#")] == sorted(allowed, key=str.lower)
+
+
 def test_packaged_configs_are_those_of_sd_v1_4() -> None:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel

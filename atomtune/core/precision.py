@@ -21,18 +21,21 @@ def full_precision(device: torch.device) -> Iterator[None]:
     places: list[Any] = [torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None)]
     # torch has two switches for this; before 2.9 only the older one is there
     switches = [place for place in places if hasattr(place, "fp32_precision")]
-    name, exact = ("fp32_precision", "ieee") if switches else ("allow_tf32", False)
-    switches = switches or places[:1]
-    before = [getattr(place, name) for place in switches]
+    before = [place.fp32_precision for place in switches]
+    older = "" if switches else torch.get_float32_matmul_precision()
     autocast = torch.amp.is_autocast_available(device.type)
     try:
         for place in switches:
-            setattr(place, name, exact)
+            place.fp32_precision = "ieee"
+        if older:
+            torch.set_float32_matmul_precision("highest")
         with torch.autocast(device.type, enabled=False) if autocast else nullcontext():
             yield
     finally:
         for place, value in zip(switches, before, strict=True):
-            setattr(place, name, value)
+            place.fp32_precision = value
+        if older:
+            torch.set_float32_matmul_precision(older)
 
 
 def all_finite(tensor: Tensor) -> bool:

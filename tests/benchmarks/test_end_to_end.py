@@ -138,7 +138,7 @@ def test_diffusers_loads_what_was_learned(tiny_model: Path, images: Path, tmp_pa
     assert isinstance(loaded, StableDiffusionPipeline)
     with torch.no_grad():
         base = loaded.unet(*inputs).sample
-        loaded.load_lora_weights(saved.parent)
+        loaded.load_lora_weights(saved.parent, weight_name=saved.name)
         again = loaded.unet(*inputs).sample
     assert not torch.allclose(base, taught, rtol=0.0, atol=1e-7)
     torch.testing.assert_close(again, taught)

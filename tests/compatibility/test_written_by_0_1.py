@@ -8,6 +8,7 @@ import hashlib
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,17 @@ from atomtune.files.checkpoint import load_checkpoint, save_checkpoint
 
 FILES = Path(__file__).parents[1] / "fixtures" / "v0.1"
 VARIANTS = sorted(path.stem for path in (FILES / "atoms").glob("*.safetensors"))
-RUNS = sorted(path.name for path in (FILES / "runs").glob("interrupted-*"))
+RUNS = [
+    "interrupted-atoms",
+    "interrupted-lora",
+    pytest.param(
+        "interrupted-everything",
+        marks=pytest.mark.skipif(
+            int(version("transformers").split(".")[0]) < 5,
+            reason="written with transformers 5, whose text encoders name their layers otherwise than before",
+        ),
+    ),
+]
 METHODS = {"lora", "loha", "lokr", "oft", "coft", "bitfit", "difffit", "loldu", "full", "textual-inversion"}
 PROMPT = "a photo of a <castle> in the snow"
 
@@ -113,7 +124,7 @@ def test_an_old_run_that_was_interrupted_resumes(run: str, old: Cli) -> None:
 
 
 def test_a_run_resumes_with_another_version_of_torch(old: Cli) -> None:
-    path = Path("runs/interrupted-everything/checkpoint.safetensors")
+    path = Path("runs/interrupted-lora/checkpoint.safetensors")
     state = load_checkpoint(path)
     schedule = {key: value for key, value in state.schedule.items() if key != "_is_initial"} | {"verbose": False}
     save_checkpoint(path, replace(state, schedule=schedule))  # as torch 2.6 has it
