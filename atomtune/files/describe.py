@@ -38,4 +38,5 @@ def describe(path: Path) -> dict[str, Any]:
             "tool_version": header.get("tool_version", ""),
         }
     purpose = _PURPOSES.get(kind, "this atomtune does not know")
-    raise AtomtuneError(f"{path} is a {excerpt(kind)}, which {purpose}", "inspect shows atoms files")
+    hint = "inspect shows atoms files and decomposition files"
+    raise AtomtuneError(f"{path} is a {excerpt(kind)}, which {purpose}", hint)

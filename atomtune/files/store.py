@@ -15,6 +15,7 @@ from ..core.precision import all_finite
 from ..errors import AtomtuneError, excerpt
 from . import untrusted_json
 from .atomic import write_atomically
+from .kinds import refuse_other_kinds
 
 FORMAT_VERSION = 1
 
@@ -75,6 +76,7 @@ def read_header(path: Path) -> dict[str, str]:
 
     Raises AtomtuneError where it is missing, damaged, foreign or of a newer format.
     """
+    refuse_other_kinds(path)
     if not path.is_file():
         raise AtomtuneError(f"there is no file {path}", "atomtune train writes runs/CONCEPT/atoms.safetensors")
     try:

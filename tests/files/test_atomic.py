@@ -219,6 +219,6 @@ def test_describe_refuses_what_it_cannot_show(tmp_path: Path) -> None:
     store.save(path, "checkpoint", {"a": torch.zeros(1)}, {})
     with pytest.raises(AtomtuneError, match="is a checkpoint"):
         describe(path)
-    for missing in (tmp_path / "gone", tmp_path):
-        with pytest.raises(AtomtuneError, match="there is no file"):
-            describe(missing)
+    for other, says in ((tmp_path / "gone", "there is no file"), (tmp_path, "is a folder, not a file")):
+        with pytest.raises(AtomtuneError, match=says):
+            describe(other)

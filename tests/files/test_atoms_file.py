@@ -211,7 +211,7 @@ def test_a_lora_is_refused_as_what_it_is_not(tmp_path: Path) -> None:
         for read in (load_atoms, describe, load_decomposition):
             with pytest.raises(AtomtuneError, match="was not written by atomtune") as caught:
                 read(path)
-            assert "LoRA" in str(caught.value.hint)
+            assert "LoRA" in str(caught.value)
 
 
 def header_value(name: str, value: str | None) -> Callable[[dict[str, Tensor], dict[str, str]], object]:
