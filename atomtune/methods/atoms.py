@@ -79,7 +79,7 @@ def decompose_model(
 
 
 class Atoms:
-    """The registry's entry for the method."""
+    """The method."""
 
     name = "atoms"
     title = "filter atoms, their coefficients frozen"
@@ -223,3 +223,6 @@ def _delta(spec: AtomsSpec, decomposition: Decomposition, gain: float = 1.0) -> 
             decomposition, overcomplete=spec.overcomplete, train_coefficients=spec.train_coefficients, gain=gain
         )
     return AtomDelta(decomposition, train_coefficients=spec.train_coefficients, gain=gain)
+
+
+ATOMS = Atoms()

@@ -50,7 +50,7 @@ class Tuning(Protocol):
 
 
 class Method(Protocol):
-    """A way to tune a model. One object a method, in `atomtune.methods.METHODS`.
+    """A way to tune a model. One object a method, by its name in `atomtune.methods.METHODS`.
 
     Attributes:
         name: on the command line and in files.

@@ -61,7 +61,7 @@ class DiffFitTuning:
 
 
 class DiffFit:
-    """The registry's entry for the method."""
+    """The method."""
 
     name = "difffit"
     title = "biases, norms, and a scale of each block's output"
@@ -120,3 +120,6 @@ def _scale_output(layer: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
     if isinstance(layer, nn.Conv2d):
         factor = factor.view(-1, 1, 1)
     return output * factor.to(output.dtype)
+
+
+DIFFFIT = DiffFit()

@@ -67,7 +67,7 @@ class PeftMethod(ABC):
         return spec
 
     def prepare(self, layer: Any) -> None:
-        """Mend what must be mended of a freshly injected layer; nothing with most methods."""
+        """Correct a freshly injected layer; nothing to do with most methods."""
         return
 
     def change(self, layer: Any) -> Tensor:
@@ -160,7 +160,7 @@ def own_parameters(layers: Mapping[str, Any]) -> dict[str, nn.Parameter]:
 
 
 def take_out(model: nn.Module) -> None:
-    """Put the very original layers back in the place of peft's."""
+    """Put the original layers back in the place of peft's."""
     for path, layer in injected_layers(model).items():
         parent, _, child = path.rpartition(".")
         original = layer.get_base_layer()

@@ -7,7 +7,7 @@ from .specs import RankSpec
 
 
 class LoHa(PeftMethod):
-    """The registry's entry for the method."""
+    """The method."""
 
     name = "loha"
     title = "a Hadamard product of two low-rank products"
@@ -17,3 +17,6 @@ class LoHa(PeftMethod):
         from peft import LoHaConfig
 
         return LoHaConfig(r=spec.rank, alpha=spec.alpha)
+
+
+LOHA = LoHa()

@@ -7,7 +7,7 @@ from .specs import RankSpec
 
 
 class LoKr(PeftMethod):
-    """The registry's entry for the method."""
+    """The method."""
 
     name = "lokr"
     title = "a Kronecker product"
@@ -17,3 +17,6 @@ class LoKr(PeftMethod):
         from peft import LoKrConfig
 
         return LoKrConfig(r=spec.rank, alpha=spec.alpha)
+
+
+LOKR = LoKr()

@@ -7,20 +7,13 @@ z₀ is, so that W' = W at the start. Trained are z (r numbers) and σ (one), he
 
 import math
 import zlib
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..core.decompose import Decomposition
 from ..core.deltas import WeightDelta
-from ..core.precision import all_finite
-from ..errors import AtomtuneError
-from .attached import AttachedDeltas
-from .base import LayerPlan, check_all_used, halved, held
-from .select import group_of, kind_of, select_layers, weight_of
-from .specs import LoLDUSpec, Spec
+from .delta_method import DeltaMethod
+from .specs import LoLDUSpec
 
 _TINY = 1e-12
 
@@ -84,54 +77,14 @@ def starting(diagonal: Tensor, start: str, seed: int) -> Tensor:
     return noise.to(diagonal.device) * spread
 
 
-class LoLDU:
-    """The registry's entry for the method."""
-
-    name = "loldu"
-    title = "the diagonal of an LDU decomposition"
-    learning_rate = 5e-4
-    spec: type[Spec] = LoLDUSpec
-
-    def plan(self, model: nn.Module, spec: LoLDUSpec) -> list[LayerPlan]:
-        """See `Method.plan`."""
-        return [
-            LayerPlan(name, group_of(name), kind_of(layer), _rank(weight_of(layer), spec) + 1)
-            for name, layer in select_layers(model, spec.layers).items()
-        ]
-
-    def attach(
-        self, model: nn.Module, spec: Any, *, seed: int = 0, decomposition: Mapping[str, Decomposition] | None = None
-    ) -> AttachedDeltas:
-        """See `Method.attach`. The random starts depend on the layers' names alone, so that a file needs no seed."""
-        deltas = {name: _delta(name, layer, spec) for name, layer in select_layers(model, spec.layers).items()}
-        return AttachedDeltas(model, deltas, _export)
-
-    @torch.no_grad()
-    def changes(self, model: nn.Module, spec: LoLDUSpec, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """See `Method.changes`: the decomposition is made again from the base weight."""
-        found: dict[str, Tensor] = {}
-        used: set[str] = set()
-        for name, layer in select_layers(model, spec.layers).items():
-            delta = _delta(name, layer, spec)
-            for key, parameter in delta.trainable().items():
-                parameter.copy_(held(tensors, f"{name}.{key}", tuple(parameter.shape)))
-                used.add(f"{name}.{key}")
-            found[f"{name}.weight"] = delta.delta_weight(weight_of(layer))
-        check_all_used(tensors, used)
-        return found
-
-
 def _rank(weight: Tensor, spec: LoLDUSpec) -> int:
     return min(spec.rank, weight.shape[0], math.prod(weight.shape[1:]))
 
 
-def _delta(name: str, layer: nn.Module, spec: LoLDUSpec) -> LDUDelta:
-    weight = weight_of(layer)
-    if not all_finite(weight):
-        raise AtomtuneError(f"{name} holds values that are not finite", "the base model's file may be damaged")
+def ldu_delta(name: str, weight: Tensor, spec: LoLDUSpec) -> LDUDelta:
+    """The delta of a layer. Its random starts depend on the layer's name alone, so that a file needs no seed."""
     seed = zlib.crc32(name.removeprefix("text_model.").encode())  # a prefix that versions of transformers differ in
     return LDUDelta(weight, _rank(weight, spec), spec.start, seed, spec.alpha / spec.rank)
 
 
-def _export(deltas: Mapping[str, WeightDelta]) -> dict[str, Tensor]:
-    return halved({f"{name}.{key}": p for name, delta in deltas.items() for key, p in delta.trainable().items()})
+LOLDU = DeltaMethod("loldu", "the diagonal of an LDU decomposition", ldu_delta, LoLDUSpec, learning_rate=5e-4)

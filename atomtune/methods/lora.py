@@ -10,7 +10,7 @@ from .specs import RankSpec
 
 
 class LoRA(PeftMethod):
-    """The registry's entry for the method. With `layers` "attention" it is what diffusers' scripts train.
+    """The method. With `layers` "attention" it is what diffusers' scripts train.
 
     Its file is one that diffusers' `load_lora_weights` takes. That one takes alpha for the rank where nothing says
     otherwise, so alpha/rank is multiplied into B.
@@ -33,3 +33,6 @@ class LoRA(PeftMethod):
     def read(self, spec: RankSpec) -> RankSpec:
         """See `PeftMethod.read`."""
         return replace(spec, alpha=spec.rank)
+
+
+LORA = LoRA()

@@ -16,8 +16,8 @@ from .specs import COFTSpec, OFTSpec, Spec
 _ADAPTER = "default"
 
 
-class OFT(PeftMethod):
-    """The registry's entry for the method."""
+class OFTMethod(PeftMethod):
+    """The method."""
 
     name = "oft"
     title = "a rotation of the inputs"
@@ -50,8 +50,8 @@ class OFT(PeftMethod):
         return rotated(weight, blocks(layer)) - weight
 
 
-class COFT(OFT):
-    """The registry's entry for the method."""
+class COFTMethod(OFTMethod):
+    """The method."""
 
     name = "coft"
     title = "a bounded rotation of the inputs"
@@ -79,3 +79,7 @@ def rotated(weight: Tensor, turns: Tensor) -> Tensor:
     count, side, _ = turns.shape
     parts = weight.reshape(weight.shape[0], count, side)
     return torch.einsum("rkc,orc->ork", turns, parts).reshape(weight.shape)
+
+
+OFT = OFTMethod()
+COFT = COFTMethod()

@@ -69,7 +69,7 @@ def token_table(encoder: Any) -> tuple[str, nn.Embedding]:
 
 
 class TextualInversion:
-    """The registry's entry for the method. The UNet stays as it is; see `TokenTuning` for what is trained."""
+    """The method. The UNet stays as it is; see `TokenTuning` for what is trained."""
 
     name = "textual-inversion"
     title = "the embedding of the concept's token"
@@ -103,3 +103,6 @@ class Untouched:
 
     def detach(self) -> None:
         """See `Tuning.detach`."""
+
+
+TEXTUAL_INVERSION = TextualInversion()
