@@ -17,13 +17,15 @@ from .. import __version__
 from ..core.fingerprint import fingerprint
 from ..core.precision import all_finite
 from ..errors import AtomtuneError, UsageError
-from ..files.atomic_folder import bytes_in, new_folder
+from ..files.atomic_folder import bytes_in, new_folder, restore_replaced
+from ..files.untrusted_json import read_json
 from ..models.base_model import load_pipeline, resolve_base
 from ..runtime.progress import Events
 from ..sampling.apply import LoadedAtoms, merge_atoms, read_atoms
 
 RECORD = "atomtune.json"
 FORMAT = "atomtune.merged"
+_WRITTEN_BY_0_1 = (".json", ".safetensors", ".txt")
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 
 
@@ -95,6 +97,7 @@ def merge_to_folder(
     source = resolve_base(model, loaded[0].info.base, loaded[0].path)
     if source.is_local and Path(source.location).resolve() == output.resolve():
         raise UsageError(f"{output} is the base model itself", "--output names another folder")
+    restore_replaced(output)  # what a killed merge had moved away
     _check_free(output, overwrite)
     with new_folder(output) as folder:  # before the model is loaded: a folder that cannot be written is known at once
         events.phase(f"loading {source.name}")
@@ -119,6 +122,7 @@ def merge_to_folder(
             "base_fingerprint": base,
             "precision": precision,
             "atoms": [asdict(item) for item in merged],
+            "files": [*_files_in(folder), RECORD],
         }
         (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         size = bytes_in(folder)
@@ -131,9 +135,13 @@ def _check_free(output: Path, overwrite: bool) -> None:
         raise UsageError(f"{output} is not a folder", "--output names another one")
     if not output.is_dir() or not any(output.iterdir()):
         return
-    if not _is_ours(output):
+    record = _record_of(output)
+    foreign = _foreign(output, record) if record is not None else []
+    if record is None or foreign:
+        what = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
         raise UsageError(
-            f"{output} holds something that atomtune merge did not write", "--output names a new or empty folder"
+            f"{output} holds {what or 'something'} that atomtune merge did not write",
+            "move that away, or --output names a new or empty folder",
         )
     if not overwrite:
         raise UsageError(
@@ -141,12 +149,27 @@ def _check_free(output: Path, overwrite: bool) -> None:
         )
 
 
-def _is_ours(folder: Path) -> bool:
+def _record_of(folder: Path) -> dict[str, Any] | None:
+    """What a merged model says of itself; None where the folder is none."""
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = read_json(folder / RECORD)
     except (OSError, ValueError):
-        return False
-    return isinstance(record, dict) and record.get("format") == FORMAT
+        return None
+    return record if isinstance(record, dict) and record.get("format") == FORMAT else None
+
+
+def _foreign(folder: Path, record: dict[str, Any]) -> list[str]:
+    """Files and links in a merged model's folder that its record does not list."""
+    ours = record.get("files")
+    found = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    if isinstance(ours, list):
+        return sorted(name for path in found if (name := path.relative_to(folder).as_posix()) not in ours)
+    # version 0.1 listed no files: what is of the kinds that it wrote counts as written by it
+    return sorted(path.relative_to(folder).as_posix() for path in found if path.suffix not in _WRITTEN_BY_0_1)
+
+
+def _files_in(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def _modules(pipeline: Any) -> dict[str, nn.Module]:

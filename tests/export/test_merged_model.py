@@ -2,6 +2,9 @@
 
 import errno
 import json
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -96,9 +99,13 @@ def test_only_a_merged_model_is_ever_replaced(atoms: Path, tiny_model: Path, tmp
     merge_to_folder([(atoms, 1.0)], merged)
     with pytest.raises(UsageError, match="already holds a merged model"):
         merge_to_folder([(atoms, 1.0)], merged)
-    (merged / "left over").touch()
+    for name in ("notes.md", "unet/mine.safetensors"):
+        (merged / name).write_text("mine")
+        with pytest.raises(UsageError, match=f"holds {name} that atomtune merge did not write"):
+            merge_to_folder([(atoms, 0.5)], merged, overwrite=True)
+        assert (merged / name).read_text() == "mine"
+        (merged / name).unlink()
     merge_to_folder([(atoms, 0.5)], merged, overwrite=True)
-    assert not (merged / "left over").exists()
     assert json.loads((merged / RECORD).read_text(encoding="utf-8"))["atoms"][0]["scale"] == 0.5
     assert merge_to_folder([(atoms, 1.0)], empty).output == empty
     assert not temporary(tmp_path)
@@ -121,6 +128,46 @@ def test_a_full_disk_leaves_the_old_folder(
     assert raised.value.hint
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
     assert not temporary(tmp_path)
+
+
+def test_a_merged_model_of_0_1_is_replaced(atoms: Path, tmp_path: Path) -> None:
+    """It lists no files: those of the kinds that it wrote are its own."""
+    output = merge_to_folder([(atoms, 1.0)], tmp_path / "merged").output
+    record = json.loads((output / RECORD).read_text(encoding="utf-8"))
+    del record["files"]
+    (output / RECORD).write_text(json.dumps(record), encoding="utf-8")
+    (output / "dear.jpg").write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"dear\.jpg"):
+        merge_to_folder([(atoms, 0.5)], output, overwrite=True)
+    (output / "dear.jpg").unlink()
+    assert merge_to_folder([(atoms, 0.5)], output, overwrite=True).output == output
+
+
+def test_a_killed_merge_leaves_nothing_that_the_next_one_does_not_remove(
+    atoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = merge_to_folder([(atoms, 1.0)], tmp_path / "merged").output
+    before = unet_weights(output)
+    save = StableDiffusionPipeline.save_pretrained
+
+    def killed(pipeline: Any, folder: Path, **options: Any) -> NoReturn:
+        save(pipeline, folder, **options)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StableDiffusionPipeline, "save_pretrained", killed)
+        child = multiprocessing.get_context("fork").Process(
+            target=merge_to_folder, args=([(atoms, 0.5)], output), kwargs={"overwrite": True}
+        )
+        child.start()
+        child.join()
+    assert child.exitcode == -signal.SIGKILL
+    assert temporary(tmp_path), "it was killed too early"
+    assert all(torch.equal(weight, before[name]) for name, weight in unet_weights(output).items())
+    merge_to_folder([(atoms, 0.5)], output, overwrite=True)
+    assert not temporary(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["merged"]
 
 
 def test_a_place_that_cannot_be_written_is_known_before_the_model_loads(
