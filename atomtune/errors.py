@@ -51,3 +51,11 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM as an exception, so that it ends a run on the same path as Ctrl-C."""
 
     exit_code = 143
+
+
+class AtomtuneWarning(UserWarning):
+    """Something the user should know, though the work goes on."""
+
+
+class SkippedLayersWarning(AtomtuneWarning):
+    """Layers of a model that cannot be adapted."""

@@ -27,7 +27,7 @@ from atomtune.methods import METHODS
 from atomtune.methods.atoms import Atoms, decompose_model
 from atomtune.methods.specs import AtomsSpec
 from atomtune.models.decomposition import GroupReport
-from atomtune.sampling.apply import read_atoms
+from atomtune.sampling.changes import read_atoms
 
 SPEC = AtomsSpec(atoms=4, tile=4, overcomplete=2, train_coefficients=True, sparsity=0.05)
 KINDS = ("atoms", "decomposition", "checkpoint")

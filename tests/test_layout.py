@@ -28,6 +28,7 @@ ORDER = (
     "sampling",
     "export",
     "training",
+    "api",
     "evaluate",
     "compare",
     "demo",

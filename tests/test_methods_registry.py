@@ -16,7 +16,8 @@ from atomtune.files.atoms_file import load_atoms
 from atomtune.methods import METHODS, Method, WeightDelta, method_names, register
 from atomtune.methods.specs import Spec
 from atomtune.runtime.progress import Events
-from atomtune.sampling.apply import merge_atoms, read_atoms
+from atomtune.sampling.apply import merge_atoms
+from atomtune.sampling.changes import read_atoms
 from atomtune.training.options import TrainOptions
 from atomtune.training.train import train
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ..data.concept import Concept
 from ..runtime.progress import Events
-from ..sampling.apply import LoadedAtoms
+from ..sampling.changes import LoadedAtoms
 from ..sampling.generate import GeneratedImage
 from ..training.run_lock import run_lock
 from .checkpoint_selection import Candidate, Selection, select

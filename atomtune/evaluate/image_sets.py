@@ -15,7 +15,8 @@ from ..core.fingerprint import fingerprint
 from ..files.atomic import write_text
 from ..files.png import save_png
 from ..runtime.progress import Events
-from ..sampling.apply import LoadedAtoms, applied
+from ..sampling.apply import applied
+from ..sampling.changes import LoadedAtoms
 from ..sampling.generate import GeneratedImage, Settings, generate_images, load_sampler
 from .inputs import EvaluateOptions, Inputs
 from .scale_grid import scale_grid

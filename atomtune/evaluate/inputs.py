@@ -10,7 +10,7 @@ from ..data.images import load_images
 from ..errors import UsageError
 from ..models.architecture import native_resolution
 from ..models.base_model import ModelSource, resolve_base
-from ..sampling.apply import LoadedAtoms, read_atoms_file
+from ..sampling.changes import LoadedAtoms, read_atoms_file
 from ..sampling.generate import Settings
 from ..training.options import TrainOptions
 from ..training.resources import MOST_KEPT

@@ -8,7 +8,8 @@ from PIL import Image
 from ..data.concept import expand
 from ..data.contact_sheet import contact_sheet
 from ..runtime.progress import Events
-from ..sampling.apply import LoadedAtoms, applied_at
+from ..sampling.apply import applied_at
+from ..sampling.changes import LoadedAtoms
 from ..sampling.generate import Settings, generate_images
 
 

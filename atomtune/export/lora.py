@@ -22,7 +22,7 @@ from ..models.base_model import ModelSource, load_pipeline, pick_device, resolve
 from ..models.conditioning import text_encoders
 from ..runtime.disk_space import DiskNeed, check_disk_space
 from ..runtime.progress import Events
-from ..sampling.apply import LoadedAtoms, read_atoms
+from ..sampling.changes import LoadedAtoms, read_atoms
 from .lora_keys import diffusers_name, kohya_name
 from .lora_svd import Factors, Total, factors_of
 from .merged_model import DTYPES, MergedAtoms, facts_of

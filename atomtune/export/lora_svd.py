@@ -1,7 +1,7 @@
 """What atoms change, layer by layer, in the factors of a LoRA."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from ..core.low_rank import low_rank
 from ..core.precision import all_finite
 from ..errors import AtomtuneError
 from ..runtime.progress import Events
-from ..sampling.apply import Changes, LoadedAtoms, changes_of
+from ..sampling.apply import changes_of
+from ..sampling.changes import LoadedAtoms
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,15 @@ class Total:
 
     def __init__(self, pipeline: Any, atoms: Sequence[LoadedAtoms], events: Events) -> None:
         self._pipeline = pipeline
-        self._summands: list[tuple[Changes, float]] = [
-            (changes_of(pipeline, item, events), item.scale) for item in atoms
-        ]
+        self._summands: list[tuple[Mapping[str, Mapping[str, Tensor]], float]] = []
+        for item in atoms:
+            changes = changes_of(pipeline, item, events)
+            if values := [name for found in changes.values() for name in found.values]:
+                raise AtomtuneError(
+                    f"a LoRA cannot hold {values[0]}, which was trained in full",
+                    "atomtune merge writes a whole model with it",
+                )
+            self._summands.append(({part: found.deltas for part, found in changes.items()}, item.scale))
 
     @torch.no_grad()
     def change(self, part: str, name: str) -> Tensor:

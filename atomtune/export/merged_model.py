@@ -21,7 +21,8 @@ from ..files.atomic_folder import bytes_in, new_folder, restore_replaced
 from ..files.untrusted_json import read_json
 from ..models.base_model import load_pipeline, resolve_base
 from ..runtime.progress import Events
-from ..sampling.apply import LoadedAtoms, merge_atoms, read_atoms
+from ..sampling.apply import merge_atoms
+from ..sampling.changes import LoadedAtoms, read_atoms
 
 RECORD = "atomtune.json"
 FORMAT = "atomtune.merged"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
-from ..adapt import attach, detach, trainable_parameters
+from ..adapt import attach, detach, set_scale, trainable_parameters
 from ..core.deltas import WeightDelta
 
 
@@ -36,3 +36,7 @@ class AttachedDeltas:
     def detach(self) -> None:
         """See `Tuning.detach`."""
         detach(self._model)
+
+    def set_scale(self, scale: float) -> None:
+        """See `Tuning.set_scale`."""
+        set_scale(self._model, scale)

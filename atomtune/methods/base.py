@@ -48,6 +48,9 @@ class Tuning(Protocol):
     def detach(self) -> None:
         """Give the model its own modules and weights back, bit for bit."""
 
+    def set_scale(self, scale: float) -> None:
+        """Have the model compute with W + scale·ΔW; at 1 as it is trained."""
+
 
 class Method(Protocol):
     """A way to tune a model. One object a method, by its name in `atomtune.methods.METHODS`.

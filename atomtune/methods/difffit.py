@@ -40,11 +40,13 @@ class DiffFitTuning:
         self._scaled = block_ends(model, spec)
         self._scales: dict[str, nn.Parameter] = {}
         self._hooks = []
+        self._scale = 1.0
+        self._bias_changes: dict[nn.Module, Tensor] = {}
         for name, layer in self._scaled.items():
             scale = nn.Parameter(torch.zeros(_channels(layer), device=weight_of(layer).device))
             layer.register_parameter(_SCALE, scale)
             self._scales[name] = scale
-            self._hooks.append(layer.register_forward_hook(_scale_output))
+            self._hooks.append(layer.register_forward_hook(self._scale_output))
         self.parameters = {**self._in_place.parameters, **{f"{n}.{_SCALE}": p for n, p in self._scales.items()}}
 
     def export(self) -> dict[str, Tensor]:
@@ -58,6 +60,26 @@ class DiffFitTuning:
             hook.remove()
         for layer in self._scaled.values():
             del layer._parameters[_SCALE]
+
+    def set_scale(self, scale: float) -> None:
+        """See `Tuning.set_scale`."""
+        self._in_place.set_scale(scale)
+        self._scale = scale
+        changes = self._in_place.changes() if scale != 1.0 else {}
+        self._bias_changes = {
+            layer: changes[f"{n}.bias"] for n, layer in self._scaled.items() if f"{n}.bias" in changes
+        }
+
+    def _scale_output(self, layer: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        def by_channel(values: Tensor) -> Tensor:
+            return (values.view(-1, 1, 1) if isinstance(layer, nn.Conv2d) else values).to(output)
+
+        change = layer.get_parameter(_SCALE)
+        output = output * by_channel(1.0 + self._scale * change)
+        if (moved := self._bias_changes.get(layer)) is None:
+            return output
+        # ΔW is the change of γ·(b + Δb), not of its factors
+        return output + by_channel(self._scale * (1.0 - self._scale) * change * moved.to(change.device))
 
 
 class DiffFit:
@@ -113,13 +135,6 @@ def block_ends(model: nn.Module, spec: Spec) -> dict[str, nn.Module]:
 
 def _channels(layer: nn.Module) -> int:
     return int(weight_of(layer).shape[0])
-
-
-def _scale_output(layer: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-    factor = 1.0 + layer.get_parameter(_SCALE)
-    if isinstance(layer, nn.Conv2d):
-        factor = factor.view(-1, 1, 1)
-    return output * factor.to(output.dtype)
 
 
 DIFFFIT = DiffFit()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..core.decompose import Decomposition
 from ..errors import UsageError, excerpt
 from .base import LayerPlan, check_all_used, halved, held
-from .select import group_of, kind_of
+from .select import group_of, kind_of, matches, without_excluded
 from .specs import InPlaceSpec, Spec
 
 CHANGE = "change"
@@ -28,13 +28,33 @@ class InPlaceTuning:
         self.parameters = dict(parameters)
         # the file holds changes, so the start is kept; on the CPU, as for full fine-tuning it is another model
         self._start = {name: parameter.detach().to("cpu", copy=True) for name, parameter in parameters.items()}
+        self._trained: dict[str, Tensor] = {}
+        """What was trained, while the parameters hold W + scale·ΔW for a scale other than 1."""
         for parameter in self.parameters.values():
             parameter.requires_grad_(True)
 
     @torch.no_grad()
     def export(self) -> dict[str, Tensor]:
         """See `Tuning.export`: what is to be added to each parameter."""
-        return halved({f"{name}.{CHANGE}": p.cpu().float() - self._start[name] for name, p in self.parameters.items()})
+        return halved({f"{name}.{CHANGE}": change for name, change in self.changes().items()})
+
+    def changes(self) -> dict[str, Tensor]:
+        """ΔW of each parameter, in float32, on the CPU."""
+        values = self._trained or self.parameters
+        return {name: values[name].detach().cpu().float() - start for name, start in self._start.items()}
+
+    @torch.no_grad()
+    def set_scale(self, scale: float) -> None:
+        """See `Tuning.set_scale`. At another scale than 1 the parameters are not trained and require no gradients."""
+        for name, trained in self._trained.items():
+            self.parameters[name].copy_(trained)
+        changes = self.changes()
+        self._trained.clear()
+        for name, parameter in self.parameters.items():
+            parameter.requires_grad_(scale == 1.0)
+            if scale != 1.0:
+                self._trained[name] = parameter.detach().to("cpu", copy=True)
+                parameter.copy_(self._start[name].float() + scale * changes[name])
 
     @torch.no_grad()
     def detach(self) -> None:
@@ -43,6 +63,7 @@ class InPlaceTuning:
             parameter.copy_(self._start[name])
             parameter.requires_grad_(False)
             parameter.grad = None
+        self._trained.clear()
 
 
 class InPlaceMethod:
@@ -98,7 +119,8 @@ class InPlaceMethod:
 
 def chosen_modules(model: nn.Module, layers: str) -> Iterator[tuple[str, nn.Module]]:
     """The modules that a choice names, those of every kind. Raises UsageError where a pattern matches none."""
-    modules = dict(model.named_modules())
+    layers, excluded = without_excluded(layers)
+    modules = {name: module for name, module in model.named_modules() if not matches(name, excluded)}
     patterns = ["*"] if layers == "all" else [pattern.strip() for pattern in layers.split(",")]
     for pattern in patterns:
         if not any(fnmatch.fnmatchcase(name, pattern) for name in modules):

@@ -29,6 +29,8 @@ class InjectedTuning:
 
     def __init__(self, model: nn.Module, layers: Mapping[str, Any], written: Callable[[str, Tensor], Tensor]) -> None:
         self._model = model
+        self._layers = layers
+        self._hooks: list[Any] = []
         self._written = written
         self.parameters = own_parameters(layers)
         for parameter in self.parameters.values():
@@ -41,7 +43,19 @@ class InjectedTuning:
 
     def detach(self) -> None:
         """See `Tuning.detach`."""
+        self.set_scale(1.0)
         take_out(self._model)
+
+    def set_scale(self, scale: float) -> None:
+        """See `Tuning.set_scale`. Outputs of layer and base layer are mixed, as peft has no scale for some methods."""
+        for hook in self._hooks:
+            hook.remove()
+
+        def mixed(layer: Any, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+            base: Tensor = layer.get_base_layer()(*inputs)
+            return base + scale * (output - base)
+
+        self._hooks = [] if scale == 1.0 else [layer.register_forward_hook(mixed) for layer in self._layers.values()]
 
 
 class PeftMethod(ABC):

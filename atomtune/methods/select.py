@@ -2,6 +2,7 @@
 
 import fnmatch
 import math
+from collections.abc import Iterable
 
 from torch import Tensor, nn
 
@@ -11,15 +12,29 @@ from ..errors import UsageError, excerpt
 ATTENTION_PROJECTIONS = ("*.to_q", "*.to_k", "*.to_v", "*.to_out.0")
 
 
+def without_excluded(layers: str) -> tuple[str, list[str]]:
+    """A choice of layers as what it takes and the patterns that it leaves out, those after a "!"."""
+    words = [word.strip() for word in layers.split(",")]
+    taken = [word for word in words if not word.startswith("!")]
+    return ",".join(taken) or "all", [word[1:] for word in words if word.startswith("!")]
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether one of these shell patterns matches a name."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
 def select_layers(model: nn.Module, layers: str) -> dict[str, nn.Module]:
     """The layers a choice names, in the model's order.
 
     `layers` is "all", "conv" (convolutions of more than one tap), "attention" (to_q, to_k, to_v, to_out, as diffusers'
-    LoRA trains), or shell patterns on dotted names, separated by commas ("up_blocks.*,*.ff.*").
+    LoRA trains), or shell patterns on dotted names, separated by commas ("up_blocks.*,*.ff.*"). Patterns after a "!"
+    are left out ("all,!time_embedding.*").
 
     Raises UsageError where a pattern matches no layer, or the model has none of the kind.
     """
-    candidates = adaptable_layers(model)
+    layers, excluded = without_excluded(layers)
+    candidates = {name: layer for name, layer in adaptable_layers(model).items() if not matches(name, excluded)}
     if layers in ("all", "conv"):
         chosen = {name: layer for name, layer in candidates.items() if layers == "all" or kind_of(layer) == "conv"}
         if not chosen:
@@ -32,7 +47,7 @@ def select_layers(model: nn.Module, layers: str) -> dict[str, nn.Module]:
                 f"no layer of the model matches {excerpt(repr(pattern))}",
                 "layers are all, conv, attention, or patterns such as 'up_blocks.*' or '*.attn2.to_k'",
             )
-    return {name: layer for name, layer in candidates.items() if any(fnmatch.fnmatchcase(name, p) for p in patterns)}
+    return {name: layer for name, layer in candidates.items() if matches(name, patterns)}
 
 
 def kind_of(layer: nn.Module) -> str:

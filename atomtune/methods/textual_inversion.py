@@ -34,9 +34,11 @@ class TokenTuning:
         change = nn.Parameter(torch.zeros(self._table.weight.shape[1], device=self._table.weight.device))
         self._table.register_parameter(_PARAMETER, change)
         self.parameters = {TOKEN_CHANGE: change}
+        self._scale = 1.0
 
         def add(_table: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            return torch.where((inputs[0] == token).unsqueeze(-1), output + change.to(output.dtype), output)
+            moved = output + (self._scale * change).to(output.dtype)
+            return torch.where((inputs[0] == token).unsqueeze(-1), moved, output)
 
         self._hook = self._table.register_forward_hook(add)
 
@@ -48,6 +50,10 @@ class TokenTuning:
         """See `Tuning.detach`."""
         self._hook.remove()
         del self._table._parameters[_PARAMETER]
+
+    def set_scale(self, scale: float) -> None:
+        """See `Tuning.set_scale`."""
+        self._scale = scale
 
 
 @torch.no_grad()
@@ -103,6 +109,9 @@ class Untouched:
 
     def detach(self) -> None:
         """See `Tuning.detach`."""
+
+    def set_scale(self, scale: float) -> None:
+        """See `Tuning.set_scale`."""
 
 
 TEXTUAL_INVERSION = TextualInversion()

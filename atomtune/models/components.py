@@ -54,7 +54,7 @@ def split_parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 def encoder_changes(
     method: Method,
     spec: Any,
-    encoders: Mapping[str, nn.Module],
+    encoder: nn.Module,
     part: str,
     tensors: Mapping[str, Tensor],
     token: int | None,
@@ -62,9 +62,10 @@ def encoder_changes(
     """What a file's tensors for a text encoder add to its parameters. Raises as `Method.changes`.
 
     Args:
+        spec: the encoder's own, see `encoder_spec`.
+        part: what the encoder is called in the file.
         token: number of the concept's token, where the file has an embedding of it.
     """
-    encoder = encoders[part]
     found: dict[str, Tensor] = {}
     own = {name_in_file(part, name): name for name, _ in encoder.named_modules() if name}
     renamed = {_own_name(key, own): tensor for key, tensor in tensors.items()}
@@ -72,7 +73,7 @@ def encoder_changes(
     if embedding is not None and token is not None:
         found |= token_changes(encoder, token, {TOKEN_CHANGE: embedding})
     if renamed:
-        found |= method.changes(encoder, encoder_spec(spec, encoders, part), renamed)
+        found |= method.changes(encoder, spec, renamed)
     return found
 
 

@@ -20,7 +20,8 @@ from ..models.base_model import ModelSource, resolve, resolve_base
 from ..runtime.disk_space import DiskNeed, check_disk_space
 from ..runtime.out_of_memory import as_out_of_memory_error, in_order, sampling_memory_hints
 from ..runtime.progress import Events
-from .apply import LoadedAtoms, merge_atoms, read_atoms
+from .apply import merge_atoms
+from .changes import LoadedAtoms, read_atoms
 from .generate import GeneratedImage, Settings, generate_images, load_sampler
 
 MAX_SEED = 2**63 - 1

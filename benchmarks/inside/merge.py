@@ -9,7 +9,8 @@ from peft import PeftModel
 
 from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.runtime.progress import Events
-from atomtune.sampling.apply import changes_of, merge_atoms, read_atoms
+from atomtune.sampling.apply import changes_of, merge_atoms
+from atomtune.sampling.changes import read_atoms
 
 from . import clock
 from .concepts import RANK, write_atoms, write_lora
@@ -64,8 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _computed(pipeline: Any, atoms: Path) -> None:
     """Compute every change of the weights and drop it."""
     for found in changes_of(pipeline, read_atoms([(atoms, 1.0)])[0], Events()).values():
-        for name in found:
-            found[name]
+        for name in found.deltas:
+            found.deltas[name]
 
 
 def _sized(size: int) -> str:

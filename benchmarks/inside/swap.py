@@ -9,7 +9,8 @@ from peft import PeftModel
 
 from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.runtime.progress import Events
-from atomtune.sampling.apply import applied, applied_at, read_atoms
+from atomtune.sampling.apply import applied, applied_at
+from atomtune.sampling.changes import read_atoms
 
 from . import clock
 from .concepts import RANK, write_atoms, write_lora

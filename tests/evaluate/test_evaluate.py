@@ -29,7 +29,8 @@ from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.models.conditioning import embed
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style, render
 from atomtune.runtime.progress import Events
-from atomtune.sampling.apply import applied, merge_atoms, read_atoms
+from atomtune.sampling.apply import applied, merge_atoms
+from atomtune.sampling.changes import read_atoms
 from atomtune.training.run_lock import run_lock
 from made import made_atoms
 

@@ -15,7 +15,8 @@ from atomtune.methods import atoms as method
 from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.models.conditioning import embed
 from atomtune.runtime.progress import Events
-from atomtune.sampling.apply import LoadedAtoms, applied, applied_at, read_atoms_file
+from atomtune.sampling.apply import applied, applied_at
+from atomtune.sampling.changes import LoadedAtoms, read_atoms_file
 from atomtune.sampling.generate import Settings
 from made import made_atoms
 

@@ -22,7 +22,8 @@ from atomtune.methods import METHODS
 from atomtune.methods.specs import RankSpec
 from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.runtime.progress import Events
-from atomtune.sampling.apply import changes_of, merge_atoms, read_atoms
+from atomtune.sampling.apply import changes_of, merge_atoms
+from atomtune.sampling.changes import read_atoms
 from atomtune.training.options import TrainOptions
 from atomtune.training.train import train
 from made import made_atoms
@@ -82,7 +83,7 @@ def approximated(model: Path, files: list[tuple[Path, float]], rank: int) -> Any
     total: dict[tuple[str, str], Tensor] = {}
     for item in read_atoms(files):
         for part, changes in changes_of(pipeline, item, Events()).items():
-            for name, change in changes.items():
+            for name, change in changes.deltas.items():
                 total[part, name] = total.get((part, name), torch.zeros_like(change)) + item.scale * change
     for (part, name), change in total.items():
         u, s, v = torch.linalg.svd(change.flatten(1), full_matrices=False)
@@ -260,7 +261,7 @@ def test_the_errors_are_those_of_the_whole_svd(atoms: Path, tiny_model: Path, tm
     pipeline = loaded(tiny_model)
     (item,) = read_atoms([(atoms, 1.0)])
     squares = {}
-    for name, change in changes_of(pipeline, item, Events())["unet"].items():
+    for name, change in changes_of(pipeline, item, Events())["unet"].deltas.items():
         values = torch.linalg.svdvals(change.flatten(1).double()).square()
         squares[f"unet.{name.removesuffix('.weight')}"] = (float(values.sum()), float(values[2:].sum()))
     result = export_lora([(atoms, 1.0)], tmp_path / "a.safetensors", rank=2, precision="fp32")

@@ -10,7 +10,7 @@ from atomtune.errors import AtomtuneError, UsageError
 from atomtune.export import lora as lora_export
 from atomtune.export.lora import export_lora
 from atomtune.files.describe import describe
-from atomtune.sampling.apply import read_atoms
+from atomtune.sampling.changes import read_atoms
 from made import made_atoms
 
 

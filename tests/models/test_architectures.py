@@ -17,7 +17,8 @@ from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.models.components import split_parts
 from atomtune.models.conditioning import embed, embed_negative, encode, text_encoders, tokenize
 from atomtune.runtime.progress import Events
-from atomtune.sampling.apply import merge_atoms, read_atoms
+from atomtune.sampling.apply import merge_atoms
+from atomtune.sampling.changes import read_atoms
 from atomtune.sampling.generate import Settings, generate
 from atomtune.training.loop import Loop
 from atomtune.training.options import TrainOptions

@@ -21,7 +21,8 @@ from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.models.conditioning import embed
 from atomtune.models.decomposition import load_or_decompose
 from atomtune.runtime.progress import Events
-from atomtune.sampling.apply import merge_atoms, read_atoms
+from atomtune.sampling.apply import merge_atoms
+from atomtune.sampling.changes import read_atoms
 from atomtune.sampling.generate import Settings, generate
 from atomtune.sampling.sample import SampleOptions, sample
 from atomtune.training.options import TrainOptions

@@ -18,7 +18,8 @@ from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.models.components import split_parts, token_id
 from atomtune.models.conditioning import embed, text_encoders
 from atomtune.runtime.progress import Events
-from atomtune.sampling.apply import applied, merge_atoms, read_atoms
+from atomtune.sampling.apply import applied, merge_atoms
+from atomtune.sampling.changes import read_atoms
 from atomtune.training.loop import Loop
 from atomtune.training.options import TrainOptions
 from atomtune.training.plan import plan

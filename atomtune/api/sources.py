@@ -1,0 +1,95 @@
+"""Where the file of an adapter is: a path, the folder of a run, or a repository of the Hugging Face hub."""
+
+import os
+import re
+from pathlib import Path
+
+from ..errors import AtomtuneError, UsageError, excerpt
+from ..models.hub_errors import unreachable
+
+DEFAULT_FILE = "atoms.safetensors"
+"""What `atomtune train` calls its result."""
+
+_HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[^:]+))?(?::(?P<filename>.+))?")
+_HINT = "a file, the folder of a run, or a hub id such as org/mug, org/mug@revision or org/mug:file.safetensors"
+
+
+def find_file(source: str | os.PathLike[str], filename: str | None = None, revision: str | None = None) -> Path:
+    """The path of the file that a source means; downloaded to the hub's cache where it is a hub id.
+
+    Args:
+        source: a .safetensors file, the folder of a run, or a hub id: "org/mug", "org/mug@revision",
+            "org/mug@revision:file.safetensors".
+        filename: the file in that folder or repository; by default "atoms.safetensors", else the only one there.
+        revision: branch, tag or commit of a hub id.
+
+    Raises:
+        UsageError: `filename` or `revision` where they mean nothing, or said twice.
+        AtomtuneError: no such file, several to choose from, or the hub cannot be reached.
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        if filename is not None or revision is not None:
+            raise UsageError(f"{path} is a file: filename and revision are for folders and hub ids", _HINT)
+        return path
+    if path.is_dir():
+        if revision is not None:
+            raise UsageError(f"{path} is a folder: revision is for hub ids", _HINT)
+        names = [found.name for found in path.glob("*.safetensors")]
+        return path / (filename or _only(names, str(path)))
+    match = _HUB_ID.fullmatch(str(source))
+    # a folder of this name says that a path was meant, and so does a file's ending
+    if (
+        match is None
+        or (str(source).endswith(".safetensors") and ":" not in str(source))
+        or (path.parent.is_dir() and path.parent != Path())
+    ):
+        raise AtomtuneError(f"there is no file or folder {excerpt(source)}", _HINT)
+    for name, said in (("revision", revision), ("filename", filename)):
+        if said is not None and match[name] is not None and said != match[name]:
+            raise UsageError(
+                f"{excerpt(source)} names the {name} {match[name]}, and {said} was asked for", "say it once"
+            )
+    return _from_hub(match["repo"], filename or match["filename"], revision or match["revision"])
+
+
+def _only(names: list[str], place: str) -> str:
+    """The file to take of those in a place."""
+    if DEFAULT_FILE in names:
+        return DEFAULT_FILE
+    if len(names) != 1:
+        found = f"{len(names)}: {', '.join(sorted(names)[:5])}" if names else "none"
+        raise AtomtuneError(
+            f"{place} holds no {DEFAULT_FILE}, and of other .safetensors files {excerpt(found)}",
+            "filename= says which one to take" if names else _HINT,
+        )
+    return names[0]
+
+
+def _from_hub(repo: str, filename: str | None, revision: str | None) -> Path:
+    from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RevisionNotFoundError
+
+    name = f"{repo}@{revision}" if revision else repo
+    try:
+        if filename is None:
+            if constants.HF_HUB_OFFLINE:
+                cached = Path(snapshot_download(repo, revision=revision, local_files_only=True))
+                files = [path.name for path in cached.glob("*.safetensors")]
+            else:
+                listed = HfApi().list_repo_files(repo, revision=revision)
+                files = [path for path in listed if path.endswith(".safetensors") and "/" not in path]
+            filename = _only(files, f"{name} on the hub")
+        return Path(hf_hub_download(repo, filename, revision=revision))
+    except AtomtuneError:
+        raise
+    except RevisionNotFoundError as problem:
+        raise AtomtuneError(f"{repo} has no revision {excerpt(revision)}", "a branch, a tag or a commit") from problem
+    except EntryNotFoundError as problem:
+        if isinstance(problem, LocalEntryNotFoundError):
+            raise unreachable(name, problem, _HINT) from problem
+        raise AtomtuneError(
+            f"{name} has no file {excerpt(filename)}", "look at its list of files on the hub"
+        ) from problem
+    except Exception as problem:  # the hub's client raises what its HTTP library raises
+        raise unreachable(name, problem, _HINT) from problem
