@@ -119,7 +119,7 @@ def _parse(path: Path) -> dict[str, Any]:
         content = stream.read(_LONGEST + 1)  # a file may be endless
     if len(content) > _LONGEST:
         raise ValueError(f"it has over {_LONGEST:,} bytes")
-    text = content.decode("utf-8")
+    text = content.decode("utf-8-sig")  # editors of Windows put a mark in front
     if any(line.count(".") > _MOST_DOTS for line in text.split("\n")):
         raise ValueError(f"a line of it has over {_MOST_DOTS:,} dots")
     return tomllib.loads(text)

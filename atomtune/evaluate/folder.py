@@ -6,7 +6,10 @@ from typing import Any
 
 from PIL import Image
 
+from ..data.captions import read_caption
 from ..data.images import load_whole_images
+from ..data.text_files import problem_of, text_beside
+from ..errors import AtomtuneError
 from ..files.atomic import write_text
 from ..files.output_folder import check_replaceable, claim
 from ..runtime.progress import Events
@@ -63,9 +66,12 @@ def score_folder(
 
 def prompt_of(path: Path) -> str | None:
     """The prompt that an image was generated from; None where nothing says it."""
-    beside = path.with_suffix(".txt")
-    if beside.is_file():
-        return beside.read_text(encoding="utf-8", errors="replace").strip() or None
+    beside = text_beside(path)
+    if beside is not None:
+        try:
+            return read_caption(beside) or None
+        except (OSError, ValueError) as problem:
+            raise AtomtuneError(f"cannot read {beside}: {problem_of(problem)}", "prompts are UTF-8 text") from None
     with Image.open(path) as opened:
         parameters = opened.info.get("parameters")
     if not isinstance(parameters, str):

@@ -48,10 +48,10 @@ def load_component(name: str, folder: Path, part: str, class_name: str, weights:
             return _class_of(part, class_name).from_pretrained(place, local_files_only=True)
         options = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
         model, found = _class_of(part, class_name).from_pretrained(place, ignore_mismatched_sizes=True, **options)
-        if other := found["mismatched_keys"]:
-            key, stored, expected = other[0] if not isinstance(other, set) else sorted(other)[0]
-            sizes = f"{tuple(stored)} instead of {tuple(expected)}"
-            raise AtomtuneError(f"the {part} of {name} has {excerpt(key)} in the shape {sizes}", _AGAIN)
+        if other := sorted(found["mismatched_keys"], key=str):
+            key, *shapes = (other[0],) if isinstance(other[0], str) else other[0]
+            sizes = f" ({tuple(shapes[0])} instead of {tuple(shapes[1])})" if len(shapes) == 2 else ""
+            raise AtomtuneError(f"the {part} of {name} has {excerpt(key)} in another shape{sizes}", _AGAIN)
         check_complete(name, part, model, found["missing_keys"])
         check_finite(name, part, model)
         forget_path(model)
@@ -94,18 +94,22 @@ def forget_path(model: Any) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """A context without the libraries' progress bars; the command line has its own."""
+    """A context without the libraries' progress bars and warnings: atomtune has its own of both."""
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 
-    shown = [module for module in (of_diffusers, of_transformers) if module.is_progress_bar_enabled()]
-    for module in shown:
+    modules: tuple[Any, ...] = (of_diffusers, of_transformers)
+    before = [(module, module.is_progress_bar_enabled(), module.get_verbosity()) for module in modules]
+    for module in modules:
         module.disable_progress_bar()
+        module.set_verbosity_error()
     try:
         yield
     finally:
-        for module in shown:
-            module.enable_progress_bar()
+        for module, had_bar, verbosity in before:
+            module.set_verbosity(verbosity)
+            if had_bar:
+                module.enable_progress_bar()
 
 
 def _class_of(part: str, class_name: str) -> Any:

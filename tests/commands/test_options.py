@@ -53,6 +53,7 @@ def test_values_come_by_parameter_name(tmp_path: Path) -> None:
     assert read(tmp_path, text) == expected
     assert read(tmp_path, 'prompt = "x"') == {"prompt_list": ["x"]}
     assert read(tmp_path, "") == {}
+    assert read(tmp_path, "\ufeffsteps = 7\r\n") == {"steps": 7}  # as editors of Windows write it
 
 
 @pytest.mark.parametrize(

@@ -201,8 +201,9 @@ def test_images_say_their_prompt(tmp_path: Path) -> None:
     text.add_text("parameters", "a castle,\nin the snow\nNegative prompt: rain\nSteps: 20, Seed: 1")
     Image.new("RGB", (8, 8)).save(path, pnginfo=text)
     assert prompt_of(path) == "a castle, in the snow"
-    path.with_suffix(".txt").write_text(" a caption beside it\n")
-    assert prompt_of(path) == "a caption beside it"
+    for ending, written in ((".TXT", "\ufeff a text of Windows\r\n"), (".txt", " a caption beside it\n")):
+        path.with_suffix(ending).write_text(written, encoding="utf-8")
+        assert prompt_of(path) == " ".join(written.removeprefix("\ufeff").split())
     Image.new("RGB", (8, 8)).save(tmp_path / "b.png")
     assert prompt_of(tmp_path / "b.png") is None
 
