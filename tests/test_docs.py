@@ -1,7 +1,8 @@
 """What the documents show works: Python blocks run, commands take the options they have, pages are listed.
 
 A comment before a Python block says what the block needs: `<!-- test: unet -->` names entries of `SETUPS`, `internal`
-allows names that are not public, and `<!-- test: skip, REASON -->` leaves a block out.
+allows names that are not public, `continues` gives it the names of the block before it, and
+`<!-- test: skip, REASON -->` leaves a block out.
 """
 
 import ast
@@ -18,11 +19,13 @@ import pytest
 import typer
 from PIL import Image
 
-import atomtune
+import atomtune.methods
 from atomtune.commands.app import app
+from atomtune.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PUBLIC = {module.__name__: set(getattr(module, "__all__", ())) for module in (atomtune, atomtune.methods)}
 COMMANDS = typer.main.get_command(app)
 
 
@@ -85,29 +88,45 @@ SETUPS: dict[str, Callable[[Path, dict[str, Any]], None]] = {
 """What a block may need, by the word that asks for it; each is given a small base model and the block's names."""
 
 
-@pytest.mark.parametrize("block", blocks("python"), ids=str)
-def test_python_blocks_run(block: Block, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "skip" in block.words:
-        pytest.skip(", ".join(word for word in block.words if word != "skip") or "left out by its page")
+def programs() -> list[list[Block]]:
+    """The Python blocks, each with those that continue it."""
+    found: list[list[Block]] = []
+    for block in blocks("python"):
+        if "continues" in block.words:
+            found[-1].append(block)
+        else:
+            found.append([block])
+    return found
+
+
+@pytest.mark.parametrize("program", programs(), ids=lambda program: str(program[0]))
+def test_python_blocks_run(
+    program: list[Block], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "__main__"}
-    for word in block.words:
-        if word != "internal":
+    methods = set(METHODS)
+    for block in program:
+        if "skip" in block.words:
+            pytest.skip(", ".join(word for word in block.words if word != "skip") or "left out by its page")
+        for word in set(block.words) - {"internal", "continues"}:
             SETUPS[word](tiny_model, names)
-    exec(compile(block.text, str(block), "exec"), names)
+        exec(compile(block.text, str(block), "exec"), names)
+    for name in set(METHODS) - methods:
+        METHODS.remove(name)
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=str)
 def test_python_blocks_use_public_names(block: Block) -> None:
-    public = set(getattr(atomtune, "__all__", ()))
-    for node in ast.walk(ast.parse(block.text if "internal" not in block.words else "")):
+    if "internal" in block.words:
+        return
+    for node in ast.walk(ast.parse(block.text)):
         if isinstance(node, ast.Import):
-            assert not [alias.name for alias in node.names if alias.name.startswith("atomtune.")]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            assert not node.module.startswith("atomtune.")
-            assert node.module != "atomtune" or {alias.name for alias in node.names} <= public
+            assert {alias.name for alias in node.names if alias.name.startswith("atomtune")} <= set(PUBLIC)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("atomtune"):
+            assert {alias.name for alias in node.names} <= PUBLIC[node.module or ""]
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "atomtune":
-            assert node.attr in public
+            assert node.attr in PUBLIC["atomtune"]
 
 
 def commands() -> list[tuple[str, list[str]]]:
