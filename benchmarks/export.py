@@ -19,8 +19,9 @@ from atomtune.data.concept import Concept
 from atomtune.demo.demo import GUIDANCE, PROMPT_SCENES, SAMPLE_STEPS, render_concept
 from atomtune.evaluate.encoders.base import encoders_for
 from atomtune.evaluate.image_sets import DRIFT_PROMPTS, ImageSet, PipelineContext, generate_missing
-from atomtune.evaluate.inputs import EvaluateOptions, Inputs, read_inputs
+from atomtune.evaluate.inputs import Inputs, read_inputs
 from atomtune.evaluate.measure import Measures, measure
+from atomtune.evaluate.options import EvaluateOptions
 from atomtune.export.lora import ExportResult, export_lora
 from atomtune.methods.specs import PRESETS
 from atomtune.models.base_model import POCKET, resolve
@@ -28,7 +29,8 @@ from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style
 from atomtune.runtime.progress import Events
 from atomtune.runtime.units import size
 from atomtune.sampling.apply import applied
-from atomtune.sampling.generate import Settings, load_sampler
+from atomtune.sampling.generate import load_sampler
+from atomtune.sampling.options import Settings
 from atomtune.training.options import TrainOptions
 from atomtune.training.train import train
 
@@ -82,7 +84,7 @@ def rows(folder: Path, ranks: list[int], per_prompt: int) -> list[Row]:
     """The base model, each rank, the full one, and the atoms themselves."""
     prompts = folder / "prompts.txt"
     prompts.write_text("".join(f"a {{}} {scene}\n" for scene in PROMPT_SCENES), encoding="utf-8")
-    inputs = read_inputs(EvaluateOptions(folder / "run", prompts))
+    inputs = read_inputs(EvaluateOptions(run=folder / "run", prompts=prompts))
     atoms = folder / "run" / "atoms.safetensors"
     loras = {
         str(rank) if rank < WHOLE else "full": export_lora(

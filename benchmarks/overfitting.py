@@ -17,13 +17,13 @@ from atomtune.data.concept import Concept
 from atomtune.demo.demo import PROMPT_SCENES, render_concept
 from atomtune.evaluate.encoders.base import encoders_for
 from atomtune.evaluate.evaluate import evaluate_concept
-from atomtune.evaluate.inputs import EvaluateOptions
+from atomtune.evaluate.options import EvaluateOptions
 from atomtune.evaluate.report import write_report
 from atomtune.methods.specs import PRESETS
 from atomtune.models.base_model import POCKET
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style
 from atomtune.runtime.progress import Events
-from atomtune.sampling.generate import Settings
+from atomtune.sampling.options import Settings
 from atomtune.training.options import TrainOptions
 from atomtune.training.train import train
 
@@ -77,7 +77,7 @@ def scored(options: TrainOptions, run: Path, prompts: Path, per_prompt: int) -> 
         begun = (run / "checkpoint.safetensors").is_file()
         train(options, run, resume=begun, overwrite=not begun, events=Told())
     evaluation = evaluate_concept(
-        EvaluateOptions(run, prompts, per_prompt=per_prompt, settings=Settings(steps=25), checkpoints=True),
+        EvaluateOptions(run=run, prompts=prompts, per_prompt=per_prompt, settings=Settings(steps=25), checkpoints=True),
         encoders_for,
         run / "evaluation",
         Told(),

@@ -14,11 +14,12 @@ from atomtune.data.concept import Concept
 from atomtune.demo.demo import PROMPT_SCENES, render_concept
 from atomtune.evaluate.encoders.base import encoders_for
 from atomtune.evaluate.evaluate import evaluate_concept
-from atomtune.evaluate.inputs import EvaluateOptions
 from atomtune.evaluate.measure import Measures
+from atomtune.evaluate.options import EvaluateOptions
 from atomtune.methods.specs import PRESETS
 from atomtune.models.base_model import POCKET
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style
+from atomtune.sampling.options import Settings
 from atomtune.training.options import TrainOptions
 from atomtune.training.train import train
 
@@ -57,7 +58,10 @@ def main() -> None:
                         batch_size=options.batch_size,
                         lr=rate,
                     )
-                    scored.append(score(wanted, run, EvaluateOptions(run, prompts, per_prompt=options.per_prompt)))
+                    asked = EvaluateOptions(
+                        run=run, prompts=prompts, per_prompt=options.per_prompt, settings=Settings()
+                    )
+                    scored.append(score(wanted, run, asked))
                 means = [sum(getattr(one, name) for one in scored) / len(scored) for name in COLUMNS]
                 figures = " | ".join(f"{mean:.3f}" for mean in means)
                 name = "the paper's" if paper else "by layer"

@@ -27,9 +27,9 @@ from atomtune.compare.variants import parse_rates, parse_variants
 from atomtune.demo.demo import GUIDANCE
 from atomtune.errors import AtomtuneError, UsageError
 from atomtune.evaluate.encoders.base import parse_encoder_paths
-from atomtune.evaluate.inputs import EvaluateOptions
+from atomtune.evaluate.options import EvaluateOptions
 from atomtune.models.base_model import DEFAULT_MODEL, POCKET
-from atomtune.sampling.generate import Settings
+from atomtune.sampling.options import Settings
 from atomtune.training.options import SCHEDULES, TrainOptions
 
 from .table2_estimate import estimate, told

@@ -2,8 +2,9 @@
 
 import signal
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import cleandoc
 from types import FrameType
 from typing import Annotated
 
@@ -23,6 +24,7 @@ from .evaluate import evaluate
 from .export import export
 from .inspect import inspect
 from .merge import merge
+from .options.command import Group, command_class
 from .pocket import images, list_, pocket
 from .prepare import prepare
 from .sample import sample
@@ -33,15 +35,26 @@ TRACEBACK_HINT = "run it again with -v for the traceback"
 
 app = typer.Typer(
     name="atomtune",
+    cls=Group,
     help="Teach Stable Diffusion a new concept from a few photos by training only the filter atoms of its UNet.",
     epilog="Try it: atomtune demo",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (decompose, prepare, train, sample, evaluate, compare, merge, export, concepts, inspect, doctor, demo):
-    app.command()(verb(command))
-pocket.command("images")(verb(images))
-pocket.command("list")(verb(list_))
+COMMANDS = (decompose, prepare, train, sample, evaluate, compare, merge, export, concepts, inspect, doctor, demo)
+POCKET: dict[str, Callable[..., None]] = {"images": images, "list": list_}
+
+
+def _add(place: typer.Typer, name: str, function: Callable[..., None]) -> None:
+    description, _, examples = cleandoc(function.__doc__ or "").partition("Examples:\n")
+    made = place.command(name, cls=command_class(function), help=description, epilog=f"Examples:\n{examples}")
+    made(verb(function))
+
+
+for _command in COMMANDS:
+    _add(app, _command.__name__, _command)
+for _name, _function in POCKET.items():
+    _add(pocket, _name, _function)
 app.add_typer(pocket, name="pocket")
 
 
@@ -58,7 +71,7 @@ def root(
     verbose: Verbose = False,
     version: Annotated[
         bool,
-        typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_version),
+        typer.Option("--version", metavar="", help="Show the version and exit.", is_eager=True, callback=_version),
     ] = False,
 ) -> None:
     console = context.ensure_object(Console)

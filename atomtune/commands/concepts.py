@@ -1,32 +1,37 @@
 """atomtune concepts: what has been learned so far."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
+from ..runtime.option import option
+from ..runtime.options import Options
 from ..runtime.units import size
+from ..sampling.options import RUNS
 from .console import Console, table
-from .shared import OUTPUT
 
 if TYPE_CHECKING:
     from ..training.runs import Learned
 
 
-def concepts(
-    console: Console,
-    sheet: Annotated[
-        bool,
-        typer.Option("--sheet", help="Write runs/concepts.png: images of each.", rich_help_panel=OUTPUT),
-    ] = False,
-) -> None:
-    """List what has been learned: the runs in runs/, with damaged and unfinished ones and what is wrong with them."""
+@dataclass(frozen=True, kw_only=True)
+class ConceptsOutput(Options, panel="Output"):
+    """What is written beside the list."""
+
+    sheet: bool = option(False, "Write runs/concepts.png: images of each.")
+
+
+def concepts(console: Console, place: ConceptsOutput) -> None:
+    """List what has been learned: the runs in runs/, with damaged and unfinished ones and what is wrong with them.
+
+    Examples:
+        atomtune concepts
+        atomtune concepts --sheet
+    """
     from ..training.runs import READY, learned, thumbnail_sheet
 
-    runs = Path("runs")
-    found = learned(runs)
-    written = thumbnail_sheet(found, runs / "concepts.png") if sheet else None
+    found = learned(RUNS)
+    written = thumbnail_sheet(found, RUNS / "concepts.png") if place.sheet else None
     data = {"concepts": [asdict(run) for run in found], "ready": sum(run.status == READY for run in found)}
     console.result({**data, "sheet": written}, _text(found, written))
 

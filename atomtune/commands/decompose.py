@@ -3,38 +3,34 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ..models.options import DecomposeOptions
 from ..runtime.units import size
 from .console import Console, duration, table
-from .shared import Atoms, Device, Layers, Model, Overwrite, Preset, Sparsity, Tile, spec_from
+from .options.groups import OutputOptions
 
 if TYPE_CHECKING:
     from ..models.decomposition import DecompositionReport, GroupReport
 
 
-def decompose(
-    console: Console,
-    model: Model = None,
-    preset: Preset = None,
-    atoms: Atoms = None,
-    tile: Tile = None,
-    sparsity: Sparsity = None,
-    layers: Layers = None,
-    device: Device = None,
-    overwrite: Overwrite = False,
-) -> None:
+def decompose(console: Console, options: DecomposeOptions, place: OutputOptions) -> None:
     """Decompose a base model into filter atoms and coefficients.
 
     The result is kept in the cache folder ($ATOMTUNE_CACHE or ~/.cache/atomtune). train finds it there, and makes it
     where it is missing; atoms files do not need it.
+
+    Examples:
+        atomtune decompose
+        atomtune decompose --model pocket --preset c1
     """
     from ..models.base_model import load_unet, pick_device, resolve
     from ..models.decomposition import load_or_decompose
 
-    spec = spec_from(preset or "c2", atoms=atoms, tile=tile, sparsity=sparsity, layers=layers)
-    source, where = resolve(model), pick_device(device)
+    source, where = resolve(options.model), pick_device(options.device)
     console.events.phase(f"loading {source.name}")
     unet = load_unet(source)
-    _, report = load_or_decompose(unet, source, spec, events=console.events, overwrite=overwrite, device=where)
+    _, report = load_or_decompose(
+        unet, source, options.spec, events=console.events, overwrite=place.overwrite, device=where
+    )
     if report.found:
         console.info(f"Found in the cache, nothing to do (--overwrite makes it again): {report.path}")
     console.result(_data(report), _text(report))

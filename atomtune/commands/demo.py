@@ -1,54 +1,43 @@
 """atomtune demo: the whole way on the miniature, with a page that shows it."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
+from ..demo.options import DemoOptions
+from ..runtime.option import option
 from ..runtime.units import size
+from ..sampling.options import RUNS
 from .console import Console, duration, fields
-from .shared import OUTPUT, Overwrite
+from .options.groups import OutputOptions
 
 if TYPE_CHECKING:
     from ..demo.demo import DemoResult
 
-THING = "Thing"
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOutput(OutputOptions):
+    """Where the page goes."""
+
+    output: Path = option(RUNS / "demo", "Folder for the page.", metavar="DIR")
 
 
-def demo(
-    console: Console,
-    thing: Annotated[
-        str, typer.Option(help="What to learn, as castle, robot, teapot.", rich_help_panel=THING)
-    ] = "castle",
-    instance: Annotated[
-        int,
-        typer.Option(min=0, help="Which one of it; the model saw none of them.", metavar="N", rich_help_panel=THING),
-    ] = 7,
-    seed: Annotated[
-        int, typer.Option(min=0, help="Decides training and images.", metavar="N", rich_help_panel=THING)
-    ] = 0,
-    compare: Annotated[
-        bool,
-        typer.Option(
-            "--compare", help="Train LoRA and the whole model too, and show them beside it.", rich_help_panel=THING
-        ),
-    ] = False,
-    output: Annotated[Path, typer.Option(help="Folder for the page.", metavar="DIR", rich_help_panel=OUTPUT)] = Path(
-        "runs/demo"
-    ),
-    overwrite: Overwrite = False,
-) -> None:
-    """Teach the miniature model a new thing and see it: a few minutes, no download."""
+def demo(console: Console, options: DemoOptions, place: DemoOutput) -> None:
+    """Teach the miniature model a new thing and see it: a few minutes, no download.
+
+    Examples:
+        atomtune demo
+        atomtune demo --thing robot --output runs/robot
+    """
     from ..demo.demo import run_demo
 
     result = run_demo(
-        output,
-        thing=thing,
-        instance=instance,
-        seed=seed,
-        compare=compare,
-        overwrite=overwrite,
+        place.output,
+        thing=options.thing,
+        instance=options.instance,
+        seed=options.seed,
+        compare=options.compare,
+        overwrite=place.overwrite,
         events=console.events,
     )
     console.result(asdict(result), _text(result))

@@ -19,6 +19,9 @@ def doctor(console: Console) -> None:
     """Check versions, devices, caches and disks, and print a block that can be pasted into an issue.
 
     Asks no network. Ends with exit code 1 where something is wrong.
+
+    Examples:
+        atomtune doctor
     """
     from ..doctor.checks import check_installation
 

@@ -1,150 +1,109 @@
 """atomtune evaluate: score what was learned, and a report to look at."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
+from ..evaluate.options import EvaluateOptions
+from ..runtime.option import option
+from ..runtime.options import Options
 from .console import Console, fields
-from .drawing import IMAGES, BatchSize, FirstSeed, GuidanceScale, Scheduler, Steps, TunedModel
-from .shared import OUTPUT, Device, Precision, learned_concepts
 
 if TYPE_CHECKING:
     from ..evaluate.evaluate import Evaluation
 
-WHAT, SCORING = "What", "Scoring"
-DEFAULT_PROMPTS = "dreambooth_objects.txt"
-OF_FOLDER = frozenset({"images", "references", "model", "device", "encoder_path", "output"})
-"""Parameters that mean something for images that are there already."""
+OF_FOLDER = frozenset({"concept", "images", "references", "model", "device", "encoder_path", "output"})
+"""Options that mean something for images that are there already."""
 
-EncoderPath = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Where an encoder lies, as dinov2=DIR, clip=DIR or dino=DIR. Without any, all come from the hub.",
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSource(Options, panel="What is scored"):
+    """Images that are there already, in place of a concept."""
+
+    images: Path | None = option(None, "Or score the images of this folder.", metavar="DIR")
+    references: Path | None = option(None, "Against those of this one.", metavar="DIR")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderOptions(Options, panel="Scoring"):
+    """The encoders that embed the images."""
+
+    encoder_path: tuple[str, ...] = option(
+        (),
+        "Folder of an encoder, as dinov2=DIR, clip=DIR or dino=DIR; without any, all come from the hub.",
         metavar="NAME=DIR",
-        rich_help_panel=SCORING,
-    ),
-]
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOutput(Options, panel="Output"):
+    """Where the report goes."""
+
+    output: Path | None = option(
+        None, "Folder for report and images.", shown_default="runs/NAME/evaluation", metavar="DIR"
+    )
 
 
 def evaluate(
     console: Console,
-    explicit: frozenset[str],
-    concept: Annotated[
-        str | None,
-        typer.Option(
-            help="Score the concept of runs/NAME.",
-            metavar="NAME",
-            autocompletion=learned_concepts,
-            rich_help_panel=WHAT,
-        ),
-    ] = None,
-    checkpoints: Annotated[
-        bool, typer.Option("--checkpoints", help="Score every checkpoint, and say which to keep.", rich_help_panel=WHAT)
-    ] = False,
-    images: Annotated[
-        Path | None,
-        typer.Option(help="Or score the images of this folder.", metavar="DIR", rich_help_panel=WHAT),
-    ] = None,
-    references: Annotated[
-        Path | None,
-        typer.Option(help="Against those of this one.", metavar="DIR", rich_help_panel=WHAT),
-    ] = None,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(
-            help=r"Prompts, one a line, {} for the concept. \[default: DreamBooth's 25 for objects]",
-            metavar="FILE",
-            rich_help_panel=IMAGES,
-        ),
-    ] = None,
-    per_prompt: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Images of each prompt.", rich_help_panel=IMAGES)
-    ] = 4,
-    seed: FirstSeed = 0,
-    steps: Steps = 25,
-    guidance_scale: GuidanceScale = 7.5,
-    scheduler: Scheduler = None,
-    scale: Annotated[float, typer.Option(metavar="X", help="Strength of the concept.", rich_help_panel=IMAGES)] = 1.0,
-    batch_size: BatchSize = 8,
-    model: TunedModel = None,
-    device: Device = None,
-    precision: Precision = "fp32",
-    encoder_path: EncoderPath = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help=r"Folder for report and images. \[default: runs/NAME/evaluation]",
-            metavar="DIR",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
+    explicit: frozenset[tuple[str, ...]],
+    options: EvaluateOptions,
+    source: EvaluateSource,
+    encoder: EncoderOptions,
+    place: EvaluateOutput,
 ) -> None:
     """Score a concept: fidelity, diversity, alignment, drift. Writes report.html, images.csv and scores.json.
 
-    Images that are there already are not drawn again, so an evaluation that was stopped goes on where it was.
+    Images that are there already are not generated again, so an evaluation that was stopped goes on where it was.
+
+    Examples:
+        atomtune evaluate --concept castle
+        atomtune evaluate --concept castle --checkpoints --per-prompt 2
+        atomtune evaluate --images out --references concepts/castle
     """
-    if (concept is None) == (images is None):
+    if (options.concept is None) == (source.images is None):
         raise UsageError("say what to score", "--concept NAME, or --images DIR --references DIR")
-    _refuse_strangers(explicit, of_folder=images is not None)
+    _refuse_foreign({path[-1] for path in explicit}, of_folder=source.images is not None)
     from ..evaluate.encoders.base import encoders_for, parse_encoder_paths
 
-    paths = parse_encoder_paths(encoder_path or [])
-    if images is not None:
-        _score_folder(console, images, references, model, paths, device, output)
+    paths = parse_encoder_paths(encoder.encoder_path)
+    if source.images is not None:
+        _score_folder(console, source.images, source.references, options, paths, place.output)
         return
     from ..evaluate.evaluate import evaluate_concept
-    from ..evaluate.inputs import EvaluateOptions
-    from ..evaluate.prompt_sets import prompt_set
     from ..evaluate.report import REPORT, check_report, measures_text, write_report
-    from ..sampling.generate import Settings
 
-    run = Path("runs") / str(concept)
-    folder = output or run / "evaluation"
+    folder = place.output or options.run / "evaluation"
     check_report(folder)
-    options = EvaluateOptions(
-        run=run,
-        prompts=prompts or prompt_set(DEFAULT_PROMPTS),
-        per_prompt=per_prompt,
-        seed=seed,
-        settings=Settings(steps=steps, guidance_scale=guidance_scale),
-        scheduler=scheduler,
-        checkpoints=checkpoints,
-        scale=scale,
-        model=model,
-        device=device,
-        precision=precision,
-        batch_size=batch_size,
-    )
     result = evaluate_concept(
-        options, lambda name: encoders_for(name, paths=paths, device=device), folder, console.events
+        options, lambda name: encoders_for(name, paths=paths, device=options.device), folder, console.events
     )
     shown: dict[str, Any] = {
         "prompts": options.prompts.name,
-        "images of each": per_prompt,
-        "first seed": seed,
-        "denoising steps": steps,
-        "guidance scale": guidance_scale,
-        "scheduler": scheduler or "the model's",
-        "strength": scale,
+        "images of each": options.per_prompt,
+        "first seed": options.seed,
+        "denoising steps": options.settings.steps,
+        "guidance scale": options.settings.guidance_scale,
+        "scheduler": options.scheduler or "the model's",
+        "scale": options.scale,
     }
     figures = write_report(result, folder, shown)
     text = {"report": str(folder / REPORT), **measures_text(result.final.scored.measures), **_choice(result)}
     console.result({"report": folder / REPORT, **figures}, fields(text))
 
 
-def _refuse_strangers(explicit: frozenset[str], of_folder: bool) -> None:
+def _refuse_foreign(explicit: set[str], of_folder: bool) -> None:
     """Raise UsageError that names the options given which say nothing about what is to be scored."""
     if of_folder:
-        what, hint = "--images", "--images scores images that are there already: nothing is drawn"
-        strangers = explicit - OF_FOLDER
+        what, hint = "--images", "--images scores images that are there already: nothing is generated"
+        foreign = explicit - OF_FOLDER
     else:
         what, hint = "--concept", "a concept is scored against the images that it was trained on"
-        strangers = explicit & {"references"}
-    if strangers:
-        named = ", ".join("--" + name.replace("_", "-") for name in sorted(strangers))
-        raise UsageError(f"{named} {'does' if len(strangers) == 1 else 'do'} not go with {what}", hint)
+        foreign = explicit & {"references"}
+    if foreign:
+        named = ", ".join("--" + name.replace("_", "-") for name in sorted(foreign))
+        raise UsageError(f"{named} {'does' if len(foreign) == 1 else 'do'} not go with {what}", hint)
 
 
 def _choice(result: "Evaluation") -> dict[str, str]:
@@ -155,9 +114,8 @@ def _score_folder(
     console: Console,
     images: Path,
     references: Path | None,
-    model: str | None,
+    options: EvaluateOptions,
     paths: dict[str, str],
-    device: str | None,
     output: Path | None,
 ) -> None:
     from ..evaluate.encoders.base import encoders_for
@@ -168,6 +126,6 @@ def _score_folder(
         raise UsageError("--images needs --references", "a folder with images of the concept")
     from ..models.base_model import resolve
 
-    encoders = encoders_for(resolve(model).name, paths=paths, device=device)
+    encoders = encoders_for(resolve(options.model).name, paths=paths, device=options.device)
     figures, measures = score_folder(encoders, images, references, output, console.events)
     console.result(figures, fields(measures_text(measures)))

@@ -13,7 +13,11 @@ def inspect(
     console: Console,
     file: Annotated[Path, typer.Argument(help="An atoms file or a decomposition file.", show_default=False)],
 ) -> None:
-    """Show what an atoms or decomposition file holds, after checking it."""
+    """Show what an atoms or decomposition file holds, after checking it.
+
+    Examples:
+        atomtune inspect runs/castle/atoms.safetensors
+    """
     from ..files.describe import describe
 
     facts = describe(file)

@@ -1,48 +1,44 @@
 """atomtune merge: a model folder with concepts merged in."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-import typer
-
+from ..export.options import MergeOptions
+from ..runtime.option import option
 from ..runtime.units import size
 from .console import Console, duration, fields
-from .drawing import AtomsFiles, Concepts, Scale, TunedModel, sources
-from .shared import OUTPUT, Overwrite
+from .options.groups import OutputOptions, SourceOptions
 
 if TYPE_CHECKING:
     from ..export.merged_model import MergeResult
 
 
-def merge(
-    console: Console,
-    output: Annotated[
-        Path, typer.Option(help="Folder for the model.", metavar="DIR", show_default=False, rich_help_panel=OUTPUT)
-    ],
-    concept: Concepts = None,
-    atoms: AtomsFiles = None,
-    scale: Scale = 1.0,
-    model: TunedModel = None,
-    precision: Annotated[
-        Literal["fp32", "fp16"],
-        typer.Option(help="Type the weights are written in; fp16 is half the size.", rich_help_panel=OUTPUT),
-    ] = "fp32",
-    overwrite: Overwrite = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class MergeOutput(OutputOptions):
+    """Where the model goes."""
+
+    output: Path = option(..., "Folder for the model.", metavar="DIR", aliases=("save_to",))
+
+
+def merge(console: Console, source: SourceOptions, options: MergeOptions, place: MergeOutput) -> None:
     """Write the base model with concepts merged in, as a diffusers folder.
 
     Other programs load it without atomtune; atomtune takes it as a --model. The concept's words are plain words there:
     "sks castle", not <castle>. The base model's licence holds for the result too.
+
+    Examples:
+        atomtune merge --concept castle --output castle-model
+        atomtune merge --atoms castle.safetensors:0.8 --atoms rex.safetensors --output both --precision fp16
     """
     from ..export.merged_model import merge_to_folder
 
     result = merge_to_folder(
-        sources(concept, atoms, scale),
-        output,
-        model=model,
-        precision=precision,
-        overwrite=overwrite,
+        source.files(),
+        place.output,
+        model=options.model,
+        precision=options.precision,
+        overwrite=place.overwrite,
         events=console.events,
     )
     console.result(asdict(result), _text(result))

@@ -1,80 +1,56 @@
 """atomtune pocket: images of new things to teach to the miniature, and what it knows."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
+from ..runtime.option import option
+from ..runtime.options import Options
 from .console import Console, fields
-from .shared import OUTPUT
-
-THING = "Thing"
 
 pocket = typer.Typer(
     help="The miniature model: images of new things to teach it, and what it knows.", no_args_is_help=True
 )
 
 
-def images(
-    console: Console,
-    class_name: Annotated[
-        str,
-        typer.Option(
-            "--class",
-            help="What kind of thing, as castle, dog, robot.",
-            metavar="NOUN",
-            show_default=False,
-            rich_help_panel=THING,
-        ),
-    ],
-    instance: Annotated[
-        int,
-        typer.Option(min=0, help="Which one of it; the model saw none of them.", metavar="N", rich_help_panel=THING),
-    ] = 7,
-    scenes: Annotated[
-        str | None,
-        typer.Option(
-            help=r"Where it is seen, separated by commas: 'in the snow,on the beach'; plain for no scene. "
-            r"\[default: plain and four scenes]",
-            metavar="WORDS",
-            rich_help_panel=THING,
-        ),
-    ] = None,
-    count: Annotated[
-        int | None,
-        typer.Option(min=1, help=r"How many images. \[default: one of each scene]", metavar="N", rich_help_panel=THING),
-    ] = None,
-    size: Annotated[
-        int, typer.Option(min=8, max=256, help="Side of the images in pixels.", metavar="N", rich_help_panel=OUTPUT)
-    ] = 64,
-    masks: Annotated[
-        bool,
-        typer.Option("--masks", help="Write 01.mask.png beside 01.png: white the thing.", rich_help_panel=OUTPUT),
-    ] = False,
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            "--output",
-            help="Folder for the images.",
-            metavar="DIR",
-            show_default=False,
-            rich_help_panel=OUTPUT,
-        ),
-    ] = ...,  # type: ignore[assignment]
-) -> None:
-    """Render images of a thing that the miniature never saw, ready to be taught to it."""
+@dataclass(frozen=True, kw_only=True)
+class ThingOptions(Options, panel="Thing"):
+    """What is rendered."""
+
+    kind: str = option(..., "What kind of thing, as castle, dog, robot.", name="class", metavar="NOUN")
+    instance: int = option(7, "Which one of it; the model saw none of them.", at_least=0, metavar="N")
+    scenes: str | None = option(
+        None,
+        "Where it is seen, separated by commas: 'in the snow,on the beach'; plain for no scene.",
+        shown_default="plain and four scenes",
+        metavar="WORDS",
+    )
+    count: int | None = option(None, "How many images.", at_least=1, shown_default="one of each scene", metavar="N")
+    size: int = option(64, "Side of the images in pixels.", at_least=8, at_most=256, metavar="N", panel="Output")
+    masks: bool = option(False, "Write 01.mask.png beside 01.png: white the thing.", panel="Output")
+    output: Path = option(..., "Folder for the images.", metavar="DIR", panel="Output", aliases=("out",))
+
+
+def images(console: Console, options: ThingOptions) -> None:
+    """Render images of a thing that the miniature never saw, ready to be taught to it.
+
+    Examples:
+        atomtune pocket images --class dog --output concepts/rex
+        atomtune pocket images --class castle --instance 3 --scenes 'in the snow,plain' --masks --output concepts/keep
+    """
     from ..demo.concept_folder import write_concept
     from ..pocket.concept import TRAINING_SCENES, concept_images, new_thing
 
-    asked = TRAINING_SCENES if scenes is None else _scenes(scenes)
-    rendered = concept_images(class_name, new_thing(instance), asked, count, size)
-    files = write_concept(output, rendered, masks=masks)
-    teach = f"atomtune train --model pocket --concept {output.name} --class-name {class_name} --images {output}"
+    output = options.output
+    asked = TRAINING_SCENES if options.scenes is None else _scenes(options.scenes)
+    rendered = concept_images(options.kind, new_thing(options.instance), asked, options.count, options.size)
+    files = write_concept(output, rendered, masks=options.masks)
+    teach = f"atomtune train --model pocket --concept {output.name} --class-noun {options.kind} --images {output}"
     facts = {
-        "class": class_name,
-        "instance": instance,
-        "size": size,
+        "class": options.kind,
+        "instance": options.instance,
+        "size": options.size,
         "images": [{"path": str(file.image), "scene": file.scene, "mask": _text(file.mask)} for file in files],
         "output": str(output),
         "next": teach,
@@ -83,7 +59,11 @@ def images(
 
 
 def list_(console: Console) -> None:
-    """Show the classes, scenes and colours that the miniature knows."""
+    """Show the classes, scenes and colours that the miniature knows.
+
+    Examples:
+        atomtune pocket list
+    """
     from ..pocket.world import HUES, SCENES, THINGS
 
     scenes = [scene for scene in SCENES if scene]

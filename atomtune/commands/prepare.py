@@ -1,69 +1,40 @@
 """atomtune prepare: what training will see of the images."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
+from ..runtime.option import option
+from ..sampling.options import RUNS
+from ..training.options import PrepareOptions
 from .console import Console, fields
-from .shared import (
-    OUTPUT,
-    ClassName,
-    ConceptName,
-    Crop,
-    Flip,
-    Images,
-    Model,
-    Overwrite,
-    Prompt,
-    Resolution,
-    Seed,
-    Token,
-)
+from .options.groups import OutputOptions
 
 if TYPE_CHECKING:
     from ..training.prepare import Prepared
 
 
-def prepare(
-    console: Console,
-    concept: ConceptName,
-    images: Images = None,
-    class_name: ClassName = None,
-    token: Token = "sks",
-    prompt: Prompt = "a photo of a {}",
-    model: Model = None,
-    resolution: Resolution = None,
-    crop: Crop = "center",
-    flip: Flip = False,
-    seed: Seed = 0,
-    output: Annotated[
-        Path | None,
-        typer.Option(help=r"Folder for prepare.png. \[default: runs/NAME]", metavar="DIR", rich_help_panel=OUTPUT),
-    ] = None,
-    overwrite: Overwrite = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class PrepareOutput(OutputOptions):
+    """Where the sheet goes."""
+
+    output: Path | None = option(None, "Folder for prepare.png.", shown_default="runs/NAME", metavar="DIR")
+
+
+def prepare(console: Console, options: PrepareOptions, place: PrepareOutput) -> None:
     """Check the images of a concept and show what training will see of them.
 
     Takes the options that train will be given. Writes prepare.png, a sheet of the images as they will be cut, with
     their captions; loads no weights.
+
+    Examples:
+        atomtune prepare --concept castle
+        atomtune prepare --concept rex --class-noun dog --images photos --crop smart
     """
-    from ..data.concept import Concept
-    from ..training.options import PrepareOptions
     from ..training.prepare import prepare as look
 
-    options = PrepareOptions(
-        concept=Concept(concept, class_name or concept, token),
-        images=images or Path("concepts") / concept,
-        model=model,
-        prompt=prompt,
-        resolution=resolution,
-        crop=crop,
-        flip=flip,
-        seed=seed,
-    )
-    prepared = look(options, output or Path("runs") / concept, overwrite=overwrite, events=console.events)
+    output = place.output or RUNS / options.concept.name
+    prepared = look(options, output, overwrite=place.overwrite, events=console.events)
     console.result(asdict(prepared), _text(prepared))
 
 

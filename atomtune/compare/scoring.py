@@ -10,8 +10,8 @@ from ..evaluate.checkpoint_selection import worth
 from ..evaluate.encoders.base import Encoders
 from ..evaluate.encoders.grader import Grader, scenes_named
 from ..evaluate.evaluate import Evaluation, evaluate_concept
-from ..evaluate.inputs import EvaluateOptions
 from ..evaluate.measure import Measures
+from ..evaluate.options import EvaluateOptions
 from ..files.atomic import write_text
 from ..files.untrusted_json import read_json
 from ..runtime.progress import Events
@@ -96,7 +96,7 @@ def _key(job: Job, done: Trained, options: CompareOptions) -> dict[str, Any]:
     """What decides a score."""
     scoring = options.scoring
     settings = {field.name: getattr(scoring, field.name) for field in fields(EvaluateOptions)}
-    for name in ("run", "prompts", "checkpoints", "strengths", "device", "batch_size"):
+    for name in ("concept", "run", "prompts", "checkpoints", "strengths", "device", "batch_size"):
         settings.pop(name)
     return {
         "atoms": done.sha256,

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import UsageError, excerpt
 from ..methods import METHODS
+from ..methods.options import default_spec, spec_value
 from ..methods.specs import PRESETS, Spec, preset_name
 
 TABLE = (
@@ -66,13 +67,13 @@ def parse_variant(text: str) -> Variant:
     method, *parts = text.strip().split(":")
     if method not in METHODS:
         raise UsageError(f"there is no method {excerpt(repr(method))}", f"methods are {', '.join(METHODS)}; {_PARTS}")
-    start = PRESETS["c2"] if method == "atoms" else METHODS[method].spec()
+    start = default_spec(method)
     changes: dict[str, Any] = {}
     train_token = False
     for part in parts:
         field, equals, value = part.partition("=")
         if equals and field in {known.name for known in fields(start)}:
-            changes[field] = _value(value, getattr(start, field))
+            changes[field] = spec_value(value, getattr(start, field))
         elif part == TOKEN:
             train_token = True
         elif method == "atoms" and part in PRESETS:
@@ -150,13 +151,3 @@ def _name(method: str, start: Spec, spec: Spec, train_token: bool) -> str:
     parts += [changed.pop("layers")] if "layers" in changed else []
     parts += [f"{field}={value}" for field, value in changed.items()]
     return ":".join([*parts, TOKEN] if train_token else parts)
-
-
-def _value(text: str, default: Any) -> Any:
-    """A value of a spec's field: a number, true or false, else the text itself."""
-    for kind in (float,) if isinstance(default, float) else (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return {"true": True, "false": False}.get(text.lower(), text)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, excerpt, is_one_line
-from ..runtime.option import option
+from ..runtime.option import UNSET, option
 from .text_files import problem_of, read_lines
 
 DEFAULT_TOKEN = "sks"
@@ -23,14 +23,15 @@ class Concept:
 
     Attributes:
         name: of the folder of images and of the run; `<name>` in prompts stands for `words`.
-        class_noun: the base model's word for this kind of thing, as "castle".
+        class_noun: the base model's word for this kind of thing, as "castle"; the name where it is not given.
         token: the rare word that is trained to mean this one.
     """
 
     name: str = option(..., "Name of the concept; prompts call it <NAME>.", name="concept", metavar="NAME")
     class_noun: str = option(
-        ...,
+        None,
         "What the base model calls this kind of thing, as dog.",
+        derived=lambda concept: concept.name,
         shown_default="NAME",
         metavar="NOUN",
         formerly=("class_name",),
@@ -40,6 +41,8 @@ class Concept:
     def __post_init__(self) -> None:
         # é is one letter or two, by the system that it was typed on
         object.__setattr__(self, "name", unicodedata.normalize("NFC", self.name))
+        if self.class_noun is UNSET:
+            object.__setattr__(self, "class_noun", self.name)
         if not _is_name(self.name):
             raise UsageError(
                 f"{excerpt(repr(self.name))} cannot be the name of a concept",

@@ -16,8 +16,8 @@ from ..errors import UsageError
 from ..evaluate.encoders.base import encoders_for
 from ..evaluate.encoders.grader import Grader, load_grader, scenes_named
 from ..evaluate.evaluate import Evaluation, evaluate_concept
-from ..evaluate.inputs import EvaluateOptions
 from ..evaluate.measure import Measures, measure
+from ..evaluate.options import EvaluateOptions
 from ..evaluate.report import page_values
 from ..files.atomic import write_text
 from ..files.output_folder import check_replaceable, claim
@@ -29,7 +29,8 @@ from ..pocket.concept import TRAINING_SCENES, concept_images
 from ..pocket.world import FIRST_HELD_OUT_SEED, THINGS, Style, render
 from ..report.html import render_page
 from ..runtime.progress import Events
-from ..sampling.generate import GeneratedImage, Settings
+from ..sampling.generate import GeneratedImage
+from ..sampling.options import Settings
 from ..training.options import TrainOptions
 from ..training.train import train
 from .other_methods import RATES, OtherMethod, train_other_methods
@@ -179,7 +180,13 @@ def _evaluate(output: Path, run: Path, seed: int, events: Events) -> Evaluation:
     """Generate the demo's prompts with a run and without it, and score both."""
     prompts = output / PROMPTS
     write_text(prompts, "".join(f"a {{}} {scene}\n" for scene in PROMPT_SCENES))
-    options = EvaluateOptions(run, prompts, IMAGES_OF_EACH, seed, Settings(steps=SAMPLE_STEPS, guidance_scale=GUIDANCE))
+    options = EvaluateOptions(
+        run=run,
+        prompts=prompts,
+        per_prompt=IMAGES_OF_EACH,
+        seed=seed,
+        settings=Settings(steps=SAMPLE_STEPS, guidance_scale=GUIDANCE),
+    )
     return evaluate_concept(options, lambda name: encoders_for(name, device="cpu"), output, events)
 
 

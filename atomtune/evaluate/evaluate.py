@@ -15,8 +15,9 @@ from ..training.run_lock import run_lock
 from .checkpoint_selection import Candidate, Selection, select
 from .encoders.base import Encoders
 from .image_sets import EvaluationImages, ScoredSets
-from .inputs import EvaluateOptions, Inputs, read_inputs
+from .inputs import Inputs, read_inputs
 from .measure import Measured, measure, real_fidelity
+from .options import EvaluateOptions
 
 
 @dataclass(frozen=True)

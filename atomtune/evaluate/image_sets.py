@@ -17,8 +17,10 @@ from ..files.png import save_png
 from ..runtime.progress import Events
 from ..sampling.apply import applied
 from ..sampling.changes import LoadedAtoms
-from ..sampling.generate import GeneratedImage, Settings, generate_images, load_sampler
-from .inputs import EvaluateOptions, Inputs
+from ..sampling.generate import GeneratedImage, generate_images, load_sampler
+from ..sampling.options import Settings
+from .inputs import Inputs
+from .options import EvaluateOptions
 from .scale_grid import scale_grid
 
 DRIFT_PROMPTS = (

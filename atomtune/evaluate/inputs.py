@@ -1,6 +1,6 @@
 """What an evaluation is about: a run's atoms, the prompts, the concept's images. Read before anything is generated."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -11,37 +11,10 @@ from ..errors import UsageError
 from ..models.architecture import native_resolution
 from ..models.base_model import ModelSource, resolve_base
 from ..sampling.changes import LoadedAtoms, read_atoms_file
-from ..sampling.generate import Settings
 from ..training.options import TrainOptions
 from ..training.resources import MOST_KEPT
 from ..training.run_folder import RunFolder
-
-
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """What to score and how to generate it.
-
-    Attributes:
-        run: folder of the training run.
-        prompts: file with one prompt a line, {} for the concept.
-        per_prompt: images of each prompt; image k has the seed `seed` + k.
-        checkpoints: score every kept checkpoint too, and choose one; a sheet shows them at `strengths`.
-        model: another base than the one the atoms were trained on.
-    """
-
-    run: Path
-    prompts: Path
-    per_prompt: int = 4
-    seed: int = 0
-    settings: Settings = field(default_factory=Settings)
-    scheduler: str | None = None
-    checkpoints: bool = False
-    scale: float = 1.0
-    strengths: tuple[float, ...] = (0.5, 0.75, 1.0, 1.25)
-    model: str | None = None
-    device: str | None = None
-    precision: str = "fp32"
-    batch_size: int = 8
+from .options import EvaluateOptions
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from ..data.contact_sheet import contact_sheet
 from ..runtime.progress import Events
 from ..sampling.apply import applied_at
 from ..sampling.changes import LoadedAtoms
-from ..sampling.generate import Settings, generate_images
+from ..sampling.generate import generate_images
+from ..sampling.options import Settings
 
 
 def scale_grid(

@@ -77,6 +77,10 @@ class Methods(Mapping[str, "Method"]):
             raise ValueError(f"there is a method {method.name!r} already")
         self._registered[method.name] = method
 
+    def known(self) -> list[str]:
+        """The names of the methods whose specs are known without importing anything: all but those of packages."""
+        return [*_BUILT_IN, *self._registered]
+
     def remove(self, name: str) -> None:
         """Forget a method that was registered; nothing where there is none."""
         self._registered.pop(name, None)

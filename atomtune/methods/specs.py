@@ -1,35 +1,40 @@
 """What each method trains: the fields of its spec, their ranges, and the presets. Nothing here imports torch."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self, get_args
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 from ..errors import UsageError, excerpt
+from ..runtime.option import option, same_as
+from ..runtime.options import Options
 
 _LONGEST_CHOICE = 20_000
 
 
 @dataclass(frozen=True)
-class Spec:
-    """What a method trains, as JSON can hold it. Each method has its own.
+class Spec(Options, panel="Method"):
+    """What a method trains, as JSON can hold it. Each method has its own; its fields are options of `train`.
 
     Attributes:
         layers: which layers, as for `select_layers`.
     """
 
-    layers: str = "all"
+    hint = "atomtune train --help says what is allowed"
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.layers, str):
-            raise UsageError("layers must be text", "see atomtune train --help")
+    layers: str = option(
+        "all",
+        "Layers: all, conv (k x k convolutions), attention, or patterns such as 'up_blocks.*,*.attn2.to_k'.",
+        metavar="WHICH",
+    )
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """See `Options.check`."""
         if len(self.layers) > _LONGEST_CHOICE:
-            raise UsageError(
-                f"layers has {len(self.layers):,} characters", "patterns such as 'up_blocks.*' are shorter"
-            )
+            yield "layers", f"has {len(self.layers):,} characters; patterns such as 'up_blocks.*' are shorter"
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; `from_dict` is the way back."""
-        return asdict(self)
+        return self.flat_dict()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -40,24 +45,6 @@ class Spec:
                 f"unknown spec fields: {excerpt(', '.join(unknown))}", "a newer atomtune may have written the file"
             )
         return cls(**values)
-
-
-def whole_number(name: str, value: Any, low: int, high: int, hint: str = "see atomtune train --help") -> None:
-    """Raise UsageError unless a field of a spec is a whole number in a range."""
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise UsageError(f"{name} must be a whole number from {low} to {high}, got {excerpt(repr(value))}", hint)
-
-
-def number(name: str, value: Any, low: float, high: float, hint: str = "see atomtune train --help") -> None:
-    """Raise UsageError unless a field of a spec is a number in a range, the bounds included."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise UsageError(f"{name} must be between {low:g} and {high:g}, got {excerpt(repr(value))}", hint)
-
-
-MAX_TILE = 64
-MAX_ATOMS = 512
-
-_START = "--preset c2 is a start"
 
 
 @dataclass(frozen=True)
@@ -75,21 +62,22 @@ class AtomsSpec(Spec):
         paper_scaling: train ΔD itself, as the paper does, and not in units that suit the layer (`atoms.step_gain`).
     """
 
-    atoms: int = 9
-    tile: int = 16
-    overcomplete: int = 1
-    sparsity: float = 0.0
-    train_coefficients: bool = False
-    paper_scaling: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        whole_number("atoms", self.atoms, 1, MAX_ATOMS, _START)
-        whole_number("tile", self.tile, 1, MAX_TILE, _START)
-        whole_number("overcomplete", self.overcomplete, 1, 16, _START)
-        number("sparsity", self.sparsity, 0, 10, "0 is the default, 0.05 the paper's")
-        if not isinstance(self.train_coefficients, bool) or not isinstance(self.paper_scaling, bool):
-            raise UsageError("train_coefficients and paper_scaling must be true or false", "see atomtune train --help")
+    atoms: int = option(9, "Atoms of each layer (m).", at_least=1, at_most=512, metavar="M")
+    tile: int = option(
+        16, "Largest side of a tile of linear and 1x1 layers (k_c).", at_least=1, at_most=64, metavar="K"
+    )
+    overcomplete: int = option(
+        1, "Atoms that each filter atom is mixed from (m1).", at_least=1, at_most=16, metavar="M1"
+    )
+    sparsity: float = option(
+        0.0,
+        "Lambda of the decomposition, in standard deviations of the weights; the paper's is 0.05.",
+        at_least=0,
+        at_most=10,
+        metavar="LAMBDA",
+    )
+    train_coefficients: bool = option(False, "Train the coefficients too, as c4 does.")
+    paper_scaling: bool = option(False, "Train atoms as the paper does, without the scale of their layer.")
 
     @property
     def decomposition_key(self) -> str:
@@ -121,13 +109,17 @@ class RankSpec(Spec):
         rank: r. alpha: the change is scaled by alpha/rank.
     """
 
-    rank: int = 8
-    alpha: int = 8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        whole_number("rank", self.rank, 1, 4096)
-        whole_number("alpha", self.alpha, 1, 65536)
+    rank: int = option(
+        8, "Rank of the change of each layer.", at_least=1, at_most=4096, metavar="R", aliases=("network_dim",)
+    )
+    alpha: int = option(
+        8,
+        "The change is scaled by alpha / rank.",
+        at_least=1,
+        at_most=65536,
+        metavar="A",
+        aliases=("network_alpha", "lora_alpha"),
+    )
 
 
 @dataclass(frozen=True)
@@ -138,11 +130,7 @@ class OFTSpec(Spec):
         block_size: b, the side of a block; a layer whose inputs it does not divide takes the nearest number that does.
     """
 
-    block_size: int = 8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        whole_number("block_size", self.block_size, 2, 1024)
+    block_size: int = option(8, "Side of a block of the rotation.", at_least=2, at_most=1024, metavar="B")
 
 
 @dataclass(frozen=True)
@@ -153,11 +141,7 @@ class COFTSpec(OFTSpec):
         eps: the skew-symmetric matrix that makes a block has at most this norm over √(number of blocks).
     """
 
-    eps: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        number("eps", self.eps, 1e-9, 1e3)
+    eps: float = option(0.1, "Bound of the rotation.", at_least=1e-9, at_most=1e3, metavar="E")
 
 
 @dataclass(frozen=True)
@@ -165,8 +149,7 @@ class InPlaceSpec(Spec):
     """Which modules' parameters are trained: `layers` is "all" or shell patterns on the modules' names."""
 
 
-Start = Literal["decomposed", "constant", "uniform", "normal", "zeros", "ones"]
-STARTS = get_args(Start)
+STARTS = ("decomposed", "constant", "uniform", "normal", "zeros", "ones")
 """What z₀ is: the decomposition's own diagonal, its mean everywhere, noise of its spread, zeros or ones."""
 
 
@@ -180,14 +163,23 @@ class LoLDUSpec(Spec):
         start: z₀, one of `STARTS`.
     """
 
-    layers: str = "attention"
-    rank: int = 32
-    alpha: int = 32
-    start: str = "decomposed"
+    layers: str = same_as(Spec, "layers", default="attention")
+    rank: int = same_as(RankSpec, "rank", default=32)
+    alpha: int = same_as(RankSpec, "alpha", default=32)
+    start: str = option("decomposed", "Start of the diagonal.", choices=STARTS)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        whole_number("rank", self.rank, 1, 4096)
-        whole_number("alpha", self.alpha, 1, 65536)
-        if self.start not in STARTS:
-            raise UsageError(f"start must be one of {', '.join(STARTS)}, not {excerpt(repr(self.start))}", "--start")
+
+SPECS: dict[str, type[Spec]] = {
+    "atoms": AtomsSpec,
+    "lora": RankSpec,
+    "loha": RankSpec,
+    "lokr": RankSpec,
+    "oft": OFTSpec,
+    "coft": COFTSpec,
+    "bitfit": InPlaceSpec,
+    "difffit": InPlaceSpec,
+    "loldu": LoLDUSpec,
+    "full": InPlaceSpec,
+    "textual-inversion": Spec,
+}
+"""The class of each method's specs, by the method's name."""

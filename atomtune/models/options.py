@@ -1,8 +1,12 @@
 """Options that say which base model computes, where, and in which type."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from ..runtime.option import option
+from ..methods.options import DECOMPOSED, default_spec, make_spec, spec_options
+from ..methods.specs import AtomsSpec
+from ..runtime.option import Option, option, same_as
 from ..runtime.options import Options
 
 PRECISIONS = ("fp32", "fp16", "bf16")
@@ -31,3 +35,21 @@ class ModelOptions(Options, panel="Model"):
     precision: str = option(
         "fp32", "Type that the model computes in.", choices=PRECISIONS, aliases=("mixed_precision",)
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecomposeOptions(Options, panel="Model"):
+    """A decomposition of a base model."""
+
+    model: str | None = same_as(ModelOptions, "model")
+    device: str | None = same_as(ModelOptions, "device")
+    spec: AtomsSpec = option(None, "", derived=lambda _: default_spec("atoms"))
+
+    @classmethod
+    def more_options(cls) -> tuple[Option, ...]:
+        """What of atoms' specs decides the decomposition."""
+        return spec_options(DecomposeOptions, ["atoms"], DECOMPOSED)
+
+    @classmethod
+    def _assembled(cls, name: str, inside: Mapping[str, Any], flat: Mapping[str, Any]) -> Any:
+        return make_spec("atoms", inside) if name == "spec" else super()._assembled(name, inside, flat)

@@ -18,7 +18,7 @@ class _Unset(Enum):
 KEY = "option"
 """Where a field's metadata holds what was declared."""
 
-UNSET = _Unset.UNSET
+UNSET: Any = _Unset.UNSET
 """The default of a field that is derived from others."""
 
 
@@ -67,12 +67,15 @@ def option(default: Any, help: str, **declared: Any) -> Any:
     return dataclasses.field(default=UNSET if "derived" in declared else default, metadata=metadata)
 
 
-def same_as(group: type[Any], name: str) -> Any:
-    """A field that is declared as one of another group."""
-    field = group.__dataclass_fields__[name]
-    declared = field.metadata[KEY]
-    metadata = {KEY: dataclasses.replace(declared, panel=declared.panel or group.panel)}
-    return dataclasses.field(default=field.default, metadata=metadata)
+def same_as(group: type[Any], field: str, **changes: Any) -> Any:
+    """A field that is declared as one of another group, but for `changes`: its default, or what `option` takes."""
+    known = group.__dataclass_fields__[field]
+    default = changes.pop("default", known.default)
+    declared = known.metadata[KEY]
+    metadata = {
+        KEY: dataclasses.replace(declared, **{"panel": declared.panel or getattr(group, "panel", None)} | changes)
+    }
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,12 +139,13 @@ class Option(Declared):
         """A value of a text from the command line. Raises ValueError where it cannot be one."""
         if self.kind in (int, float) and self.read is None:
             return self.kind(text)
-        return next((choice for choice in self.allowed if choice.lower() == text.lower()), text)
+        plain = text.lower().replace("_", "-")  # as AdamW and constant_with_warmup
+        return next((choice for choice in self.allowed if choice == plain), text)
 
     def problem(self, value: Any) -> str | None:
         """What is wrong with a value, as "must be a number above 0, not -1"; None where nothing is."""
         if (value is None and self.optional) or (self.read is not None and not isinstance(value, str)):
-            return None
+            return None  # what is read has been checked by reading it
         listed = self.many and isinstance(value, list | tuple)
         for item in value if listed else [value]:
             if not self._is_of_kind(item) or not self._is_in_range(item):

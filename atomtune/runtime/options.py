@@ -32,7 +32,7 @@ class OptionError(UsageError):
     """
 
     def __init__(self, problems: Sequence[tuple[str, str]], hint: str | None = None) -> None:
-        super().__init__("\n".join(f"{name} {text}" for name, text in problems), hint)
+        super().__init__("\n".join(f"{name} {text}".strip() for name, text in problems), hint)
         self.problems = list(problems)
 
 
@@ -58,7 +58,7 @@ class Options:
     def __post_init__(self) -> None:
         problems: list[tuple[str, str]] = []
         checkable = True
-        for item in options_of(type(self)):
+        for item in declared_options(type(self)):
             if len(item.path) > 1:
                 continue  # checked by the object that holds it
             name, value = item.path[0], getattr(self, item.path[0])
@@ -87,6 +87,41 @@ class Options:
     def check(self) -> Iterator[tuple[str, str]]:
         """What does not fit together: the name of an option and what is wrong with it. Each group has its own."""
         return iter(())
+
+    @classmethod
+    def more_options(cls) -> tuple[Option, ...]:
+        """Options besides the fields; the last part of their path is for `_assembled` to understand."""
+        return ()
+
+    @classmethod
+    def from_values(cls, values: Mapping[tuple[str, ...], Any]) -> Self:
+        """The object of values by the paths of their options. Raises OptionError that lists all that is wrong."""
+        flat = {path[0]: value for path, value in values.items() if len(path) == 1}
+        problems: list[tuple[str, str]] = []
+        for name in dict.fromkeys(path[0] for path in values if len(path) > 1):
+            inside = {path[1]: value for path, value in values.items() if path[0] == name and len(path) > 1}
+            try:
+                flat[name] = cls._assembled(name, inside, flat)
+            except OptionError as problem:
+                problems += problem.problems
+        try:
+            made = cls(**flat)
+        except OptionError as problem:
+            problems += problem.problems
+        except TypeError:  # for want of what could not be assembled
+            if not problems:
+                raise
+        if problems:
+            raise OptionError(problems, cls.hint)
+        return made
+
+    @classmethod
+    def _assembled(cls, name: str, inside: Mapping[str, Any], flat: Mapping[str, Any]) -> Any:
+        """The object that a field holds, of the values of its own fields; `flat` has the other fields' values."""
+        start = cls.__dataclass_fields__[name].default
+        if start in (dataclasses.MISSING, UNSET):
+            return _held(cls)[name](**inside)
+        return dataclasses.replace(start, **inside)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: a dictionary for each group; paths as text."""
@@ -135,8 +170,13 @@ def group_name(group: type[Options]) -> str:
     return group.__name__.removesuffix("Options").lower()
 
 
-def options_of(cls: Any) -> tuple[Option, ...]:
+def options_of(cls: type[Options]) -> tuple[Option, ...]:
     """Every option of a class, group by group, those of the objects that its fields hold in their place."""
+    return (*declared_options(cls), *cls.more_options())
+
+
+def declared_options(cls: Any) -> tuple[Option, ...]:
+    """Those of them that are fields."""
     return _options_of(cls)
 
 
@@ -150,8 +190,12 @@ def _options_of(cls: Any) -> tuple[Option, ...]:
         if declared is not None:
             found += [_option(known[name], hints[name], group)] if declared.help else []
         elif is_dataclass(hints[name]):
-            inner = options_of(hints[name])
-            found += [dataclasses.replace(item, path=(name, *item.path), group=group) for item in inner]
+            inner = _options_of(hints[name])
+            start = known[name].default
+            defaults = {} if start in (dataclasses.MISSING, UNSET) else vars(start)
+            for item in inner:
+                default = defaults.get(item.path[0], item.default)
+                found.append(dataclasses.replace(item, path=(name, *item.path), default=default, group=group))
     return tuple(found)
 
 
@@ -167,7 +211,7 @@ def _option(field: Field[Any], hint: Any, group: type[Any]) -> Option:
         | {
             "name": declared.name or field.name,
             "path": (field.name,),
-            "kind": kind if kind in _PLAIN else str,
+            "kind": kind if kind in _PLAIN and declared.read is None else str,
             "many": many and declared.read is None,
             "optional": optional,
             "default": None if field.default is UNSET else field.default,

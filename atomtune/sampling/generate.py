@@ -15,23 +15,8 @@ from ..core.precision import all_finite
 from ..errors import AtomtuneError
 from ..models.base_model import ModelSource, load_pipeline, pick_device
 from ..models.conditioning import Embeddings, embed, embed_negative
+from .options import Settings
 from .schedulers import use_scheduler
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How images are generated.
-
-    Attributes:
-        steps: denoising steps.
-        guidance_scale: of classifier-free guidance; 1 switches it off.
-        size: (width, height) in pixels; None for the model's own.
-    """
-
-    steps: int = 50
-    guidance_scale: float = 7.5
-    negative_prompt: str = ""
-    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

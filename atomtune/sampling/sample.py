@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from .. import __version__
 from ..data.concept import check_prompts, expand, read_prompts, unnamed
 from ..data.contact_sheet import contact_sheet
-from ..errors import Interrupted, UsageError
+from ..errors import Interrupted
 from ..files.numbered import write_numbered
 from ..models.base_model import ModelSource, resolve, resolve_base
 from ..runtime.disk_space import DiskNeed, check_disk_space
@@ -22,47 +22,8 @@ from ..runtime.out_of_memory import as_out_of_memory_error, in_order, sampling_m
 from ..runtime.progress import Events
 from .apply import merge_atoms
 from .changes import LoadedAtoms, read_atoms
-from .generate import GeneratedImage, Settings, generate_images, load_sampler
-
-MAX_SEED = 2**63 - 1
-
-
-@dataclass(frozen=True)
-class SampleOptions:
-    """Images to generate.
-
-    Attributes:
-        atoms: atoms files and their scales; their changes add up.
-        prompts: `<name>` stands for a loaded concept; prompt_file: more, one a line, `{}` for the concept.
-        model: None for the model that the first atoms file was trained on, else for the default.
-        num: images of each prompt; image k has the seed `seed` + k.
-        batch_size: images generated at once; changes no image.
-        base: generate each image with the base model too.
-        grid: a sheet of all images, prompts × images, beside the single files.
-    """
-
-    atoms: tuple[tuple[Path, float], ...] = ()
-    prompts: tuple[str, ...] = ()
-    prompt_file: Path | None = None
-    model: str | None = None
-    num: int = 1
-    seed: int = 0
-    settings: Settings = field(default_factory=Settings)
-    scheduler: str | None = None
-    batch_size: int = 4
-    base: bool = False
-    grid: bool = False
-    device: str | None = None
-    precision: str = "fp32"
-
-    def __post_init__(self) -> None:
-        if not self.prompts and self.prompt_file is None:
-            raise UsageError("there is nothing to generate", "give --prompt 'a <castle> in the snow' or --prompts FILE")
-        if not 0 <= self.seed <= MAX_SEED - self.num:
-            raise UsageError(f"the seed must be between 0 and {MAX_SEED}", "--seed 0 is the default")
-        size = self.settings.size
-        if size and any(side % 8 or side < 8 for side in size):
-            raise UsageError(f"width and height must be multiples of 8, not {size[0]}x{size[1]}", "as in 512x512")
+from .generate import GeneratedImage, generate_images, load_sampler
+from .options import SampleOptions
 
 
 @dataclass(frozen=True)
@@ -102,7 +63,7 @@ def sample(
         events.warn(warning)
     for concept in unnamed(prompts, concepts):
         events.warn(f"no prompt names {concept.words!r}: <{concept.name}> stands for it")
-    wanted = [(prompt, options.seed + k) for prompt in prompts for k in range(options.num)]
+    wanted = [(prompt, options.seed + k) for prompt in prompts for k in range(options.per_prompt)]
     writer = _Writer(output, options, source, loaded)
     passes = [True, False] if options.base and loaded else [not loaded]
     images: list[SampledImage] = []

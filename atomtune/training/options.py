@@ -7,9 +7,7 @@ from typing import Any, Self
 from ..data.concept import Concept, expand, names
 from ..data.options import DataOptions
 from ..errors import AtomtuneError, UsageError, excerpt
-from ..methods import METHODS
-from ..methods.specs import AtomsSpec, Spec, preset_name
-from ..methods.textual_inversion import TextualInversion
+from ..methods.options import MethodOptions, learning_rate
 from ..models.options import ModelOptions
 from ..runtime.option import option, same_as
 from ..runtime.options import Options
@@ -27,43 +25,6 @@ SCHEDULES = {
 """diffusers' schedules by the names of `--lr-scheduler`."""
 
 TRACKERS = ("tensorboard", "wandb")
-
-
-@dataclass(frozen=True, kw_only=True)
-class MethodOptions(Options, panel="Method"):
-    """What is trained.
-
-    Attributes:
-        method: by its name in `METHODS`; spec: the method's own, its defaults where nothing is given.
-        train_text_encoder: see `setup.make_tunings`; train_token: the embedding of the concept's token.
-    """
-
-    method: str = option("atoms", "What is trained; docs/methods.md compares them.", choices=lambda: METHODS)
-    spec: Spec = option(None, "", derived=lambda options: METHODS[options.method].spec())
-    train_token: bool = option(False, "Train the embedding of the concept's token too.")
-    train_text_encoder: bool = option(False, "Train the text encoders too, by the same method.")
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        """See `Options.check`."""
-        if not isinstance(self.spec, METHODS[self.method].spec):
-            yield "spec", f"is not one of the method {self.method}"
-        if self.method == TextualInversion.name and self.train_text_encoder:
-            yield "train_text_encoder", "is for other methods: textual-inversion trains an embedding alone"
-
-    @property
-    def preset(self) -> str:
-        """The preset of the spec, or "custom"; the method's name for methods other than atoms."""
-        return preset_name(self.spec) if isinstance(self.spec, AtomsSpec) else self.method
-
-    @property
-    def trains_token(self) -> bool:
-        """Whether the embedding of the concept's token is trained."""
-        return self.train_token or self.method == TextualInversion.name
-
-    @property
-    def encoders_learn(self) -> bool:
-        """Whether the text encoders change, so that captions are encoded anew at every step."""
-        return self.train_text_encoder or self.trains_token
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +57,7 @@ class OptimizerOptions(Options, panel="Optimizer"):
         "Learning rate; 1 for prodigy.",
         above=0,
         below=10,
-        derived=lambda options: METHODS[getattr(options, "method", "atoms")].learning_rate,
+        derived=lambda options: learning_rate(getattr(options, "method", "atoms")),
         shown_default="1e-3; loldu 5e-4, full 5e-6, textual-inversion 5e-3",
         metavar="X",
         aliases=("learning_rate",),
@@ -287,12 +248,6 @@ class TrainOptions(
                 self.class_prompt(self.concept)
         except UsageError as problem:
             yield "prior_prompt", problem.message
-
-    @classmethod
-    def _revived(cls, name: str, value: Any, flat: Mapping[str, Any]) -> Any:
-        if name == "spec":
-            return METHODS[flat.get("method", "atoms")].spec.from_dict(value)
-        return super()._revived(name, value, flat)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

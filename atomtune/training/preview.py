@@ -12,7 +12,8 @@ from ..data.contact_sheet import contact_sheet
 from ..files.png import save_png
 from ..models.conditioning import Embeddings, embed, embed_negative, text_encoders
 from ..runtime.seeds import derived_seed
-from ..sampling.generate import Settings, generate
+from ..sampling.generate import generate
+from ..sampling.options import Settings
 from .model import TYPES
 from .options import PreviewOptions
 from .run_folder import RunFolder

@@ -20,7 +20,8 @@ from ..files.png import save_png
 from ..models.conditioning import Embeddings, Tokens, embed, embed_negative, text_encoders
 from ..runtime.progress import Events
 from ..runtime.seeds import derived_seed
-from ..sampling.generate import Settings, generate
+from ..sampling.generate import generate
+from ..sampling.options import Settings
 from .data import Batches
 from .model import TYPES
 from .options import TrainOptions

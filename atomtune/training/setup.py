@@ -14,6 +14,7 @@ from ..core.decompose import ALGORITHM
 from ..errors import UsageError
 from ..methods import METHODS
 from ..methods.base import Tuning
+from ..methods.options import MethodOptions
 from ..methods.specs import AtomsSpec
 from ..methods.textual_inversion import TokenTuning
 from ..models.base_model import ModelSource, pick_device
@@ -31,7 +32,7 @@ from .loop import Loop
 from .loss import Objective
 from .model import TYPES, Tuned, place
 from .optimizers import make_optimizer, make_schedule
-from .options import MethodOptions, SpeedOptions, TrainOptions
+from .options import SpeedOptions, TrainOptions
 from .prior_preservation import Prior
 from .run_folder import RunFolder
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 import atomtune
 from atomtune.commands import app, inspect
@@ -48,17 +49,25 @@ def test_no_arguments_show_the_help(cli: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_every_verb_has_the_shared_options_and_its_options_have_a_help_text(
+def test_every_command_has_the_shared_options_and_an_example(
     cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("TERMINAL_WIDTH", "200")
     answer = cli(name, "-h")
     assert answer.code == 0
-    for option in ("--json", "--quiet", "-q", "--verbose", "-v"):
+    for option in ("--json", "--quiet", "-q", "--verbose", "-v", "--config"):
         assert option in answer.out
-    lines = [line.strip(" │") for line in answer.out.splitlines() if line.strip(" │*").startswith("--")]
-    assert lines
-    assert all(line.rstrip().endswith((".", "]", ":", ",")) or "  " in line for line in lines)
+    assert "<bool>" not in answer.out
+    assert f"atomtune {name}" in answer.out.partition("Examples:")[2]
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_option_has_a_sentence_of_help(name: str) -> None:
+    command = typer.main.get_command(app.app).commands[name]  # type: ignore[attr-defined]
+    for option in command.params:
+        said = option.help.partition(" \\[")[0]
+        assert said[-1] == ".", option.name
+        assert said[0].isupper() or said.split()[0].strip(",") in ("cpu", "adamw8bit"), option.name
 
 
 def test_version_is_printed_on_stdout(cli: Callable[..., Any]) -> None:
@@ -75,11 +84,11 @@ def test_version_is_printed_on_stdout(cli: Callable[..., Any]) -> None:
         (["train", "--concept", "castle", "--steps", "many"], "--steps"),
         (["train", "--concept", "castle", "--steps", "0"], "--steps"),
         (["train", "--concept", "castle", "--preset", "c9"], "--preset"),
-        (["train", "--concept", "castle", "--lr", "-1"], "lr"),
+        (["train", "--concept", "castle", "--lr", "-1"], "--lr"),
         (["train", "--concept", "../castle"], "../castle"),
         (["sample", "--prompt", "a cat", "--size", "big"], "big"),
         (["sample", "--prompt", "a cat", "--size", "60x61"], "60x61"),
-        (["sample"], "nothing to draw"),
+        (["sample"], "nothing to generate"),
         (["inspect"], "file"),
     ],
 )

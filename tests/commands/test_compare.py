@@ -13,8 +13,8 @@ from atomtune.compare.options import CompareOptions, Subject, jobs_of
 from atomtune.compare.subprocess_training import train_here
 from atomtune.compare.variants import parse_variants
 from atomtune.data.concept import Concept
-from atomtune.evaluate.inputs import EvaluateOptions
-from atomtune.sampling.generate import Settings
+from atomtune.evaluate.options import EvaluateOptions
+from atomtune.sampling.options import Settings
 from atomtune.training.options import TrainOptions
 from small_encoders import small_clip, small_dinov2
 
@@ -37,7 +37,9 @@ def asked(cli: Cli, tiny_model: Path, tmp_path: Path) -> list[str]:
             subjects=(Subject(concept, images, prompts),),
             variants=parse_variants(["bitfit"]),
             training=TrainOptions(concept=concept, images=images, model=str(tiny_model), steps=1, device="cpu"),
-            scoring=EvaluateOptions(Path(), prompts, per_prompt=2, settings=Settings(steps=1), device="cpu"),
+            scoring=EvaluateOptions(
+                run=Path(), prompts=prompts, per_prompt=2, settings=Settings(steps=1), device="cpu"
+            ),
             output=Path("runs/comparison"),
             rates={"bitfit": 0.01},
             encoder_paths=paths,

@@ -17,7 +17,7 @@ def test_images_of_a_new_thing_are_written(tmp_path: Path, capsys: pytest.Captur
     assert main([*command, "--scenes", "in the snow, plain", "--count", "3", "--size", "32", "--masks", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert [image["scene"] for image in facts["images"]] == ["in the snow", "", "in the snow"]
-    assert "--concept rex --class-name dog" in facts["next"]
+    assert "--concept rex --class-noun dog" in facts["next"]
     for number, image in enumerate(facts["images"], start=1):
         assert image["path"] == str(folder / f"{number:02d}.png")
         assert image["mask"] == str(folder / f"{number:02d}.mask.png")

@@ -1,15 +1,17 @@
-"""The training options reach the run, and offer what the floor below knows."""
+"""The training options reach the run, and what they offer is what there is."""
 
-import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
-from atomtune.commands.train import train
 from atomtune.errors import UsageError
-from atomtune.training.options import OPTIMIZERS, SCHEDULES, TRACKERS, TrainOptions
+from atomtune.methods import METHODS
+from atomtune.methods.options import default_spec
+from atomtune.methods.specs import SPECS
+from atomtune.runtime.options import options_of
+from atomtune.training.options import TrainOptions
 
 Cli = Callable[..., Any]
 
@@ -51,25 +53,46 @@ def test_every_training_option_reaches_the_run(cli: Cli, monkeypatch: pytest.Mon
     assert explicit == set(GIVEN)
 
 
-def test_the_choices_are_those_of_the_floor_below() -> None:
-    parameters = inspect.signature(train, eval_str=True).parameters
-
-    def choices(name: str) -> set[str]:
-        kind = get_args(parameters[name].annotation)[0]
-        members = [member for member in get_args(kind) if member is not type(None)]
-        return set(get_args(members[0])) if get_args(members[0]) else set(members)
-
-    assert choices("optimizer") == set(OPTIMIZERS)
-    assert choices("lr_scheduler") == set(SCHEDULES)
-    assert choices("tracker") == set(TRACKERS)
-
-
 def test_what_does_not_fit_together_is_listed(cli: Cli) -> None:
     answer = cli("train", "--concept", "castle", "--warmup", "2000", "--ema-decay", "1", "--prior-prompt", "x")
     assert answer.code == 2
     assert sorted(line.split()[1] for line in answer.err.splitlines()[:-1]) == [
-        "ema_decay",
-        "prior_prompt",
-        "warmup",
-        "warmup",
+        "--ema-decay",
+        "--prior-prompt",
+        "--warmup",
+        "--warmup",
     ]
+
+
+def test_the_methods_that_can_be_chosen_are_those_that_there_are(cli: Cli) -> None:
+    assert {name: method.spec for name, method in METHODS.items()} == SPECS
+    answer = cli("train", "--concept", "castle", "--method", "lore")
+    assert answer.code == 2
+    assert all(name in answer.err for name in METHODS)
+
+
+def test_every_field_of_a_methods_spec_is_an_option_with_its_default_in_the_help() -> None:
+    options = {option.name: option for option in options_of(TrainOptions)}
+    for method in METHODS:
+        for option in options_of(type(default_spec(method))):
+            assert options[option.name].path == ("spec", option.name)
+    assert options["rank"].default_text == "lora, loha, lokr 8; loldu 32"
+    assert options["layers"].default_text == "all; loldu attention"
+
+
+def test_the_learning_rate_is_the_methods_own_and_the_help_says_which() -> None:
+    from atomtune.data.concept import Concept
+
+    rates = {name: TrainOptions(concept=Concept("mug"), method=name).lr for name in METHODS}
+    assert rates == {name: method.learning_rate for name, method in METHODS.items()}
+    said = next(option for option in options_of(TrainOptions) if option.name == "lr").default_text
+    usual, *others = said.split("; ")
+    listed = dict(one.split(" ") for one in ", ".join(others).split(", "))
+    assert {name: float(listed.get(name, usual)) for name in METHODS} == rates
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_alone_takes_its_default_spec(method: str) -> None:
+    from atomtune.data.concept import Concept
+
+    assert TrainOptions(concept=Concept("mug"), method=method).spec == default_spec(method)

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +169,7 @@ def test_a_model_that_is_not_there_is_explained(cli: Cli, castle: Path) -> None:
 
 
 def test_sample_draws_and_prints_paths(cli: Cli, trained: Path) -> None:
-    draw = ["sample", "--concept", "castle", "--prompt", "a <castle> in the snow", "--steps", "2", "--num", "2"]
+    draw = ["sample", "--concept", "castle", "--prompt", "a <castle> in the snow", "--steps", "2", "--per-prompt", "2"]
     answer = cli(*draw, "--seed", "7", "--base", "--grid")
     assert answer.code == 0, answer.err
     paths = [Path(line) for line in answer.out.splitlines()]
@@ -192,7 +191,7 @@ def test_sample_answers_in_json(cli: Cli, trained: Path) -> None:
         "--seed",
         3,
     ]
-    result = parsed(cli("sample", *arguments, "--json", "--num", "2", "--size", "48x32", "--scheduler", "euler"))
+    result = parsed(cli("sample", *arguments, "--json", "--per-prompt", "2", "--size", "48x32", "--scheduler", "euler"))
     assert set(result) == {"images", "seed", "grid", "output"}
     assert result["seed"] == 3
     assert result["grid"] is None
@@ -212,7 +211,7 @@ def test_sample_without_atoms_draws_the_base_model(cli: Cli, tiny_model: Path) -
     assert result["output"] == "runs/samples"
 
 
-def test_scale_multiplies_every_strength(cli: Cli, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scale_multiplies_every_scale(cli: Cli, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
     def draw(options: Any, *_rest: Any) -> Any:
@@ -251,63 +250,6 @@ def test_inspect_refuses_a_harmed_file(cli: Cli, trained: Path, harm: str) -> No
     assert hint.startswith("Hint: ")
 
 
-def test_the_defaults_of_the_options_are_those_of_the_floor_below() -> None:
-    import inspect
-    from typing import get_args
-
-    from atomtune.commands.sample import sample
-    from atomtune.commands.train import train
-    from atomtune.data.concept import DEFAULT_TOKEN
-    from atomtune.models.options import PRECISIONS
-    from atomtune.sampling.generate import Settings
-    from atomtune.sampling.sample import SampleOptions
-    from atomtune.sampling.schedulers import SCHEDULERS
-    from atomtune.training.options import TrainOptions
-
-    def same(function: Any, *structures: Any) -> set[str]:
-        parameters = inspect.signature(function, eval_str=True).parameters
-        compared = {
-            field.name: (parameters[field.name].default, field.default)
-            for structure in structures
-            for field in fields(structure)
-            if field.name in parameters and field.name != "concept" and parameters[field.name].default is not None
-        }
-        assert all(mine == theirs for mine, theirs in compared.values()), compared
-        return set(compared)
-
-    from atomtune.commands.method import Method, Start
-    from atomtune.methods import METHODS
-    from atomtune.methods.specs import STARTS
-
-    assert get_args(get_args(Method)[0]) == tuple(METHODS)
-    assert get_args(get_args(get_args(Start)[0])[0]) == STARTS
-    of_train = same(train, TrainOptions)
-    assert of_train >= {"prompt", "steps", "batch_size", "weight_decay", "seed", "precision", "checkpoint_every"}
-    assert same(sample, SampleOptions, Settings) >= {
-        "num",
-        "seed",
-        "steps",
-        "guidance_scale",
-        "batch_size",
-        "precision",
-    }
-    assert inspect.signature(train).parameters["token"].default == DEFAULT_TOKEN
-    choices = str(inspect.signature(sample, eval_str=True).parameters["scheduler"].annotation)
-    assert all(repr(name) in choices for name in SCHEDULERS)
-    precision = get_args(get_args(inspect.signature(train, eval_str=True).parameters["precision"].annotation)[0])
-    assert precision == PRECISIONS
-
-
-def test_the_command_line_offers_every_scheduler() -> None:
-    from typing import get_args, get_type_hints
-
-    from atomtune.commands.sample import sample
-    from atomtune.sampling.schedulers import SCHEDULERS
-
-    offered = get_args(get_args(get_type_hints(sample)["scheduler"])[0])
-    assert set(offered) == set(SCHEDULERS)
-
-
 def test_each_method_has_its_own_learning_rate(cli: Cli, castle: Path, tiny_model: Path) -> None:
     for method, rate in (("atoms", 1e-3), ("full", 5e-6), ("loldu", 5e-4)):
         run = ("train", "--concept", "castle", "--model", tiny_model, "--steps", "1", "--method", method, "--overwrite")
@@ -318,9 +260,9 @@ def test_each_method_has_its_own_learning_rate(cli: Cli, castle: Path, tiny_mode
 @pytest.mark.parametrize(
     ("given", "foreign"),
     [
-        (("--method", "lora", "--preset", "c3"), "--preset does not belong to --method lora"),
-        (("--method", "full", "--rank", "4", "--atoms", "3"), "--atoms, --rank does not belong to --method full"),
-        (("--block-size", "4"), "--block-size does not belong to --method atoms"),
+        (("--method", "lora", "--preset", "c3"), "--preset is not an option of the method lora"),
+        (("--method", "full", "--rank", "4"), "--rank is not an option of the method full, which has layers"),
+        (("--block-size", "4"), "--block-size is not an option of the method atoms"),
     ],
 )
 def test_options_of_another_method_are_refused(

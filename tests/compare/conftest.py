@@ -15,8 +15,8 @@ from atomtune.compare.report import write_comparison
 from atomtune.compare.subprocess_training import train_here
 from atomtune.compare.variants import parse_variants
 from atomtune.data.concept import Concept
-from atomtune.evaluate.inputs import EvaluateOptions
-from atomtune.sampling.generate import Settings
+from atomtune.evaluate.options import EvaluateOptions
+from atomtune.sampling.options import Settings
 from atomtune.training.options import TrainOptions
 from small_encoders import small_clip, small_dinov2
 
@@ -46,7 +46,7 @@ def made(tiny_model: Path, encoder_paths: dict[str, str]) -> Callable[..., Compa
                 concept=concept, images=images, model=str(tiny_model), steps=steps, checkpoint_every=2, device="cpu"
             ),
             scoring=EvaluateOptions(
-                folder, folder / "prompts.txt", per_prompt=2, settings=Settings(steps=1), device="cpu"
+                run=folder, prompts=folder / "prompts.txt", per_prompt=2, settings=Settings(steps=1), device="cpu"
             ),
             output=folder / "comparison",
             seeds=(0, 1),

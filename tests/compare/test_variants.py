@@ -68,7 +68,7 @@ def test_folders_are_plain_and_differ() -> None:
         ("lora:rank=", "rank must be a whole number"),
         ("lora:rank=0", "rank must be a whole number from 1"),
         ("lora:rank=4.5", "rank must be a whole number"),
-        ("atoms:sparsity=nan", "sparsity must be between"),
+        ("atoms:sparsity=nan", "sparsity must be a number from 0 to 10"),
         ("loldu:start=never", "start must be one of"),
         ("atoms:c2:", "'' is no part of atoms"),
     ],

@@ -1,7 +1,6 @@
 """A concept scored from end to end on `pocket`, its report, and images from anywhere."""
 
 import csv
-import inspect
 import json
 import math
 import os
@@ -21,6 +20,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from atomtune.commands.evaluate import OF_FOLDER, evaluate
+from atomtune.commands.options.signature import option_classes
 from atomtune.core.fingerprint import fingerprint
 from atomtune.evaluate.folder import prompt_of
 from atomtune.evaluate.image_sets import ImageSet
@@ -28,6 +28,7 @@ from atomtune.evaluate.measure import Measures
 from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.models.conditioning import embed
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style, render
+from atomtune.runtime.options import options_of
 from atomtune.runtime.progress import Events
 from atomtune.sampling.apply import applied, merge_atoms
 from atomtune.sampling.changes import read_atoms
@@ -270,7 +271,8 @@ def test_options_out_of_a_file_are_refused_like_others(cli: Callable[..., Any]) 
 
 
 def test_what_goes_with_a_folder_are_options() -> None:
-    assert set(inspect.signature(evaluate).parameters) >= OF_FOLDER
+    options = [option for kind in option_classes(evaluate).values() for option in options_of(kind)]
+    assert {option.path[-1] for option in options} >= OF_FOLDER
 
 
 def test_a_step_that_was_not_kept(cli: Callable[..., Any], tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from atomtune.models.conditioning import embed
 from atomtune.runtime.progress import Events
 from atomtune.sampling.apply import applied, applied_at
 from atomtune.sampling.changes import LoadedAtoms, read_atoms_file
-from atomtune.sampling.generate import Settings
+from atomtune.sampling.options import Settings
 from made import made_atoms
 
 SCALES = (0.5, 1.0, 1.5)

@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from atomtune.errors import AtomtuneError, UsageError
 from atomtune.export import merged_model as merging
 from atomtune.export.merged_model import RECORD, merge_to_folder
-from atomtune.sampling.generate import Settings
-from atomtune.sampling.sample import SampleOptions, sample
+from atomtune.sampling.options import SampleOptions, Settings
+from atomtune.sampling.sample import sample
 from made import made_atoms
 
 

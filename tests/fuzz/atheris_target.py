@@ -25,7 +25,7 @@ FIELDS = (
 
 def targets(folder: Path) -> list[Callable[[bytes], object]]:
     """What bytes can be read as. Each raises for a finding alone."""
-    from atomtune.commands.options import read_config
+    from atomtune.commands.options.config_file import read_config
     from atomtune.training.run_folder import RunFolder
     from fuzz.test_config import OPTIONS
     from fuzz.test_runs import read_run

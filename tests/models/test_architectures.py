@@ -19,7 +19,8 @@ from atomtune.models.conditioning import embed, embed_negative, encode, text_enc
 from atomtune.runtime.progress import Events
 from atomtune.sampling.apply import merge_atoms
 from atomtune.sampling.changes import read_atoms
-from atomtune.sampling.generate import Settings, generate
+from atomtune.sampling.generate import generate
+from atomtune.sampling.options import Settings
 from atomtune.training.loop import Loop
 from atomtune.training.options import TrainOptions
 from atomtune.training.train import train

@@ -23,8 +23,9 @@ from atomtune.models.decomposition import load_or_decompose
 from atomtune.runtime.progress import Events
 from atomtune.sampling.apply import merge_atoms
 from atomtune.sampling.changes import read_atoms
-from atomtune.sampling.generate import Settings, generate
-from atomtune.sampling.sample import SampleOptions, sample
+from atomtune.sampling.generate import generate
+from atomtune.sampling.options import SampleOptions, Settings
+from atomtune.sampling.sample import sample
 from atomtune.training.options import TrainOptions
 from atomtune.training.train import train
 from made import made_atoms
@@ -59,7 +60,12 @@ def atoms(options: Options, tmp_path: Path) -> Path:
 def test_an_image_depends_on_its_seed_and_not_on_its_batch(atoms: Path, tmp_path: Path) -> None:
     def generated(batch_size: int, seed: int = 5, num: int = 3) -> list[Image.Image]:
         wanted = SampleOptions(
-            atoms=((atoms, 1.0),), prompts=("a <castle>",), num=num, seed=seed, batch_size=batch_size, settings=QUICK
+            atoms=((atoms, 1.0),),
+            prompts=("a <castle>",),
+            per_prompt=num,
+            seed=seed,
+            batch_size=batch_size,
+            settings=QUICK,
         )
         return [item.load() for item in sample(wanted, tmp_path / "out")[0]]
 
@@ -217,13 +223,17 @@ def test_another_base_is_a_warning_and_another_architecture_an_error(
     assert fingerprint(wider.unet) == before
 
 
+def test_sides_are_multiples_of_8() -> None:
+    with pytest.raises(UsageError, match="size must have sides that are multiples of 8, not 31x32"):
+        Settings(size=(31, 32))
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
         ({"prompts": ()}, "nothing to generate"),
         ({"prompts": ("a <car>",)}, "<car>"),
-        ({"settings": Settings(size=(31, 32))}, "multiples of 8"),
-        ({"scheduler": "magic"}, "no scheduler 'magic'"),
+        ({"scheduler": "magic"}, "scheduler must be one of ddim"),
         ({"seed": -1}, "seed"),
     ],
 )

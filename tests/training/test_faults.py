@@ -28,7 +28,8 @@ from atomtune.runtime.out_of_memory import (
     sampling_memory_hints,
     training_memory_hints,
 )
-from atomtune.sampling.sample import SampleOptions, sample
+from atomtune.sampling.options import SampleOptions
+from atomtune.sampling.sample import sample
 from atomtune.training import resources as needs
 from atomtune.training.loop import Loop
 from atomtune.training.options import TrainOptions

@@ -1,0 +1,1 @@
+"""From options classes to the command line, and back to their objects."""

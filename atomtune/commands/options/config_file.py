@@ -1,0 +1,139 @@
+"""Options from a file: TOML that somebody wrote, or the run.json of a run. The command line wins over both."""
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import UsageError, excerpt
+from ...files.untrusted_json import parse_json
+from ...runtime.option import Option
+from ...runtime.options import group_name
+
+EXAMPLE = "a key is an option without its dashes, as in: steps = 500"
+
+_LONGEST = 64_000  # bytes of a TOML file
+_LONGEST_RECORD = 8_000_000  # and of a run.json, which lists the images
+_MOST_DOTS = 1_000  # in a line; what a parser of TOML needs grows with the square of the parts of a dotted key
+_MOST_PROBLEMS = 20
+
+Values = dict[tuple[str, ...], Any]
+"""Values by the paths of their options."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a file says.
+
+    Attributes:
+        is_record: the file is a run's own record.
+    """
+
+    path: Path
+    values: Values
+    is_record: bool
+
+
+def read_config(path: Path, options: Sequence[Option]) -> Config:
+    """Read a file for a command with these options.
+
+    Raises UsageError that lists every error at once, or the first of very many.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(_LONGEST_RECORD + 1)  # a file may be endless
+        is_record = content.lstrip().startswith(b"{")
+        told = _record(content) if is_record else _toml(content)
+    except OSError as problem:
+        raise UsageError(
+            f"cannot read {path}: {problem.strerror}", "--config takes a TOML file, or the run.json of a run"
+        ) from None
+    except RecursionError:
+        raise UsageError(f"{path} is not valid TOML: it is nested too deep", EXAMPLE) from None
+    except ValueError as problem:  # of the text, of TOML or JSON, or of a number with too many digits
+        kind = "a run's record" if path.suffix == ".json" else "valid TOML"
+        raise UsageError(f"{path} is not {kind}: {excerpt(problem)}", EXAMPLE) from None
+    reading = _Reading(options, is_record)
+    for wrong in reading.read(told):
+        reading.problems.append(f"{path}: {wrong}")
+        if len(reading.problems) == _MOST_PROBLEMS:
+            break
+    if reading.problems:
+        known = ", ".join(sorted(option.name for option in options))
+        raise UsageError("\n".join(reading.problems), f"the keys are {known}")
+    return Config(path, reading.values, is_record)
+
+
+class _Reading:
+    """Finds the options that keys mean, in groups or without, and checks their values."""
+
+    def __init__(self, options: Sequence[Option], is_record: bool) -> None:
+        self.options = options
+        self.is_record = is_record
+        self.values: Values = {}
+        self.problems: list[str] = []
+        self.groups = {group_name(option.group) for option in options} - {""}
+        self.objects = {option.path[0] for option in options if len(option.path) > 1}
+
+    def read(self, told: Mapping[str, Any], *within: str) -> Iterator[str]:
+        """Take values over; yields what is wrong with others.
+
+        Args:
+            within: the keys that lead to `told`: a group, and what holds an object.
+        """
+        for written, value in told.items():
+            key = written.replace("-", "_")
+            if isinstance(value, dict) and key in self.objects and not set(within) & self.objects:
+                yield from self.read(value, *within, key)
+            elif isinstance(value, dict) and not within and (key in self.groups or self.is_record):
+                yield from self.read(value, key)
+            elif value is not None:  # as a record has what was not given
+                yield from self._take(written, key, value, within)
+
+    def _take(self, written: str, key: str, value: Any, within: Sequence[str]) -> Iterator[str]:
+        shown = ".".join([*within, excerpt(written, 40)])
+        option = next((one for one in self.options if key in _names(one) and self._is_within(one, within)), None)
+        if option is None:
+            if not self.is_record:
+                close = difflib.get_close_matches(key[:40], [one.name for one in self.options], n=1)
+                yield f"unknown key '{shown}'" + (f" (did you mean '{close[0]}'?)" if close else "")
+        elif option.path in self.values:
+            yield f"'{shown}' is given twice"
+        elif wrong := option.problem(value):
+            yield f"'{shown}' {wrong}"
+        else:
+            listed = [value] if option.many and not isinstance(value, list) else value
+            self.values[option.path] = tuple(listed) if option.many else listed
+
+    def _is_within(self, option: Option, within: Sequence[str]) -> bool:
+        """Whether an option is one of the group and the object that these keys lead to."""
+        holder = next((key for key in within if key in self.objects), None)
+        if holder is not None:
+            return option.path[0] == holder and len(option.path) > 1
+        return self.is_record or not within or group_name(option.group) == within[0]
+
+
+def _names(option: Option) -> set[str]:
+    return {option.name, option.path[-1], *option.aliases, *option.formerly}
+
+
+def _toml(content: bytes) -> dict[str, Any]:
+    """The values of a TOML file. Raises ValueError or RecursionError where it is none."""
+    if len(content) > _LONGEST:
+        raise ValueError(f"it has over {_LONGEST:,} bytes")
+    text = content.decode("utf-8-sig")  # Windows' editors put a mark in front
+    if any(line.count(".") > _MOST_DOTS for line in text.split("\n")):
+        raise ValueError(f"a line of it has over {_MOST_DOTS:,} dots")
+    return tomllib.loads(text)
+
+
+def _record(content: bytes) -> dict[str, Any]:
+    """The options in a run's record. Raises ValueError where it is none."""
+    if len(content) > _LONGEST_RECORD:
+        raise ValueError(f"it has over {_LONGEST_RECORD:,} bytes")
+    told = parse_json(content.decode("utf-8")).get("options")
+    if not isinstance(told, dict):
+        raise ValueError("it has no options")
+    return told
