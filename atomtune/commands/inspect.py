@@ -1,4 +1,4 @@
-"""atomtune inspect FILE: what an atoms or decomposition file holds."""
+"""atomtune inspect FILE: what an atoms or decomposition file holds, and how an image was generated."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,12 +11,15 @@ from .console import Console, fields
 
 def inspect(
     console: Console,
-    file: Annotated[Path, typer.Argument(help="An atoms file or a decomposition file.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(help="An atoms file, a decomposition file, or a PNG of sample.", show_default=False)
+    ],
 ) -> None:
-    """Show what an atoms or decomposition file holds, after checking it.
+    """Show what an atoms or decomposition file holds, after checking it, or how an image was generated.
 
     Examples:
         atomtune inspect runs/castle/atoms.safetensors
+        atomtune inspect runs/castle/samples/00000-0-a-sks-castle.png
     """
     from ..files.describe import describe
 
@@ -31,7 +34,7 @@ def _text(name: str, value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_text(key, item)}" for key, item in value.items())
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        return ", ".join(_text(name, item) for item in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -34,7 +34,7 @@ class Comparison:
     """What a comparison came to.
 
     Attributes:
-        model: name of the base model; base_fingerprint: of its UNet.
+        model: name of the base model, of a local one without its path; base_fingerprint: of its UNet.
     """
 
     options: CompareOptions
@@ -87,7 +87,8 @@ def compare(
     check_replaceable(options.output, COMPARISON_FILES, made_by_0_1(options))
     with run_lock(options.output, "compare"):
         replaced = {job.folder for job in check(jobs, once, overwrite)}
-        model = resolve(options.training.model).name
+        source = resolve(options.training.model)
+        model = source.name
         found = [] if replaced else _found(jobs, options)
         names = found[0].encoders if found else None
         if len(found) < len(jobs) or any(score.encoders != names for score in found):
@@ -96,7 +97,7 @@ def compare(
         runs, failures = _train_and_score(jobs, replaced, trainer, options, model, names, events, once)
     if not runs:
         raise NothingCompared(failures)
-    return Comparison(options, model, runs[0].trained.base_fingerprint, runs, failures)
+    return Comparison(options, source.public_name, runs[0].trained.base_fingerprint, runs, failures)
 
 
 def _train_and_score(

@@ -18,6 +18,7 @@ from ..files.atomic import write_text
 from ..files.output_folder import claim
 from ..methods import METHODS
 from ..report.charts import Cloud, cloud_chart
+from ..report.csv_text import csv_text
 from ..report.html import render_page
 from ..runtime.units import size
 from ..sampling.generate import GeneratedImage
@@ -32,7 +33,6 @@ from .table import (
     Line,
     Reference,
     Run,
-    csv_of,
     differences,
     flat,
     line_row,
@@ -69,8 +69,8 @@ def write_comparison(comparison: Comparison) -> dict[str, Any]:
     figures = as_figures(comparison, table, against)
     claim(output, COMPARISON_FILES, made_by_0_1(comparison.options))
     write_text(output / FIGURES_FILE, json.dumps(figures, indent=2) + "\n")
-    write_text(output / TABLE, csv_of([flat(line) for line in table]))
-    write_text(output / RUNS, csv_of([run_row(run) for run in comparison.runs]))
+    write_text(output / TABLE, csv_text([flat(line) for line in table], ["variant"]))
+    write_text(output / RUNS, csv_text([run_row(run) for run in comparison.runs], ["variant"]))
     write_text(output / PAGE, render_page("compare.html", **page_values(comparison, table, against)))
     return figures
 

@@ -1,7 +1,5 @@
 """The table of a comparison: means and spreads over concepts and seeds, and what one variant has over another."""
 
-import csv
-import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -209,15 +207,6 @@ def line_row(line: Line) -> dict[str, Any]:
         "peak_bytes": line.peak_bytes,
         "gpu_peak_bytes": line.gpu_peak_bytes,
     }
-
-
-def csv_of(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows of the same keys as CSV; what is not known is empty."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, fieldnames=list(rows[0]) if rows else ["variant"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
 
 
 def flat(line: Line) -> dict[str, Any]:

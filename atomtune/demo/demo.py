@@ -138,6 +138,7 @@ def run_demo(
         "images": images,
         "rows": comparison.rows,
         "train": result,
+        "atoms_file": result.atoms_file.relative_to(output).as_posix(),
         "decomposition": decomposition,
         "scenes_right": comparison.scenes_right,
         "unet_parameters": sum(parameter.numel() for parameter in unet.parameters()),

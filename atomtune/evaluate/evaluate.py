@@ -122,15 +122,15 @@ def _without_token(prompt: str, concept: Concept) -> str:
     return prompt.replace(concept.words, concept.class_noun)
 
 
-def scored_rows(step: Step) -> list[dict[str, Any]]:
-    """A row for each image, for the CSV file."""
+def scored_rows(step: Step, folder: Path) -> list[dict[str, Any]]:
+    """A row for each image, for a CSV file in `folder`: images are named from there."""
     triples: Sequence[tuple[GeneratedImage, float, float]] = list(
         zip(step.images, step.scored.fidelity.tolist(), step.scored.alignment.tolist(), strict=True)
     )
     return [
         {
             "step": step.step,
-            "file": str(image.path),
+            "file": image.path.relative_to(folder).as_posix(),
             "prompt": image.prompt,
             "seed": image.seed,
             "fidelity": round(fidelity, 6),

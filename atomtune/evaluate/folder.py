@@ -42,7 +42,11 @@ def score_folder(
     reference_images = [image for _, image in known]
     scored = measure(encoders, [image for _, image in shown], [prompt_of(path) for path, _ in shown], reference_images)
     each = [
-        {"file": str(path), "fidelity": fidelity, "alignment": None if alignment != alignment else alignment}
+        {
+            "file": path.relative_to(images).as_posix(),
+            "fidelity": fidelity,
+            "alignment": None if alignment != alignment else alignment,
+        }
         for (path, _), fidelity, alignment in zip(
             shown, scored.fidelity.tolist(), scored.alignment.tolist(), strict=True
         )

@@ -1,9 +1,6 @@
 """The report of an evaluation: one HTML file with everything inside, a CSV of the images, and the figures as JSON."""
 
-import csv
-import io
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ from .. import __version__
 from ..files.atomic import write_text
 from ..files.output_folder import check_replaceable, claim
 from ..report.charts import Point, line_chart, loss_curve, scatter_chart
+from ..report.csv_text import csv_text
 from ..report.html import render_page
 from .evaluate import Evaluation, Step, scored_rows
 from .measure import ENOUGH_FOR_FID, Measures
@@ -56,7 +54,9 @@ def write_report(evaluation: Evaluation, output: Path, settings: dict[str, Any])
     figures = as_figures(evaluation)
     claim(output, FILES, _made_by_0_1(output))
     write_text(output / FIGURES, json.dumps(figures, indent=2) + "\n")
-    write_text(output / TABLE, _csv([row for step in evaluation.steps for row in scored_rows(step)]))
+    write_text(
+        output / TABLE, csv_text([row for step in evaluation.steps for row in scored_rows(step, output)], ["file"])
+    )
     write_text(output / REPORT, render_page("report.html", **page_values(evaluation, settings)))
     return figures
 
@@ -204,14 +204,6 @@ def _steps(evaluation: Evaluation) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, fieldnames=list(rows[0]) if rows else ["file"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
 
 
 def measures_text(measures: Measures) -> dict[str, str]:

@@ -1,12 +1,34 @@
-"""PNG files, written atomically."""
+"""PNG files: written atomically, and the texts that they carry."""
 
 from pathlib import Path
 
 from PIL import Image
 
+from ..errors import AtomtuneError, excerpt
 from .atomic import write_atomically
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def save_png(path: Path, image: Image.Image) -> None:
     """Write a PNG, atomically. Raises AtomtuneError where it cannot be written."""
     write_atomically(path, lambda temporary: image.save(temporary, format="PNG"))
+
+
+def is_png(path: Path) -> bool:
+    """Whether a file begins as PNGs do."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(_SIGNATURE)) == _SIGNATURE
+    except OSError:
+        return False
+
+
+def read_png_texts(path: Path) -> tuple[int, int, dict[str, str]]:
+    """Width, height and the texts before the pixels, by name. Raises AtomtuneError where the file is damaged."""
+    try:
+        with Image.open(path, formats=["PNG"]) as opened:
+            texts = {str(name): str(value) for name, value in opened.info.items() if isinstance(value, str)}
+            return *opened.size, texts
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
+        raise AtomtuneError(f"{path} is a damaged PNG ({excerpt(problem, 200)})", "fetch it again") from None

@@ -124,7 +124,7 @@ class RunFolder:
                 try:
                     values.append(float(parse_json(line)["loss"]))
                 except (ValueError, LookupError, TypeError):
-                    break  # a line that a crash cut short is the last one
+                    continue  # cut short by a crash, or damaged: the steps around it are known all the same
         return values
 
     def write_record(self, record: Mapping[str, Any]) -> None:

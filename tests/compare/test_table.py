@@ -5,8 +5,9 @@ import io
 
 import pytest
 
-from atomtune.compare.table import Mean, csv_of, differences, flat, lines, markdown, mean_and_spread, reference, run_row
+from atomtune.compare.table import Mean, differences, flat, lines, markdown, mean_and_spread, reference, run_row
 from atomtune.compare.variants import parse_variant
+from atomtune.report.csv_text import csv_text
 from made_runs import made_run
 
 C2, LORA = parse_variant("atoms:c2"), parse_variant("lora")
@@ -85,10 +86,10 @@ def test_scenes_are_a_column_where_a_grader_named_them() -> None:
 
 
 def test_the_csv_files_hold_plain_numbers() -> None:
-    rows = list(csv.DictReader(io.StringIO(csv_of([flat(line) for line in lines(RUNS, [C2, LORA])]))))
+    rows = list(csv.DictReader(io.StringIO(csv_text([flat(line) for line in lines(RUNS, [C2, LORA])], []))))
     assert [row["variant"] for row in rows] == ["atoms:c2", "lora"]
     assert float(rows[0]["fidelity"]) == pytest.approx(1.9 / 3)
     assert float(rows[1]["fidelity_spread"]) == pytest.approx(0.1414214)
     assert rows[0]["scenes_right"] == ""
-    each = list(csv.DictReader(io.StringIO(csv_of([run_row(one) for one in RUNS]))))
+    each = list(csv.DictReader(io.StringIO(csv_text([run_row(one) for one in RUNS], []))))
     assert [float(row["fidelity"]) for row in each] == [0.5, 0.6, 0.8, 0.4, 0.6]

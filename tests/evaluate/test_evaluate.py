@@ -93,7 +93,7 @@ def test_the_table_has_a_row_for_each_image(evaluated: dict[str, Any]) -> None:
     assert len(rows) == 2 * 4
     final = [float(row["fidelity"]) for row in rows if row["step"] == "4"]
     assert sum(final) / len(final) == pytest.approx(evaluated["scores"]["fidelity"], abs=1e-5)
-    assert all((evaluated["folder"] / row["file"]).is_file() for row in rows)
+    assert all((path.parent / row["file"]).is_file() for row in rows)
 
 
 def test_nothing_is_generated_twice(evaluated: dict[str, Any]) -> None:
@@ -151,6 +151,15 @@ def test_one_process_at_a_time_generates_in_a_folder(evaluated: dict[str, Any], 
         answer = cli("evaluate", "--concept", "castle", "--output", "out", "--device", "cpu")
     assert answer.code == 1
     assert "in use by another atomtune evaluate" in answer.err
+
+
+def test_what_is_passed_on_says_nothing_of_the_machine(evaluated: dict[str, Any]) -> None:
+    """The report, its table and figures, made under a folder with an absolute path."""
+    folder = (evaluated["folder"] / evaluated["scores"]["report"]).parent
+    for file in ("report.html", "images.csv", "scores.json"):
+        content = (folder / file).read_text(encoding="utf-8")
+        assert str(evaluated["folder"]) not in content
+        assert str(Path.home()) + "/" not in content
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from atomtune.adapt import attach
 from atomtune.core.fingerprint import fingerprint
@@ -159,6 +160,34 @@ def test_pngs_say_how_they_were_made(atoms: Path, tmp_path: Path) -> None:
     assert "Seed: 9" in Image.open(images[1].path).info["parameters"]
     again, _ = sample(wanted, tmp_path / "out")
     assert not {item.path for item in images} & {item.path for item in again}, "a second call must not overwrite"
+
+
+def test_inspect_shows_how_an_image_was_generated(atoms: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
+    wanted = SampleOptions(atoms=((atoms, 0.7),), prompts=("a <castle>\x1b[2J",), seed=9, settings=QUICK)
+    ((image,), _) = sample(wanted, tmp_path / "out")
+    facts = json.loads(cli("inspect", image.path, "--json").out)
+    assert (facts["kind"], facts["width"], facts["height"], facts["seed"], facts["steps"]) == ("image", 32, 32, 9, 3)
+    assert facts["prompt"] == "a sks castle\\u001b[2J", "what would steer the terminal is escaped"
+    assert (facts["atoms"][0]["concept"], facts["atoms"][0]["scale"]) == ("castle", 0.7)
+    assert str(tmp_path) not in json.dumps({**facts, "path": ""})
+    shown = cli("inspect", image.path).out
+    assert "a sks castle" in shown
+    assert "0.7" in shown
+    other = tmp_path / "other.png"
+    text = PngInfo()
+    text.add_text("parameters", "a cat\nSteps: 3")
+    Image.new("RGB", (8, 8)).save(other, pnginfo=text)
+    assert json.loads(cli("inspect", other, "--json").out)["settings"] == "a cat\nSteps: 3"
+
+
+def test_inspect_of_other_pngs(cli: Callable[..., Any], tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "plain.png")
+    (tmp_path / "broken.png").write_bytes((tmp_path / "plain.png").read_bytes()[:20])
+    for name, says in (("plain.png", "does not say how it was generated"), ("broken.png", "damaged PNG")):
+        answer = cli("inspect", tmp_path / name)
+        assert answer.code == 1
+        assert says in answer.err
+        assert "Traceback" not in answer.err
 
 
 class Stopped(Heard):

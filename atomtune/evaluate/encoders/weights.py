@@ -15,7 +15,7 @@ HINT = (
 
 
 def obtain(files: Sequence[str], path: str | None, repository: str, revision: str | None = None) -> tuple[str, Path]:
-    """What to call an encoder, and the folder that holds its files.
+    """What to call an encoder in reports, and the folder that holds its files.
 
     Args:
         files: names of the files it needs; no others are downloaded.
@@ -26,25 +26,26 @@ def obtain(files: Sequence[str], path: str | None, repository: str, revision: st
         AtomtuneError: where a file is missing, is there as a pickle only, or the hub cannot be reached.
     """
     if path is not None:
-        name, folder = path, Path(path)
+        where, folder = path, Path(path)
         if not folder.is_dir():
             raise AtomtuneError(f"there is no folder {excerpt(path)}", HINT)
     else:
         from huggingface_hub import snapshot_download
 
-        name = repository
+        where = repository
         try:
             folder = Path(snapshot_download(repository, revision=revision, allow_patterns=list(files)))
         except Exception as problem:  # the hub's library, the connection and the disk each raise their own
-            raise unreachable(name, problem, HINT) from problem
+            raise unreachable(where, problem, HINT) from problem
     for file in files:
         if (folder / file).is_file():
             continue
         pickles = sorted(found.name for found in folder.iterdir() if found.suffix in PICKLES)
         if pickles and file.endswith(".safetensors"):
-            raise only_pickles(name, pickles[0])
-        raise AtomtuneError(f"{excerpt(name)} has no {file}", HINT)
-    return name, folder
+            raise only_pickles(where, pickles[0])
+        raise AtomtuneError(f"{excerpt(where)} has no {file}", HINT)
+    # of a folder no path: the name is in reports, which say nothing of the machine
+    return (repository if path is None else folder.resolve().name), folder
 
 
 @contextmanager
