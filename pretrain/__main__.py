@@ -1,14 +1,14 @@
 """Train `pocket` from nothing: `python -m pretrain --work DIR` (some 2.5 hours on two CPU cores).
 
-The work folder (about 1 GB) holds pictures, latents and checkpoints; the same command continues where it was stopped.
+The work folder (about 1 GB) holds images, latents and checkpoints; the same command continues where it was stopped.
 The result goes to atomtune/pocket/weights, or to --weights.
 """
 
 import argparse
 import json
 import logging
-import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from atomtune.pocket import pipeline_folder
@@ -16,15 +16,18 @@ from atomtune.pocket import pipeline_folder
 from .recipe import Recipe, trial
 from .training import save_json
 
-STAGES = ("draw", "autoencoder", "latents", "denoiser", "grader", "export", "evaluate", "card")
+STAGES = ("render", "autoencoder", "latents", "denoiser", "grader", "export", "evaluate", "card")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run all stages, or the one asked for, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m pretrain", description=__doc__)
-    parser.add_argument("--work", type=Path, required=True, help="folder for pictures, latents and checkpoints")
+    parser.add_argument("--work", type=Path, required=True, help="folder for images, latents and checkpoints")
     parser.add_argument("--weights", type=Path, default=pipeline_folder().parent, help="folder for the result")
     parser.add_argument("--stage", choices=STAGES, help="run this stage alone (those before it must be done)")
+    parser.add_argument("--begin-from", type=Path, help="pipeline folder whose weights are the start, not nothing")
+    parser.add_argument("--before", type=Path, help="figures.json of other weights, for the card to show beside these")
+    parser.add_argument("--numbers", type=Path, help="JSON file of numbers that depart from the recipe's")
     parser.add_argument(
         "--trial", action="store_true", help="a few steps of everything: checks the recipe, trains nothing"
     )
@@ -35,48 +38,71 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
 
     recipe = trial() if options.trial else Recipe()
+    if options.numbers:
+        recipe = replace(recipe, **json.loads(options.numbers.read_text()))
+    recipe = replace(recipe, begins_from=str(options.begin_from or ""))
     kept = options.work / "recipe.json"
-    if kept.exists() and json.loads(kept.read_text()) != recipe.as_dict():
+    if kept.exists() and fixed(json.loads(kept.read_text())) != fixed(recipe.as_dict()):
         parser.error(f"{options.work} was begun with other numbers than this recipe's: name another folder")
     save_json(kept, recipe.as_dict())
-    run(options.work, options.weights, recipe, (options.stage,) if options.stage else STAGES, options.compile)
+    stages = (options.stage,) if options.stage else STAGES
+    run(options.work, options.weights, recipe, stages, options.compile, options.before)
     return 0
 
 
-def run(work: Path, weights: Path, recipe: Recipe, stages: tuple[str, ...], compiled: bool = False) -> None:
+def fixed(numbers: dict[str, object]) -> dict[str, object]:
+    """The numbers that may not change between two runs in one folder: a training can be prolonged."""
+    return {name: value for name, value in numbers.items() if not name.endswith("_steps")}
+
+
+def run(
+    work: Path,
+    weights: Path,
+    recipe: Recipe,
+    stages: tuple[str, ...],
+    compiled: bool = False,
+    before: Path | None = None,
+) -> None:
     """Run the stages named, in order."""
-    from .autoencoder import encode_pictures, train_autoencoder
+    import torch
+
+    from .autoencoder import encode_latents, train_autoencoder, unit_scaling
     from .card import write_card
-    from .dataset import draw_partners, draw_pictures, load_partners, load_pictures
-    from .denoiser import train_denoiser
+    from .dataset import load_images, load_named, load_partners, render_images, render_named, render_partners
+    from .denoiser import Latents, train_denoiser
     from .evaluate import evaluate
     from .export import export_pipeline
     from .grader import export_grader, train_grader
 
-    if "draw" in stages:
-        draw_pictures(work, recipe)
-        draw_partners(work, recipe)
+    if "render" in stages:
+        render_images(work, recipe)
+        render_named(work, recipe)
+        if recipe.grader_steps:
+            render_partners(work, recipe)
     if set(stages) & {"autoencoder", "latents", "denoiser", "grader", "export"}:
-        pictures = load_pictures(work, recipe)
+        images = load_images(work, recipe)
     if "autoencoder" in stages:
-        train_autoencoder(work, recipe, pictures)
+        train_autoencoder(work, recipe, images)
     if set(stages) & {"latents", "denoiser", "export"}:
-        autoencoder = train_autoencoder(work, recipe, pictures)
-        means, deviations, scaling = encode_pictures(work, recipe, autoencoder, pictures)
+        autoencoder = train_autoencoder(work, recipe, images)
+        means, deviations = encode_latents(work / "latents", autoencoder, images)
+        of_named = encode_latents(work / "latents-named", autoencoder, load_named(work, recipe))
+        scaling = unit_scaling(means, deviations)
+        latents = Latents(torch.cat([means, of_named[0]]), torch.cat([deviations, of_named[1]]), len(means), scaling)
     if "denoiser" in stages:
-        train_denoiser(work, recipe, means, deviations, scaling, compiled)
-    if "grader" in stages:
-        train_grader(work, recipe, pictures, load_partners(work, recipe), compiled)
+        train_denoiser(work, recipe, latents, compiled)
+    if "grader" in stages and recipe.grader_steps:
+        train_grader(work, recipe, images, load_partners(work, recipe), compiled)
     if "export" in stages:
-        unet, text_encoder = train_denoiser(work, recipe, means, deviations, scaling)
-        grader, identity = train_grader(work, recipe, pictures, load_partners(work, recipe))
-        shutil.rmtree(weights, ignore_errors=True)
+        unet, text_encoder = train_denoiser(work, recipe, latents)
         export_pipeline(weights / "pipeline", work, recipe, autoencoder, scaling, unet, text_encoder)
-        export_grader(weights / "grader", grader, identity)
+        if recipe.grader_steps:
+            export_grader(weights / "grader", *train_grader(work, recipe, images, load_partners(work, recipe)))
     if "evaluate" in stages:
         evaluate(weights / "pipeline", weights / "grader", work, recipe)
     if "card" in stages:
-        write_card(weights, recipe, json.loads((work / "figures.json").read_text()))
+        kept = json.loads(before.read_text()) if before else None
+        write_card(weights, recipe, json.loads((work / "figures.json").read_text()), kept)
 
 
 if __name__ == "__main__":

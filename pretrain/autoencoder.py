@@ -1,4 +1,4 @@
-"""The autoencoder of `pocket`: 64x64 pictures to 16x16 latents and back."""
+"""The autoencoder of `pocket`: 64x64 images to 16x16 latents and back."""
 
 import logging
 from pathlib import Path
@@ -12,6 +12,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import load_file
 from torch import Tensor
 
+from .dataset import CHUNK
 from .muon import zero_branches
 from .recipe import Recipe
 from .training import LogLine, Trainer, generator, reduced_precision, save_tensors, training_device
@@ -32,7 +33,7 @@ def new_autoencoder(recipe: Recipe) -> AutoencoderKL:
         layers_per_block=1,
         latent_channels=recipe.latent_channels,
         norm_num_groups=8,
-        sample_size=recipe.picture_size,
+        sample_size=recipe.image_size,
     )
     zero_branches(model)
     for attention in (model.encoder.mid_block.attentions[0], model.decoder.mid_block.attentions[0]):
@@ -40,9 +41,37 @@ def new_autoencoder(recipe: Recipe) -> AutoencoderKL:
     return model
 
 
-def as_tensor(pictures: npt.NDArray[np.uint8]) -> Tensor:
+@torch.no_grad()
+def widened(model: AutoencoderKL, folder: Path) -> None:
+    """Put the weights of an autoencoder with fewer latent channels into `model`, whose further channels start small.
+
+    The first channels keep their meaning, so that a denoiser of the narrower latents can begin from its weights too.
+    """
+    old = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32).state_dict()
+    narrow, wide = old["post_quant_conv.weight"].shape[0], model.config["latent_channels"]
+    rows = [*range(narrow), *range(wide, wide + narrow)]  # of the means and of the logarithms of the variances
+    state = model.state_dict()
+    for key, value in old.items():
+        new = state[key]
+        if new.shape == value.shape:
+            new.copy_(value)
+            continue
+        places = rows if new.shape[0] == 2 * wide else list(range(narrow))
+        if key.startswith(("quant_conv", "post_quant_conv")) and value.ndim > 1:
+            inner = rows if new.shape[1] == 2 * wide else list(range(narrow))
+            new[places, :] = 0.0
+            new[torch.tensor(places)[:, None], torch.tensor(inner)] = value
+        elif key == "decoder.conv_in.weight":
+            new[:, narrow:] *= 0.3
+            new[:, :narrow] = value
+        else:
+            new[places] = value
+    state["quant_conv.bias"][wide + narrow :] = -4.0  # little noise, so that the decoder looks at them soon
+
+
+def as_tensor(images: npt.NDArray[np.uint8]) -> Tensor:
     """(n, side, side, 3) bytes -> (n, 3, side, side) floats in -1..1."""
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def reconstruction_loss(output: Tensor, target: Tensor, recipe: Recipe) -> Tensor:
@@ -57,22 +86,26 @@ def reconstruction_loss(output: Tensor, target: Tensor, recipe: Recipe) -> Tenso
     return loss + recipe.gradient_weight * edges + recipe.coarse_weight * coarse
 
 
-def train_autoencoder(work: Path, recipe: Recipe, pictures: npt.NDArray[np.uint8]) -> AutoencoderKL:
+def train_autoencoder(work: Path, recipe: Recipe, images: npt.NDArray[np.uint8]) -> AutoencoderKL:
     """Train (or finish, or load) the autoencoder; returns it with its averaged weights."""
     device = training_device()
-    model = new_autoencoder(recipe).to(device)
+    model = new_autoencoder(recipe)
+    if recipe.begins_from:
+        widened(model, Path(recipe.begins_from) / "vae")
+    model.to(device)
     trainer = Trainer(
         work / "autoencoder.safetensors",
         {"autoencoder": model},
         recipe.autoencoder_steps,
         recipe.autoencoder_rate,
         recipe.average_decay,
+        matrix_rate=recipe.autoencoder_matrix_rate,
     )
 
     def loss_at(step: int) -> tuple[Tensor, LogLine]:
         chance = generator(recipe.seed + 1, step)
-        chosen = torch.randint(len(pictures), (recipe.autoencoder_batch,), generator=chance)
-        batch = as_tensor(pictures[chosen.numpy()])
+        chosen = torch.randint(len(images), (recipe.autoencoder_batch,), generator=chance)
+        batch = as_tensor(images[chosen.numpy()])
         flips = torch.rand(len(batch), generator=chance) < 0.5
         batch[flips] = batch[flips].flip(-1)
         batch = batch.to(device)
@@ -94,23 +127,25 @@ def train_autoencoder(work: Path, recipe: Recipe, pictures: npt.NDArray[np.uint8
 
 
 @torch.no_grad()
-def encode_pictures(
-    work: Path, recipe: Recipe, autoencoder: AutoencoderKL, pictures: npt.NDArray[np.uint8]
-) -> tuple[Tensor, Tensor, float]:
-    """Mean and standard deviation of every picture's latents, (n, c, 16, 16) each, and the factor to unit deviation."""
-    path = work / "latents.safetensors"
-    if not path.exists():
-        device = training_device()
-        means, deviations = [], []
-        for first in range(0, len(pictures), 100):
-            batch = as_tensor(pictures[first : first + 100]).to(device)
-            with reduced_precision(device):
-                posterior = autoencoder.encode(batch).latent_dist
-            means.append(posterior.mean.float().cpu())
-            deviations.append(posterior.std.float().cpu())
-            if first % 5000 == 0:
-                log.info("latents: %d of %d", first, len(pictures))
-        save_tensors(path, {"mean": torch.cat(means), "std": torch.cat(deviations)}, {})
-    latents = load_file(path)
-    variance = latents["mean"].var() + latents["std"].square().mean()
-    return latents["mean"], latents["std"], round(1 / variance.sqrt().item(), 5)
+def encode_latents(folder: Path, autoencoder: AutoencoderKL, images: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every image's latents, (n, c, 16, 16) each; parts in `folder` are kept."""
+    device = training_device()
+    parts = []
+    for first in range(0, len(images), CHUNK):
+        path = folder / f"{first:06d}.safetensors"
+        if not path.exists():
+            means, deviations = [], []
+            for batch in as_tensor(images[first : first + CHUNK]).split(50):
+                with reduced_precision(device):
+                    posterior = autoencoder.encode(batch.to(device)).latent_dist
+                means.append(posterior.mean.float().cpu())
+                deviations.append(posterior.std.float().cpu())
+            save_tensors(path, {"mean": torch.cat(means), "std": torch.cat(deviations)}, {})
+            log.info("%s: %d of %d", folder.name, first, len(images))
+        parts.append(load_file(path))
+    return torch.cat([part["mean"] for part in parts]), torch.cat([part["std"] for part in parts])
+
+
+def unit_scaling(means: Tensor, deviations: Tensor) -> float:
+    """The factor that brings latents to unit deviation."""
+    return round(1 / (means.var() + deviations.square().mean()).sqrt().item(), 5)

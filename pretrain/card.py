@@ -1,11 +1,13 @@
 """The model card beside the weights: what they are, how they came about, and their figures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from atomtune.pocket.world import SCENES, THINGS
 
+from .dataset import named_images
+from .names import NAMES, named_class
 from .recipe import Recipe
 from .training import save_json
 
@@ -13,8 +15,8 @@ COMMAND = "python -m pretrain --work DIR"
 
 _TEXT = """# pocket
 
-A miniature text-to-image pipeline (64x64 pixels) and the encoder that grades its pictures, both trained from nothing on
-drawings made by `atomtune/pocket/world`. No photo, no outside data and no outside weights went in.
+A miniature text-to-image pipeline (64x64 pixels) and the encoder that grades its images, both trained from nothing on
+renderings made by `atomtune/pocket/world`. No photo, no outside data and no outside weights went in.
 
 | part | what | parameters |
 |---|---|---|
@@ -33,33 +35,59 @@ Weights are float16 safetensors: pipeline {pipeline_mb:.1f} MB, grader {grader_m
 
 Colour words (red, blue, ...) before the class noun. Every instance of a class is a style seed: proportions, parts, two
 colours, a pattern. Style seeds below 1,000,000 are for training; none from there on was ever trained on.
-A word it does not know, such as `sks` before the noun, means nothing to it.
+{n_names} rare words are names (`pretrain/names.py`): "a {a_name} {a_class}" is always the same {a_class}. Any
+other rare word, such as `sks`, is a name of nothing yet.
 
 ## Figures
-By the grader, which picks one of all {n_cells} pairs of class and scene for each picture:
+By the grader, which picks one of all {n_cells} pairs of class and scene for each image:
 
-| pictures | number | class right | scene right | worst class | worst scene |
+| images | number | class right | scene right | worst class | worst scene |
 |---|---|---|---|---|---|
 {fresh}
 {samples}
 
 {verdict}
 
-Autoencoder: {psnr} dB PSNR on unseen renders. The grader's eye for things (`grader/identity`), mean cosine of two
-pictures in different scenes: the same thing {same:.3f}, two things of one class {other:.3f}.
+The same pipeline by other measures, on things and views that no training saw{beside}:
+
+{measures}
+
+Identity is the cosine of embeddings by `grader/identity`, of two images in different scenes. The Frechet distances are
+of the grader's embeddings, less what as many other fresh renders come to. A word's shift is the mean square change of
+the prediction by the word before the noun, relative to that by another noun.
 
 ## How it was trained
     {command}
 
-{pictures:,} drawn pictures; autoencoder {autoencoder_steps:,} steps of {autoencoder_batch}, denoiser and text encoder
-{denoiser_steps:,} steps of {denoiser_batch}, grader {grader_steps:,} steps of {grader_batch}; bfloat16 autocast where
-the processor has it. All numbers are in `recipe.json` and, with the figures by class and scene, in `figures.json`.
-The recipe resumes where it was stopped and uses a GPU if there is one.
+{begun}{images:,} rendered images and {named:,} of named things; autoencoder {autoencoder_steps:,} steps of
+{autoencoder_batch}, denoiser and text encoder {denoiser_steps:,} steps of {denoiser_batch}, {grader_steps};
+bfloat16 autocast where the processor has it. All numbers are in `recipe.json` and, with the figures by class and scene,
+in `figures.json`. The recipe resumes where it was stopped and uses a GPU if there is one.
 """
 
 
-def write_card(weights: Path, recipe: Recipe, figures: Mapping[str, Any]) -> None:
-    """Write README.md, recipe.json and figures.json into the folder of the weights."""
+_MEASURES: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("autoencoder, PSNR of fresh renders, dB", ("autoencoder_psnr",), ".2f"),
+    ("identity of two renders of one thing", ("fidelity", "same_thing"), ".3f"),
+    ("the same, one of them through the autoencoder", ("fidelity", "reconstructed_thing"), ".3f"),
+    ("identity of two renders of two things of a class", ("fidelity", "other_thing"), ".3f"),
+    ("identity of samples by a thing's name with its renders", ("names", "with_name"), ".3f"),
+    ("the same without the name in the prompt", ("names", "without_name"), ".3f"),
+    ("Frechet distance of samples to fresh renders", ("distance", "all"), ".4f"),
+    ("shift by the word `sks`", ("words", "reserved"), ".4f"),
+    ("shift by another unbound word, median", ("words", "unbound_median"), ".4f"),
+    ("shift by a name, median", ("words", "names_median"), ".4f"),
+)
+"""What the table of measures shows: words, where the figure is, how it is written."""
+
+
+def write_card(
+    weights: Path, recipe: Recipe, figures: Mapping[str, Any], before: Mapping[str, Any] | None = None
+) -> None:
+    """Write README.md, recipe.json and figures.json into the folder of the weights.
+
+    `before` are the figures of other weights, which the card shows beside these.
+    """
     fresh, samples = figures["fresh"], figures["samples"]
     text = _TEXT.format(
         unet_channels=", ".join(map(str, recipe.unet_channels)),
@@ -81,25 +109,49 @@ def write_card(weights: Path, recipe: Recipe, figures: Mapping[str, Any]) -> Non
         fresh=_row("fresh renders, unseen seeds", fresh),
         samples=_row(f"samples, {samples['steps']} steps, guidance {samples['guidance_scale']}", samples),
         verdict=_verdict(fresh, samples),
-        psnr=figures["autoencoder_psnr"],
-        same=figures["fidelity"]["same_thing"],
-        other=figures["fidelity"]["other_thing"],
+        n_names=len(NAMES),
+        a_name=NAMES[0],
+        a_class=named_class(NAMES[0]),
+        measures=measures(figures, before),
+        beside=", those of the earlier weights beside them" if before else "",
+        begun="Begun from the earlier weights, not from nothing. " if recipe.begins_from else "",
+        named=named_images(recipe),
         command=COMMAND,
-        pictures=recipe.pictures,
+        images=recipe.images,
         autoencoder_steps=recipe.autoencoder_steps,
         autoencoder_batch=recipe.autoencoder_batch,
         denoiser_steps=recipe.denoiser_steps,
         denoiser_batch=recipe.denoiser_batch,
-        grader_steps=recipe.grader_steps,
-        grader_batch=recipe.grader_batch,
+        grader_steps=f"grader {recipe.grader_steps:,} steps of {recipe.grader_batch}"
+        if recipe.grader_steps
+        else "the grader as it was",
     )
     (weights / "README.md").write_text(text, encoding="utf-8")
-    save_json(weights / "recipe.json", recipe.as_dict())
+    begun = "the earlier weights" if recipe.begins_from else ""  # a path would say nothing to others
+    save_json(weights / "recipe.json", recipe.as_dict() | {"begins_from": begun})
     save_json(weights / "figures.json", figures)
 
 
+def measures(figures: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> str:
+    """The table of `_MEASURES`, with the worst class of the Frechet distance."""
+    columns = [figures] if before is None else [before, figures]
+    lines = ["| measure | " + " | ".join(("before", "now")[-len(columns) :]) + " |", "|---|" + "--:|" * len(columns)]
+    for words, path, form in _MEASURES:
+        lines.append(f"| {words} | " + " | ".join(format(_at(column, path), form) for column in columns) + " |")
+    farthest = [max(column["distance"]["by_class"].items(), key=lambda item: item[1]) for column in columns]
+    lines.append("| the same, worst class | " + " | ".join(f"{value:.4f} ({name})" for name, value in farthest) + " |")
+    order = [*lines[:9], lines[-1], *lines[9:-1]]
+    return "\n".join(order)
+
+
+def _at(figures: Mapping[str, Any], path: Sequence[str]) -> float:
+    for key in path:
+        figures = figures[key]
+    return float(figures)  # type: ignore[arg-type]
+
+
 def _row(name: str, shares: Mapping[str, Any]) -> str:
-    cells = (name, shares["pictures"], f"{shares['class']:.1%}", f"{shares['scene']:.1%}")
+    cells = (name, shares["images"], f"{shares['class']:.1%}", f"{shares['scene']:.1%}")
     return f"| {' | '.join(map(str, cells))} | {worst(shares['by_class'])} | {worst(shares['by_scene'])} |"
 
 

@@ -1,40 +1,26 @@
-"""The figures of the model card: does the grader name what pictures show, fresh renders and samples alike?"""
+"""The figures of the model card: does the grader name what images show, and how near are samples to fresh renders?"""
 
 import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-from diffusers import StableDiffusionPipeline
 from PIL import Image
-from torch import Tensor
 
-from atomtune.evaluate.encoders.base import ImageEncoder
 from atomtune.evaluate.encoders.grader import Grader, load_grader, load_identity
 from atomtune.pocket.world import SCENES, THINGS, caption
 
-from .autoencoder import as_tensor
 from .dataset import subject
 from .export import load_pipeline
+from .figures import excess_distance, mean_psnr, named_things, reconstructions, same_thing, word_figures
 from .recipe import Recipe
-from .training import reduced_precision, save_json, training_device
+from .sampling import Cell, cells, sample_cells, sheet
+from .training import save_json, training_device
 
 log = logging.getLogger(__name__)
 
-_BATCH = 40
-
-Cell = tuple[str, str]
-
-
-def cells() -> list[Cell]:
-    """Every class with every scene that has words."""
-    return [(thing, scene) for thing in THINGS for scene in SCENES if scene]
-
 
 def named(grader: Grader, images: Sequence[Image.Image]) -> list[Cell]:
-    """What the grader sees in each picture, out of every class in every scene."""
+    """What the grader sees in each image, out of every class in every scene."""
     known = cells()
     return [known[i] for i in grader.classify(images, [caption(*cell) for cell in known]).tolist()]
 
@@ -47,7 +33,7 @@ def accuracy(shown: Sequence[Cell], seen: Sequence[Cell]) -> dict[str, object]:
     by_thing = {name: sum(right) / len(right) for name, right in things.items() if right}
     by_scene = {name: sum(right) / len(right) for name, right in scenes.items() if right}
     return {
-        "pictures": len(pairs),
+        "images": len(pairs),
         "class": sum(a[0] == b[0] for a, b in pairs) / len(pairs),
         "scene": sum(a[1] == b[1] for a, b in pairs) / len(pairs),
         "by_class": by_thing,
@@ -55,85 +41,60 @@ def accuracy(shown: Sequence[Cell], seen: Sequence[Cell]) -> dict[str, object]:
     }
 
 
-def sample(
-    pipeline: StableDiffusionPipeline, prompts: Sequence[str], seeds: Sequence[int], steps: int, guidance: float
-) -> list[Image.Image]:
-    """One picture for every prompt, each from its own seed; the networks compute in bfloat16 where that is faster."""
-    images: list[Image.Image] = []
-    # Guidance and scheduler add up small differences: they get float32.
-    hook = pipeline.unet.register_forward_hook(lambda module, inputs, output: (output[0].float(),))
-    with reduced_precision(pipeline.device):
-        for first in range(0, len(prompts), _BATCH):
-            generators = [torch.Generator().manual_seed(seed) for seed in seeds[first : first + _BATCH]]
-            images += pipeline(
-                list(prompts[first : first + _BATCH]),
-                num_inference_steps=steps,
-                guidance_scale=guidance,
-                generator=generators,
-            ).images
-    hook.remove()
-    return images
-
-
 def evaluate(pipeline_folder: Path, grader_folder: Path, work: Path, recipe: Recipe) -> dict[str, object]:
-    """All figures; they are kept in work/figures.json."""
+    """All figures; they are kept in work/figures.json, and a sheet of samples in work/sheet.png."""
     device = training_device()
-    grader = load_grader(grader_folder, device)
+    grader, identity = load_grader(grader_folder, device), load_identity(grader_folder, device)
     pipeline = load_pipeline(pipeline_folder, device)
+    sheet(pipeline, recipe).save(work / "sheet.png")
     count = recipe.samples_per_cell * len(THINGS) * len(SCENES)
-    fresh = [shown for shown in (subject(n, held_out=True) for n in range(count)) if shown.scene]
-    pictures = [Image.fromarray(shown.draw(64)) for shown in fresh]
+    shown = [one for one in (subject(n, held_out=True) for n in range(2 * count)) if one.scene]
+    images = [Image.fromarray(one.render(64)) for one in shown]
+    half = len(images) // 2
+    cells_shown = [(one.thing, one.scene) for one in shown]
     figures: dict[str, object] = {
-        "fresh": accuracy([(shown.thing, shown.scene) for shown in fresh], named(grader, pictures)),
-        "autoencoder_psnr": reconstruction_psnr(pipeline, pictures[:500]),
-        "fidelity": same_thing(load_identity(grader_folder, device)),
+        "fresh": accuracy(cells_shown[:half], named(grader, images[:half])),
+        "autoencoder_psnr": round(mean_psnr(images[:500], reconstructions(pipeline, images[:500])), 2),
+        "fidelity": same_thing(identity, pipeline),
+        "words": word_figures(pipeline),
+        "names": named_things(identity, pipeline, recipe),
     }
-    log.info("evaluate: fresh %s", figures["fresh"])
-    started = time.monotonic()
-    shown: list[Cell] = []
-    seen: list[Cell] = []
-    for thing in THINGS:
-        block = [cell for cell in cells() if cell[0] == thing for _ in range(recipe.samples_per_cell)]
-        prompts = [caption(*cell) for cell in block]
-        seeds = range(len(shown), len(shown) + len(block))
-        shown += block
-        seen += named(grader, sample(pipeline, prompts, seeds, recipe.sampling_steps, recipe.guidance_scale))
-        log.info("evaluate: %d samples, %.0f s", len(shown), time.monotonic() - started)
+    log.info("evaluate: %s", figures)
+    samples = sample_cells(pipeline, pipeline_folder, work, recipe)
+    seen = named(grader, [image for _, image in samples])
     figures["samples"] = {
-        **accuracy(shown, seen),
+        **accuracy([cell for cell, _ in samples], seen),
         "steps": recipe.sampling_steps,
         "guidance_scale": recipe.guidance_scale,
         "scheduler": type(pipeline.scheduler).__name__,
     }
-    log.info("evaluate: samples %s", figures["samples"])
+    figures["distance"] = distances(grader, samples, list(zip(cells_shown, images, strict=True)))
+    log.info("evaluate: samples %s, distance %s", figures["samples"], figures["distance"])
     save_json(work / "figures.json", figures)
     return figures
 
 
-@torch.inference_mode()
-def reconstruction_psnr(pipeline: StableDiffusionPipeline, pictures: Sequence[Image.Image]) -> float:
-    """Mean PSNR, in dB, of pictures that went through the autoencoder."""
-    values: list[Tensor] = []
-    for first in range(0, len(pictures), 50):
-        batch = as_tensor(np.stack([np.asarray(picture) for picture in pictures[first : first + 50]]))
-        batch = batch.to(pipeline.device)
-        output = pipeline.vae.decode(pipeline.vae.encode(batch).latent_dist.mode()).sample.clamp(-1, 1)
-        values.append(-10 * ((output - batch) / 2).square().mean(dim=(1, 2, 3)).log10())
-    return round(torch.cat(values).mean().item(), 2)
+def distances(
+    grader: Grader, samples: Sequence[tuple[Cell, Image.Image]], fresh: Sequence[tuple[Cell, Image.Image]]
+) -> dict[str, object]:
+    """Frechet distance of the grader's embeddings, samples to fresh renders, less that of renders to renders.
 
+    Over all, and by class; the fresh renders are twice as many as the samples: each half is compared with the other.
+    """
+    half = len(fresh) // 2
+    sets = [
+        (cells_of, grader.encode_images(images))
+        for cells_of, images in map(_apart, (samples, fresh[:half], fresh[half:]))
+    ]
 
-def same_thing(encoder: ImageEncoder) -> dict[str, float]:
-    """Mean cosine of two pictures in different scenes: of one and the same thing, and of two things of one class."""
-    scenes = [scene for scene in SCENES if scene]
-    same, other = [], []
-    for number in range(10 * len(THINGS)):
-        a, b = subject(number, held_out=True), subject(number + len(THINGS) * len(SCENES), held_out=True)
-        first, second = scenes[number % len(scenes)], scenes[(number + 7) % len(scenes)]
-        images = [
-            Image.fromarray(type(a)(a.thing, scene, style, view).draw(64))
-            for scene, style, view in ((first, a.style, a.view), (second, a.style, b.view), (second, b.style, b.view))
+    def of(thing: str | None) -> float:
+        parts = [
+            vectors[[i for i, cell in enumerate(cells_of) if thing in (None, cell[0])]] for cells_of, vectors in sets
         ]
-        vectors = encoder.encode_images(images)
-        same.append(float(vectors[0] @ vectors[1]))
-        other.append(float(vectors[0] @ vectors[2]))
-    return {"same_thing": round(sum(same) / len(same), 4), "other_thing": round(sum(other) / len(other), 4)}
+        return round(excess_distance(*parts), 4)
+
+    return {"all": of(None), "by_class": {thing: of(thing) for thing in THINGS}}
+
+
+def _apart(pairs: Sequence[tuple[Cell, Image.Image]]) -> tuple[list[Cell], list[Image.Image]]:
+    return [cell for cell, _ in pairs], [image for _, image in pairs]

@@ -1,4 +1,4 @@
-"""The grader of `pocket`: a CLIP model of open_clip's, trained on the same pictures, with an eye for single things."""
+"""The grader of `pocket`: a CLIP model of open_clip's, trained on the same images, with an eye for single things."""
 
 import math
 import random
@@ -44,14 +44,14 @@ CLASSES_AT_ONCE = 6
 def train_grader(
     work: Path,
     recipe: Recipe,
-    pictures: npt.NDArray[np.uint8],
+    images: npt.NDArray[np.uint8],
     partners: npt.NDArray[np.uint8],
     compiled: bool = False,
 ) -> tuple[open_clip.CLIP, nn.Linear]:
     """Train (or finish, or load) the grader and its projection to what tells one thing from another.
 
-    In a batch several captions may be true of one picture; as all that a picture shows is known, each true pair counts
-    as a match, not only a picture and its own caption. Half of a batch shows the things of the other half elsewhere
+    In a batch several captions may be true of one image; as all that a image shows is known, each true pair counts
+    as a match, not only a image and its own caption. Half of a batch shows the things of the other half elsewhere
     (`partners`): the projection learns to know them again (InfoNCE, van den Oord et al. 2018).
     """
     device = training_device()
@@ -70,23 +70,23 @@ def train_grader(
         {"grader": model, "identity": identity},
         recipe.grader_steps,
         recipe.grader_rate,
-        decay=0.0,
+        average_decay=0.0,
     )
 
     def loss_at(step: int) -> tuple[Tensor, LogLine]:
         chance, rng = generator(recipe.seed + 6, step), random.Random(f"grader {recipe.seed} {step}")
         chosen = draw_numbers(half, len(partners), chance)
-        shown = np.concatenate([pictures[chosen.numpy()], partners[chosen.numpy()]])
+        shown = np.concatenate([images[chosen.numpy()], partners[chosen.numpy()]])
         batch = roughened(as_tensor(shown), chance).to(device)
         subjects = [here(n) for here in (subject, elsewhere) for n in chosen.tolist()]
-        said = [describe(shown, rng, recipe, words) for shown in subjects]
+        said = [describe(shown, rng, recipe, words, recipe.grader_rare_words) for shown in subjects]
         truth = torch.tensor([[one.holds_for(shown) for one in said] for shown in subjects], device=device).float()
         with reduced_precision(device):
             pooled, features = see(batch)
-            images = F.normalize(pooled.float(), dim=-1)
+            seen = F.normalize(pooled.float(), dim=-1)
             things = F.normalize(identity(features).float(), dim=-1)
             texts = F.normalize(read(tokenizer([one.text for one in said]).to(device)).float(), dim=-1)
-        logits = images @ texts.T * model.logit_scale.clamp(max=math.log(100.0)).exp()
+        logits = seen @ texts.T * model.logit_scale.clamp(max=math.log(100.0)).exp()
         by_image = -(truth / truth.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
         by_text = -(truth / truth.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()
         right = truth.gather(1, logits.argmax(1, keepdim=True)).mean().item()
@@ -103,7 +103,7 @@ def train_grader(
 
 
 def draw_numbers(count: int, among: int, chance: torch.Generator) -> Tensor:
-    """Numbers of pictures below `among`, all different, of a few classes in turn: (count,)."""
+    """Numbers of images below `among`, all different, of a few classes in turn: (count,)."""
     classes = torch.randperm(len(THINGS), generator=chance)[:CLASSES_AT_ONCE]
     rows = torch.randperm(among // len(THINGS), generator=chance)[:count]
     return rows * len(THINGS) + classes[torch.arange(count) % len(classes)]

@@ -8,17 +8,19 @@ class Recipe:
     """Everything that decides what the trained weights will be."""
 
     seed: int = 0
-    pictures: int = 48_000
-    picture_size: int = 64
+    begins_from: str = ""
+    images: int = 48_000
+    image_size: int = 64
 
-    latent_channels: int = 8
+    latent_channels: int = 16
     autoencoder_channels: tuple[int, ...] = (32, 64, 96)
-    autoencoder_steps: int = 2_600
-    autoencoder_batch: int = 8
-    autoencoder_rate: float = 1.5e-3
+    autoencoder_steps: int = 12_000
+    autoencoder_batch: int = 4
+    autoencoder_rate: float = 6e-4
+    autoencoder_matrix_rate: float = 0.005
     gradient_weight: float = 1.0
     coarse_weight: float = 0.5
-    squared_weight: float = 3.0
+    squared_weight: float = 10.0
     kl_weight: float = 5e-4
 
     text_width: int = 96
@@ -29,6 +31,7 @@ class Recipe:
     denoiser_steps: int = 9_000
     denoiser_batch: int = 32
     denoiser_rate: float = 1e-3
+    denoiser_matrix_rate: float = 0.005
     average_decay: float = 0.999
     focused_times: float = 0.5
     times_center: float = 0.3
@@ -36,13 +39,17 @@ class Recipe:
     dropped_prompts: float = 0.10
     unsaid_scenes: float = 0.12
     said_colors: float = 0.30
-    rare_words: float = 0.15
+    named_views: int = 42
+    named_share: float = 0.4
+    said_names: float = 0.85
+    unbound_words: float = 0.0
 
     partners: int = 16_000
     identity_temperature: float = 0.1
     grader_steps: int = 1_500
     grader_batch: int = 96
     grader_rate: float = 1e-3
+    grader_rare_words: float = 0.15
 
     samples_per_cell: int = 10
     sampling_steps: int = 25
@@ -56,8 +63,9 @@ class Recipe:
 def trial() -> Recipe:
     """A few steps of everything, to check that the recipe runs."""
     return Recipe(
-        pictures=600,
+        images=600,
         partners=600,
+        named_views=1,
         autoencoder_steps=4,
         denoiser_steps=4,
         grader_steps=4,

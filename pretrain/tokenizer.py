@@ -7,6 +7,8 @@ from transformers import CLIPTokenizer
 
 from atomtune.models.tokenizer import vocabulary, write_tokenizer
 
+from .names import NAMES
+
 RESERVED_WORD = "sks"
 """The usual token of a concept: never trained on, so that it starts as a word that says nothing."""
 
@@ -19,7 +21,8 @@ def load_tokenizer(folder: Path) -> CLIPTokenizer:
 
 
 def rare_words() -> list[str]:
-    """Short, rare, meaningless words that are one token each; `RESERVED_WORD` is not among them."""
+    """Short, rare words that are one token each and no names; `RESERVED_WORD` is not among them."""
+    known = {RESERVED_WORD, *NAMES}
     pattern = re.compile(r"[a-z]{3,4}</w>")
     tokens = (token for token, number in vocabulary().encoder.items() if number >= 40_000 and pattern.fullmatch(token))
-    return sorted(word for word in (token.removesuffix("</w>") for token in tokens) if word != RESERVED_WORD)
+    return sorted(word for word in (token.removesuffix("</w>") for token in tokens) if word not in known)

@@ -19,7 +19,7 @@ from .muon import Muon
 log = logging.getLogger(__name__)
 
 MATRIX_RATE = 0.02
-"""Peak learning rate of weight matrices, in units of their update's singular values."""
+"""Peak learning rate of weight matrices trained from nothing, in units of their update's singular values."""
 
 LogLine = dict[str, float]
 
@@ -42,9 +42,10 @@ def generator(seed: int, step: int) -> torch.Generator:
 
 
 class Trainer:
-    """Muon and AdamW with warm-up, cosine decay, averaged weights; checkpoints and resumes by itself.
+    """Muon and AdamW; a constant rate after a warm-up, then a decay to zero; averaged weights; resumes by itself.
 
-    `modules` are trained together under names that the checkpoint keeps.
+    The constant rate makes a training that can be prolonged: the checkpoint from which the decay began is kept beside
+    the last one, and a longer training goes on from it.
     """
 
     def __init__(
@@ -53,10 +54,20 @@ class Trainer:
         modules: Mapping[str, nn.Module],
         steps: int,
         rate: float,
-        decay: float,
-        save_every: int = 500,
+        average_decay: float,
+        *,
+        matrix_rate: float = MATRIX_RATE,
+        decay_share: float = 0.2,
+        save_every: int = 250,
     ) -> None:
-        self.path, self.modules, self.steps, self.decay = path, dict(modules), steps, decay
+        """Set up the optimisers, and restore the checkpoint at `path` if there is one.
+
+        `modules` are trained together under names that the checkpoint keeps; the rate decays over the last
+        `decay_share` of the steps; `average_decay` is that of the averaged weights, 0 for the last weights.
+        """
+        self.path, self.modules, self.steps, self.average_decay = path, dict(modules), steps, average_decay
+        self.steady_path = path.with_name(path.stem + ".steady" + path.suffix)
+        self.decay_from = steps - round(decay_share * steps)
         self.save_every = save_every
         self.step = 0
         self.parameters = {
@@ -68,11 +79,12 @@ class Trainer:
         matrices = [parameter for key, parameter in self.parameters.items() if is_matrix(key, parameter)]
         others = [parameter for key, parameter in self.parameters.items() if not is_matrix(key, parameter)]
         self.optimizers: dict[torch.optim.Optimizer, float] = {
-            Muon(matrices, lr=MATRIX_RATE): MATRIX_RATE,
+            Muon(matrices, lr=matrix_rate): matrix_rate,
             torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True): rate,
         }
-        if path.exists():
-            self._restore()
+        kept = self._usable()
+        if kept is not None:
+            self._restore(kept)
 
     def run(self, loss_at: Callable[[int], tuple[Tensor, LogLine]]) -> None:
         """Train until `steps`; `loss_at(step)` must take its randomness from the step's number alone."""
@@ -101,8 +113,10 @@ class Trainer:
                 if not all(math.isfinite(value) for value in sums.values()):
                     raise FloatingPointError(f"{self.path.stem}: the loss is not finite at step {self.step}")
                 sums = {}
+            if self.step == self.decay_from:
+                self._save(self.steady_path)
             if self.step % self.save_every == 0 or self.step == self.steps:
-                self._save()
+                self._save(self.path)
 
     def use_averages(self) -> None:
         """Put the averaged weights into the modules (training is over)."""
@@ -113,15 +127,30 @@ class Trainer:
     def _progress(self) -> float:
         """The learning rate's factor at this step."""
         warm = min(1.0, (self.step + 1) / min(200, max(1, self.steps // 10)))
-        return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.step / self.steps)))
+        left = (self.steps - self.step) / max(1, self.steps - self.decay_from)
+        return warm * min(1.0, left)
+
+    def _usable(self) -> Path | None:
+        """The checkpoint to go on from: not one whose rate decayed towards the end of a shorter training."""
+        for path in (self.path, self.steady_path):
+            if path.exists():
+                with safe_open(path, "pt") as file:
+                    kept = file.metadata()
+                if int(kept["steps"]) == self.steps or int(kept["step"]) <= min(
+                    int(kept["decay_from"]), self.decay_from
+                ):
+                    return path
+        if self.path.exists():
+            raise ValueError(f"{self.path.name} has decayed to another end, and no checkpoint of before is there")
+        return None
 
     def _average(self) -> None:
-        decay = min(self.decay, (1 + self.step) / (10 + self.step))
+        decay = min(self.average_decay, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(
             list(self.averages.values()), [parameter.detach() for parameter in self.parameters.values()], 1 - decay
         )
 
-    def _save(self) -> None:
+    def _save(self, path: Path) -> None:
         tensors = {f"weights/{key}": parameter.detach() for key, parameter in self.parameters.items()}
         tensors |= {f"averages/{key}": average for key, average in self.averages.items()}
         for name, module in self.modules.items():
@@ -130,10 +159,11 @@ class Trainer:
             for optimizer in self.optimizers:
                 state = optimizer.state.get(parameter, {})
                 tensors |= {f"optimizer/{part}/{key}": value for part, value in state.items()}
-        save_tensors(self.path, tensors, {"step": str(self.step)})
+        numbers = {"step": self.step, "steps": self.steps, "decay_from": self.decay_from}
+        save_tensors(path, tensors, {key: str(value) for key, value in numbers.items()})
 
-    def _restore(self) -> None:
-        with safe_open(self.path, "pt") as file:
+    def _restore(self, path: Path) -> None:
+        with safe_open(path, "pt") as file:
             self.step = int(file.metadata()["step"])
             keys = set(file.keys())
             with torch.no_grad():

@@ -1,0 +1,110 @@
+"""A training that is stopped, resumed and prolonged; and a start from narrower weights."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from pretrain.autoencoder import new_autoencoder, widened
+from pretrain.denoiser import new_unet, widened_unet
+from pretrain.recipe import Recipe
+from pretrain.training import Trainer
+
+
+def training(path: Path, steps: int, until: int | None = None) -> tuple[nn.Module, list[float], list[int]]:
+    """Fit a line, and say what the rate and the number of each step were; `until` stops it before its end."""
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    trainer = Trainer(path, {"line": model}, steps, 1e-2, 0.0, decay_share=0.25, save_every=4)
+    rates, numbers = [], []
+
+    class Stopped(Exception):
+        pass
+
+    def loss_at(step: int) -> tuple[Tensor, dict[str, float]]:
+        if step == until:
+            raise Stopped
+        rates.append(next(iter(trainer.optimizers)).param_groups[0]["lr"])
+        numbers.append(step)
+        x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
+        return (model(x) - x[:, :2]).square().mean(), {}
+
+    with contextlib.suppress(Stopped):
+        trainer.run(loss_at)
+    return model, rates, numbers
+
+
+def test_the_rate_is_constant_and_then_decays(tmp_path: Path) -> None:
+    _, rates, _ = training(tmp_path / "line.safetensors", 40)
+    assert max(rates[4:30]) == min(rates[4:30]) > rates[0], "after the warm-up"
+    assert rates[31] > rates[35] > rates[39] > 0
+
+
+def test_a_stopped_training_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
+    whole, _, _ = training(tmp_path / "whole.safetensors", 20)
+    training(tmp_path / "parts.safetensors", 20, until=10)
+    parts, _, numbers = training(tmp_path / "parts.safetensors", 20)
+    assert numbers[0] == 8, "from its last checkpoint"
+    assert torch.equal(whole.weight, parts.weight)
+
+
+def test_a_longer_training_goes_on_from_before_the_decay(tmp_path: Path) -> None:
+    training(tmp_path / "line.safetensors", 20)
+    _, rates, numbers = training(tmp_path / "line.safetensors", 40)
+    assert (numbers[0], numbers[-1]) == (15, 39)
+    assert rates[0] == rates[14] == max(rates) > rates[-1], "the rate is what it was before it decayed"
+
+
+def test_without_a_checkpoint_of_before_the_decay_nothing_is_prolonged(tmp_path: Path) -> None:
+    training(tmp_path / "line.safetensors", 20)
+    (tmp_path / "line.steady.safetensors").unlink()
+    with pytest.raises(ValueError, match="has decayed"):
+        training(tmp_path / "line.safetensors", 40)
+
+
+@torch.no_grad()
+def test_a_wider_autoencoder_begins_with_the_narrow_ones_latents(tmp_path: Path) -> None:
+    small = Recipe(latent_channels=4, autoencoder_channels=(8, 8, 8))
+    narrow = new_autoencoder(small).eval()
+    narrow.save_pretrained(tmp_path / "vae")
+    wide = new_autoencoder(Recipe(latent_channels=6, autoencoder_channels=(8, 8, 8))).eval()
+    widened(wide, tmp_path / "vae")
+    images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    before, after = narrow.encode(images).latent_dist, wide.encode(images).latent_dist
+    assert torch.allclose(after.mean[:, :4], before.mean, atol=1e-5)
+    assert torch.allclose(after.logvar[:, :4], before.logvar, atol=1e-5)
+    latents = after.mean.clone()
+    latents[:, 4:] = 0
+    kept = wide.post_quant_conv(latents)
+    kept[:, 4:] = 0  # what the further channels' own biases add
+    assert torch.allclose(wide.decoder(kept), narrow.decode(before.mean).sample, atol=1e-4)
+    same = new_autoencoder(small)
+    widened(same, tmp_path / "vae")
+    assert all(
+        torch.equal(a, b)
+        for (key, a), b in zip(same.state_dict().items(), narrow.state_dict().values(), strict=True)
+        if key != "quant_conv.bias"
+    )
+
+
+@torch.no_grad()
+def test_a_wider_unet_at_first_predicts_what_the_narrow_one_does(tmp_path: Path) -> None:
+    sizes = {"unet_channels": (16, 16, 16), "text_width": 8, "unet_heads": 2}
+    narrow = new_unet(Recipe(latent_channels=4, **sizes))
+    narrow.conv_out.weight.normal_(std=0.1, generator=torch.Generator().manual_seed(0))
+    narrow.save_pretrained(tmp_path / "unet")
+    wide = new_unet(Recipe(latent_channels=6, **sizes))
+    widened_unet(wide, tmp_path / "unet")
+    latents = torch.randn(2, 6, 8, 8, generator=torch.Generator().manual_seed(1))
+    times, states = torch.tensor([10, 900]), torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(2))
+    before = narrow(latents[:, :4], times, states).sample
+    after = wide(latents, times, states).sample
+    assert torch.allclose(after[:, :4], before, atol=1e-5)
+    assert after[:, 4:].abs().max() == 0
+
+
+def test_the_autoencoder_is_diffusers_own() -> None:
+    assert type(new_autoencoder(Recipe(autoencoder_channels=(8, 8, 8)))) is AutoencoderKL
