@@ -60,5 +60,6 @@ def _text(result: "DemoResult") -> str:
                 f"{size(other['atoms_bytes'])}, train {duration(other['train_seconds'])}"
                 for other in result.other_methods
             },
+            "next": "images of another new thing: atomtune pocket images --class dog --out concepts/rex",
         }
     )
