@@ -94,10 +94,11 @@ def same_thing(encoder: ImageEncoder, pipeline: StableDiffusionPipeline) -> dict
 def named_things(encoder: ImageEncoder, pipeline: StableDiffusionPipeline, recipe: Recipe) -> dict[str, float]:
     """Mean cosine of samples of named things with renders of them, of samples without the name, and of other renders.
 
-    One sample for every name, in one of the scenes, beside three renders in other scenes.
+    One sample for each of the first `recipe.sampled_names` names in one scene, beside three renders in other scenes.
     """
     prompts, plain, renders = [], [], []
-    for number, name in enumerate(NAMES):
+    count = recipe.sampled_names
+    for number, name in enumerate(NAMES[:count]):
         thing = named_class(name)
         scene = _SCENES[number % len(_SCENES)]
         prompts.append(caption(thing, scene, word=name))
@@ -106,7 +107,7 @@ def named_things(encoder: ImageEncoder, pipeline: StableDiffusionPipeline, recip
             place = _SCENES[(number + k) % len(_SCENES)]
             shown = Subject(thing, place, named_style(name), FIRST_HELD_OUT_SEED + number)
             renders.append(Image.fromarray(shown.render(64)))
-    truth = torch.nn.functional.normalize(encoder.encode_images(renders).view(len(NAMES), 3, -1).mean(1), dim=-1)
+    truth = torch.nn.functional.normalize(encoder.encode_images(renders).view(count, 3, -1).mean(1), dim=-1)
     figures = {}
     for key, texts in (("with_name", prompts), ("without_name", plain)):
         images = sample(pipeline, texts, range(len(texts)), recipe.sampling_steps, recipe.guidance_scale)

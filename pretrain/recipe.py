@@ -52,6 +52,7 @@ class Recipe:
     grader_rare_words: float = 0.15
 
     samples_per_cell: int = 10
+    sampled_names: int = 210
     sampling_steps: int = 25
     guidance_scale: float = 5.0
 
@@ -73,5 +74,6 @@ def trial() -> Recipe:
         denoiser_batch=2,
         grader_batch=8,
         samples_per_cell=1,
+        sampled_names=14,
         sampling_steps=2,
     )
