@@ -79,13 +79,10 @@ def _listed(folder: Path) -> list[Path]:
 
 def _cached(repository: str) -> Path | None:
     """The newest snapshot in the hub's cache, which may lack files; the hub is not asked."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub import try_to_load_from_cache
 
-    try:
-        return Path(snapshot_download(repository, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError):
-        return None
+    index = try_to_load_from_cache(repository, INDEX)
+    return Path(index).parent if isinstance(index, str) else None
 
 
 def _download(name: str, repository: str, parts: Collection[str] | None, weights: bool) -> PipelineFiles:

@@ -52,6 +52,10 @@ CONFIGS = {
 }
 """The names of components' configurations that are not config.json."""
 
+_LARGEST = 1_000_000  # numbers in a configuration; a vocabulary has 49,408 words
+_MOST_LAYERS = 100  # in a block or an encoder
+_LONGEST = 10_000  # items of a list, of which `trained_betas` has the most
+
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json", "tokenizer.json")
 
 
@@ -119,7 +123,20 @@ def read_config(name: str, folder: Path, part: str) -> dict[str, Any]:
         raise AtomtuneError(f"{part}/{file} of {name} asks for code of its own (auto_map)", CODE)
     if config.get("quantization_config"):
         raise AtomtuneError(f"the {part} of {name} is quantised", "take a version with float16 or float32 weights")
+    if not part.startswith("tokenizer"):
+        for key, value in config.items():
+            if not _is_plausible(key, value):
+                raise AtomtuneError(f"{part}/{file} of {name} is damaged at {excerpt(key)}", "fetch the model again")
     return config
+
+
+def _is_plausible(key: str, value: Any) -> bool:
+    """False for numbers with which a model would take all memory or for ever."""
+    if isinstance(value, list):
+        return len(value) <= _LONGEST and all(_is_plausible(key, item) for item in value)
+    if isinstance(value, int | float):
+        return abs(value) <= (_MOST_LAYERS if "layers" in key else _LARGEST)
+    return True
 
 
 def refuse_code(name: str, files: list[str], parts: tuple[str, ...]) -> None:
