@@ -111,6 +111,7 @@ def merge_to_folder(
         events.phase(f"writing {output}")
         try:
             pipeline.save_pretrained(folder, safe_serialization=True)
+            _write_vocabularies(pipeline, folder)
         except SafetensorError as problem:  # how safetensors reports a full disk
             raise OSError(str(problem)) from problem
         merged = [facts_of(item) for item in loaded]
@@ -128,6 +129,13 @@ def merge_to_folder(
         (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         size = bytes_in(folder)
     return MergeResult(output, size, precision, source.name, base, merged, time.perf_counter() - began)
+
+
+def _write_vocabularies(pipeline: Any, folder: Path) -> None:
+    """Write vocab.json and merges.txt of each tokenizer, which transformers 5 leaves out and earlier ones need."""
+    for name, part in pipeline.components.items():
+        if name.startswith("tokenizer") and part is not None and not (folder / name / "vocab.json").is_file():
+            part.backend_tokenizer.model.save(str(folder / name))
 
 
 def _check_free(output: Path, overwrite: bool) -> None:

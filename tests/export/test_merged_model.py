@@ -66,6 +66,15 @@ def test_the_folder_says_what_was_merged_and_holds_no_pickle(atoms: Path, tiny_m
     assert not temporary(output.parent)
 
 
+def test_earlier_versions_of_transformers_find_the_words_of_the_tokenizer(
+    atoms: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    merge_to_folder([(atoms, 1.0)], tmp_path / "merged")
+    ours, base = tmp_path / "merged" / "tokenizer", tiny_model / "tokenizer"
+    assert json.loads((ours / "vocab.json").read_text("utf-8")) == json.loads((base / "vocab.json").read_text("utf-8"))
+    assert (ours / "merges.txt").read_text("utf-8").split() == (base / "merges.txt").read_text("utf-8").split()
+
+
 def test_files_add_up_and_fp16_is_rounded_once(atoms: Path, tiny_model: Path, tmp_path: Path) -> None:
     dog = made_atoms(tmp_path / "dog.safetensors", tiny_model, seed=1, concept="dog", class_noun="dog")
 
