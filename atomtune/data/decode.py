@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from .heic import is_heic, register_heic
-from .png_text import without_text
+from .png_text import without_long_texts
 
 # by content, whatever the suffix; without PostScript, which starts another program
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF")
@@ -61,7 +61,7 @@ def _open(path: Path, formats: list[str], least: int) -> tuple[Image.Image, tupl
     with path.open("rb") as stream:
         is_jpeg = stream.read(3) == b"\xff\xd8\xff"
     if not is_jpeg:
-        opened = Image.open(without_text(path), formats=formats)
+        opened = Image.open(without_long_texts(path, only_xmp=True), formats=formats)
         return opened, opened.size
     limit = Image.MAX_IMAGE_PIXELS
     with _pixel_limit(None if limit is None else _JPEG_FACTOR * limit):

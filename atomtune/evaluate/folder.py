@@ -8,6 +8,7 @@ from PIL import Image
 
 from ..data.captions import read_caption
 from ..data.images import load_whole_images
+from ..data.png_text import without_long_texts
 from ..data.text_files import problem_of, text_beside
 from ..errors import AtomtuneError
 from ..files.atomic import write_text
@@ -76,7 +77,7 @@ def prompt_of(path: Path) -> str | None:
             return read_caption(beside) or None
         except (OSError, ValueError) as problem:
             raise AtomtuneError(f"cannot read {beside}: {problem_of(problem)}", "prompts are UTF-8 text") from None
-    with Image.open(path) as opened:
+    with Image.open(without_long_texts(path)) as opened:
         parameters = opened.info.get("parameters")
     if not isinstance(parameters, str):
         return None

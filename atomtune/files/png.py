@@ -4,6 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..data.png_text import without_long_texts
 from ..errors import AtomtuneError, excerpt
 from .atomic import write_atomically
 
@@ -25,9 +26,12 @@ def is_png(path: Path) -> bool:
 
 
 def read_png_texts(path: Path) -> tuple[int, int, dict[str, str]]:
-    """Width, height and the texts before the pixels, by name. Raises AtomtuneError where the file is damaged."""
+    """Width, height and the texts before the pixels, by name, without those that are compressed or very long.
+
+    Raises AtomtuneError where the file is damaged.
+    """
     try:
-        with Image.open(path, formats=["PNG"]) as opened:
+        with Image.open(without_long_texts(path), formats=["PNG"]) as opened:
             texts = {str(name): str(value) for name, value in opened.info.items() if isinstance(value, str)}
             return *opened.size, texts
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:

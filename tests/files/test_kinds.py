@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 
 from atomtune.errors import AtomtuneError
@@ -54,7 +55,10 @@ KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_files_of_other_kinds_are_named(name: str, tmp_path: Path) -> None:
     make, says = KINDS[name]
     make(tmp_path / name)
-    for read in (describe, load_atoms, load_decomposition):
+    readers = (
+        (load_atoms, load_decomposition) if says == "is a PNG image" else (describe, load_atoms, load_decomposition)
+    )
+    for read in readers:  # of a PNG `describe` says more
         with pytest.raises(AtomtuneError, match=says) as problem:
             read(tmp_path / name)
         assert problem.value.hint
@@ -71,8 +75,20 @@ def test_folders_of_runs_and_models_are_named(tmp_path: Path, tiny_model: Path) 
 
 
 def test_inspect_says_it_in_one_line(cli: Callable[..., Any], tmp_path: Path) -> None:
-    image("PNG")(tmp_path / "image.png")
-    answer = cli("inspect", tmp_path / "image.png")
-    assert answer.code == 1
-    assert answer.out == ""
-    assert [line.split(":")[0] for line in answer.err.strip().splitlines()] == ["Error", "Hint"]
+    for kind in ("PNG", "JPEG"):
+        image(kind)(tmp_path / "image")
+        answer = cli("inspect", tmp_path / "image")
+        assert answer.code == 1
+        assert answer.out == ""
+        assert [line.split(":")[0] for line in answer.err.strip().splitlines()] == ["Error", "Hint"]
+
+
+def test_inspect_shows_the_settings_beside_a_workflow_of_megabytes(cli: Callable[..., Any], tmp_path: Path) -> None:
+    text = PngInfo()
+    text.add_text("parameters", "a castle\nSteps: 20, Seed: 1")
+    text.add_text("workflow", "x" * 3_000_000, zip=True)
+    text.add_text("prompt", "x" * 2_000_000)
+    Image.new("RGB", (8, 8)).save(tmp_path / "comfyui.png", pnginfo=text)
+    answer = cli("inspect", tmp_path / "comfyui.png")
+    assert answer.code == 0, answer.err
+    assert "a castle" in answer.out
