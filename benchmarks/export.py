@@ -17,11 +17,11 @@ from typing import Any
 
 from atomtune.data.concept import Concept
 from atomtune.demo.demo import GUIDANCE, PROMPT_SCENES, SAMPLE_STEPS, render_concept
-from atomtune.evaluate.encoders.base import encoders_for
-from atomtune.evaluate.image_sets import DRIFT_PROMPTS, ImageSet, PipelineContext, generate_missing
-from atomtune.evaluate.inputs import Inputs, read_inputs
-from atomtune.evaluate.measure import Measures, measure
-from atomtune.evaluate.options import EvaluateOptions
+from atomtune.evaluation.encoders.base import encoders_for
+from atomtune.evaluation.image_sets import DRIFT_PROMPTS, ImageSet, PipelineContext, generate_missing
+from atomtune.evaluation.inputs import Inputs, read_inputs
+from atomtune.evaluation.measure import Measures, measure
+from atomtune.evaluation.options import EvaluateOptions
 from atomtune.export.lora import ExportResult, export_lora
 from atomtune.methods.specs import PRESETS
 from atomtune.models.base_model import POCKET, resolve

@@ -15,10 +15,10 @@ from typing import Any
 
 from atomtune.data.concept import Concept
 from atomtune.demo.demo import PROMPT_SCENES, render_concept
-from atomtune.evaluate.encoders.base import encoders_for
-from atomtune.evaluate.evaluate import evaluate_concept
-from atomtune.evaluate.options import EvaluateOptions
-from atomtune.evaluate.report import write_report
+from atomtune.evaluation.encoders.base import encoders_for
+from atomtune.evaluation.evaluate import evaluate_concept
+from atomtune.evaluation.options import EvaluateOptions
+from atomtune.evaluation.report import write_report
 from atomtune.methods.specs import PRESETS
 from atomtune.models.base_model import POCKET
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style

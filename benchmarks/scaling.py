@@ -12,10 +12,10 @@ from pathlib import Path
 
 from atomtune.data.concept import Concept
 from atomtune.demo.demo import PROMPT_SCENES, render_concept
-from atomtune.evaluate.encoders.base import encoders_for
-from atomtune.evaluate.evaluate import evaluate_concept
-from atomtune.evaluate.measure import Measures
-from atomtune.evaluate.options import EvaluateOptions
+from atomtune.evaluation.encoders.base import encoders_for
+from atomtune.evaluation.evaluate import evaluate_concept
+from atomtune.evaluation.measure import Measures
+from atomtune.evaluation.options import EvaluateOptions
 from atomtune.methods.specs import PRESETS
 from atomtune.models.base_model import POCKET
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style

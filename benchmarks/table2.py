@@ -26,8 +26,8 @@ from atomtune.compare.table import lines, markdown, reference
 from atomtune.compare.variants import parse_rates, parse_variants
 from atomtune.demo.demo import GUIDANCE
 from atomtune.errors import AtomtuneError, UsageError
-from atomtune.evaluate.encoders.base import parse_encoder_paths
-from atomtune.evaluate.options import EvaluateOptions
+from atomtune.evaluation.encoders.base import parse_encoder_paths
+from atomtune.evaluation.options import EvaluateOptions
 from atomtune.models.base_model import DEFAULT_MODEL, POCKET
 from atomtune.sampling.options import Settings
 from atomtune.training.options import SCHEDULES, TrainOptions

@@ -14,7 +14,7 @@ from atomtune.compare.runs import trained
 from atomtune.compare.scoring import stored_score
 from atomtune.compare.subprocess_training import Order, Trainer, train_apart
 from atomtune.data.concept import read_prompts
-from atomtune.evaluate.image_sets import DRIFT_PROMPTS
+from atomtune.evaluation.image_sets import DRIFT_PROMPTS
 from atomtune.files.untrusted_json import parse_json, read_json
 from atomtune.models.base_model import resolve
 from atomtune.runtime.progress import Events

@@ -11,7 +11,7 @@ from atomtune.data.concept import Concept
 from atomtune.data.images import find_images
 from atomtune.demo.demo import PROMPT_SCENES, render_concept
 from atomtune.errors import AtomtuneError, UsageError
-from atomtune.evaluate.prompt_sets import prompt_set
+from atomtune.evaluation.prompt_sets import prompt_set
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, THINGS, Style
 
 OBJECTS = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from atomtune.evaluate.encoders.grader import Grader, load_grader, load_identity
+from atomtune.evaluation.encoders.grader import Grader, load_grader, load_identity
 from atomtune.pocket.world import SCENES, THINGS, caption
 
 from .dataset import subject

@@ -9,7 +9,7 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from PIL import Image
 from torch import Tensor
 
-from atomtune.evaluate.encoders.base import ImageEncoder
+from atomtune.evaluation.encoders.base import ImageEncoder
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, SCENES, THINGS, caption
 
 from .autoencoder import as_tensor

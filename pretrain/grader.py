@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from atomtune.evaluate.encoders.grader import IDENTITY, embedding_and_features, new_identity
+from atomtune.evaluation.encoders.grader import IDENTITY, embedding_and_features, new_identity
 from atomtune.pocket.world import THINGS
 
 from .autoencoder import as_tensor

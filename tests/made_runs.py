@@ -7,7 +7,7 @@ from atomtune.compare.runs import Trained
 from atomtune.compare.scoring import Score
 from atomtune.compare.table import Run
 from atomtune.compare.variants import Variant
-from atomtune.evaluate.measure import Measures
+from atomtune.evaluation.measure import Measures
 from atomtune.sampling.generate import GeneratedImage
 
 

@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import Dinov2Config, Dinov2Model, ViTConfig, ViTModel
 
-from atomtune.evaluate.encoders.base import ImageEncoder
-from atomtune.evaluate.encoders.clip import load_clip
-from atomtune.evaluate.encoders.dino import load_dino, load_dinov2
-from atomtune.evaluate.encoders.preprocessing import CLIP_DEVIATION, CLIP_MEAN
+from atomtune.evaluation.encoders.base import ImageEncoder
+from atomtune.evaluation.encoders.clip import load_clip
+from atomtune.evaluation.encoders.dino import load_dino, load_dinov2
+from atomtune.evaluation.encoders.preprocessing import CLIP_DEVIATION, CLIP_MEAN
 
 LOADERS: dict[str, Callable[..., ImageEncoder]] = {"dinov2": load_dinov2, "dino": load_dino, "clip": load_clip}
 WIDTHS = {"dinov2": 24, "dino": 16, "clip": 20}

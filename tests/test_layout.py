@@ -29,7 +29,7 @@ ORDER = (
     "export",
     "training",
     "api",
-    "evaluate",
+    "evaluation",
     "compare",
     "demo",
     "commands",

@@ -91,7 +91,7 @@ def test_the_installed_wheel_runs_outside_the_checkout(built: Path, tmp_path: Pa
     program = python.with_name("atomtune")
     assert run(program, "--version", folder=work, **isolated) == f"atomtune {atomtune.__version__}\n"
     base = ("--model", "pocket", "--device", "cpu")
-    found = "from atomtune.evaluate.prompt_sets import prompt_set; print(prompt_set('customconcept_castle.txt'))"
+    found = "from atomtune.evaluation.prompt_sets import prompt_set; print(prompt_set('customconcept_castle.txt'))"
     prompts = run(python, "-c", found, folder=work, **isolated).strip()
     assert Path(prompts).parent == packages / "atomtune" / "prompts"
     run(program, "decompose", *base, folder=work, **isolated)

@@ -23,8 +23,8 @@ from ..methods.merging import PartChanges
 from ..methods.specs import AtomsSpec, Spec, preset_name
 from ..methods.trained_parts import TrainedParts, find_parts
 from ..models.model_names import architecture_name, base_name, file_name, is_unet
+from ..runtime.notices import warn
 from .choice import choose
-from .notices import warn
 from .overlay import Summand, overlay_of
 
 _ATTACHED: "weakref.WeakKeyDictionary[nn.Module, str]" = weakref.WeakKeyDictionary()

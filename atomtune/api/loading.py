@@ -4,19 +4,42 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from torch import nn
 
+from ..core.precision import DTYPES
 from ..errors import UsageError
+from ..models import base_model
+from ..models.base_model import pick_device
 from ..runtime.malloc import keep_freed_memory
+from ..runtime.progress import Events
 from ..sampling.changes import LoadedAtoms, Target, part_changes, read_atoms
 from .adapter import check_free
-from .notices import Notices
 from .overlay import Summand, overlay_of
 from .sources import find_file
 
+if TYPE_CHECKING:
+    from ..models.base_model import Pipeline
+
 Source: TypeAlias = str | os.PathLike[str]
+
+
+def load_pipeline(model: str | None = None, *, precision: str = "fp32", device: str | None = None) -> "Pipeline":
+    """A plain pipeline of diffusers, in evaluation mode, frozen, from safetensors only, without a safety checker.
+
+    Args:
+        model: a hub id, a diffusers folder, a .safetensors checkpoint, or "pocket", the miniature in this package; None
+            for the environment variable ATOMTUNE_MODEL, else CompVis/stable-diffusion-v1-4.
+        precision: "fp32", "fp16" or "bf16".
+        device: "cpu", "cuda", "mps", …; the best there is, without one.
+
+    Raises AtomtuneError where the model is not there, the hub cannot be reached, or it is of an unsupported kind.
+    """
+    if precision not in DTYPES:
+        raise UsageError(f"there is no precision {precision!r}", f"one of {', '.join(DTYPES)}")
+    where = pick_device(device)
+    return base_model.load_pipeline(base_model.resolve(model), DTYPES[precision]).to(where)
 
 
 class Loaded:
@@ -116,14 +139,14 @@ def load(
     for model in goal.parts.values():
         check_free(model)
     found = [find_file(source, filename, revision) for source in sources]
-    files = read_atoms(list(zip(found, scales, strict=True)), Notices())
+    files = read_atoms(list(zip(found, scales, strict=True)), Events())
     keep_freed_memory()
     by_part: dict[str, list[Summand]] = {}
     with ExitStack() as base:
         for model in goal.parts.values():
             base.enter_context(overlay_of(model).own_weights())
         for item in files:
-            for part, changes in part_changes(goal, item, Notices()).items():
+            for part, changes in part_changes(goal, item, Events()).items():
                 by_part.setdefault(part, []).append(Summand(changes, item.scale))
     with ExitStack() as undo:
         for part, summands in by_part.items():

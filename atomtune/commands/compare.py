@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..data.concept import Concept
 from ..data.options import DataOptions
 from ..errors import AtomtuneError, UsageError
-from ..evaluate.options import EvaluateOptions
+from ..evaluation.options import EvaluateOptions
 from ..models.options import ModelOptions
 from ..runtime.option import option, same_as
 from ..runtime.options import Options
@@ -106,7 +106,7 @@ def compare(
     from ..compare.options import CompareOptions, listed, parse_concept, parse_seeds
     from ..compare.report import PAGE, write_comparison
     from ..compare.variants import parse_rates, parse_variants
-    from ..evaluate.encoders.base import parse_encoder_paths
+    from ..evaluation.encoders.base import parse_encoder_paths
 
     named = [*subject.concept, *listed(subject.concepts)]
     if not named:

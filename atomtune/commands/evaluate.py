@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from ..evaluate.options import EvaluateOptions
+from ..evaluation.options import EvaluateOptions
 from ..runtime.option import option
 from ..runtime.options import Options
 from .console import Console, fields
 
 if TYPE_CHECKING:
-    from ..evaluate.evaluate import Evaluation
+    from ..evaluation.evaluate import Evaluation
 
 OF_FOLDER = frozenset({"concept", "images", "references", "model", "device", "encoder_path", "output"})
 """Options that mean something for images that are there already."""
@@ -65,32 +65,19 @@ def evaluate(
     if (options.concept is None) == (source.images is None):
         raise UsageError("say what to score", "--concept NAME, or --images DIR --references DIR")
     _refuse_foreign({path[-1] for path in explicit}, of_folder=source.images is not None)
-    from ..evaluate.encoders.base import encoders_for, parse_encoder_paths
+    from ..evaluation.encoders.base import parse_encoder_paths
 
     paths = parse_encoder_paths(encoder.encoder_path)
     if source.images is not None:
         _score_folder(console, source.images, source.references, options, paths, place.output)
         return
-    from ..evaluate.evaluate import evaluate_concept
-    from ..evaluate.report import REPORT, check_report, measures_text, write_report
+    from ..evaluation.report import measures_text
+    from ..evaluation.score_run import evaluate as score
 
-    folder = place.output or options.run / "evaluation"
-    check_report(folder)
-    result = evaluate_concept(
-        options, lambda name: encoders_for(name, paths=paths, device=options.device), folder, console.events
-    )
-    shown: dict[str, Any] = {
-        "prompts": options.prompts.name,
-        "images of each": options.per_prompt,
-        "first seed": options.seed,
-        "denoising steps": options.settings.steps,
-        "guidance scale": options.settings.guidance_scale,
-        "scheduler": options.scheduler or "the model's",
-        "scale": options.scale,
-    }
-    figures = write_report(result, folder, shown)
-    text = {"report": str(folder / REPORT), **measures_text(result.final.scored.measures), **_choice(result)}
-    console.result({"report": folder / REPORT, **figures}, fields(text))
+    result = score(options, place.output, encoder_paths=paths, events=console.events)
+    measures = measures_text(result.evaluation.final.scored.measures)
+    text = {"report": str(result.report), **measures, **_choice(result.evaluation)}
+    console.result({"report": result.report, **result.figures}, fields(text))
 
 
 def _refuse_foreign(explicit: set[str], of_folder: bool) -> None:
@@ -118,9 +105,9 @@ def _score_folder(
     paths: dict[str, str],
     output: Path | None,
 ) -> None:
-    from ..evaluate.encoders.base import encoders_for
-    from ..evaluate.folder import score_folder
-    from ..evaluate.report import measures_text
+    from ..evaluation.encoders.base import encoders_for
+    from ..evaluation.folder import score_folder
+    from ..evaluation.report import measures_text
 
     if references is None:
         raise UsageError("--images needs --references", "a folder with images of the concept")

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from ..errors import AtomtuneError, Interrupted, UsageError, excerpt
-from ..evaluate.encoders.base import Encoders, encoders_for
+from ..evaluation.encoders.base import Encoders, encoders_for
 from ..files.output_folder import check_replaceable
 from ..models.base_model import resolve
 from ..runtime.progress import Events

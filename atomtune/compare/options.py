@@ -7,7 +7,7 @@ from typing import Any
 
 from ..data.concept import Concept, read_prompts
 from ..errors import UsageError, excerpt
-from ..evaluate.options import EvaluateOptions
+from ..evaluation.options import EvaluateOptions
 from ..models.architecture import native_resolution
 from ..models.base_model import resolve
 from ..training.options import TrainOptions

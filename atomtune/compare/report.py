@@ -13,7 +13,7 @@ from PIL import Image
 
 from .. import __version__
 from ..data.images import load_images
-from ..evaluate.report import MEANINGS
+from ..evaluation.report import MEANINGS
 from ..files.atomic import write_text
 from ..files.output_folder import claim
 from ..methods import METHODS

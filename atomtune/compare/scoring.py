@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ..data.concept import read_prompts
-from ..evaluate.checkpoint_selection import worth
-from ..evaluate.encoders.base import Encoders
-from ..evaluate.encoders.grader import Grader, scenes_named
-from ..evaluate.evaluate import Evaluation, evaluate_concept
-from ..evaluate.measure import Measures
-from ..evaluate.options import EvaluateOptions
+from ..evaluation.checkpoint_selection import worth
+from ..evaluation.encoders.base import Encoders
+from ..evaluation.encoders.grader import Grader, scenes_named
+from ..evaluation.evaluate import Evaluation, evaluate_concept
+from ..evaluation.measure import Measures
+from ..evaluation.options import EvaluateOptions
 from ..files.atomic import write_text
 from ..files.untrusted_json import read_json
 from ..runtime.progress import Events

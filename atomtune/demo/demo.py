@@ -13,12 +13,12 @@ from PIL import Image
 from ..core.fingerprint import fingerprint
 from ..data.concept import Concept
 from ..errors import UsageError
-from ..evaluate.encoders.base import encoders_for
-from ..evaluate.encoders.grader import Grader, load_grader, scenes_named
-from ..evaluate.evaluate import Evaluation, evaluate_concept
-from ..evaluate.measure import Measures, measure
-from ..evaluate.options import EvaluateOptions
-from ..evaluate.report import page_values
+from ..evaluation.encoders.base import encoders_for
+from ..evaluation.encoders.grader import Grader, load_grader, scenes_named
+from ..evaluation.evaluate import Evaluation, evaluate_concept
+from ..evaluation.measure import Measures, measure
+from ..evaluation.options import EvaluateOptions
+from ..evaluation.report import page_values
 from ..files.atomic import write_text
 from ..files.output_folder import check_replaceable, claim
 from ..files.png import save_png

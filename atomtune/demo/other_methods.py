@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..evaluate.evaluate import Evaluation
+from ..evaluation.evaluate import Evaluation
 from ..methods import METHODS
 from ..runtime.progress import Events
 from ..training.options import TrainOptions

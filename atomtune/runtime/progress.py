@@ -1,4 +1,6 @@
-"""Progress events of long work. This base class ignores them; the command line shows progress bars."""
+"""Progress events of long work. This base class shows warnings alone; the command line shows progress bars."""
+
+from .notices import warn
 
 
 class Events:
@@ -8,7 +10,8 @@ class Events:
         """A phase without a count begins."""
 
     def warn(self, text: str) -> None:
-        """Warn the user; the work goes on."""
+        """Warn the user; the work goes on. A Python warning, unless overridden."""
+        warn(text)
 
     def begin(self, what: str, total: int, done: int = 0) -> None:
         """Work of `total` parts begins, of which `done` are finished already."""

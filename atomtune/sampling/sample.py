@@ -34,7 +34,7 @@ class SampledImage(GeneratedImage):
 
 
 def sample(
-    options: SampleOptions, output: Path, events: Events | None = None
+    options: SampleOptions, output: Path | str, events: Events | None = None
 ) -> tuple[list[SampledImage], Path | None]:
     """Generate images; returns them, prompt by prompt, and the path of the grid if one was asked for.
 
@@ -48,7 +48,7 @@ def sample(
             or give no finite image; no memory is left.
         Interrupted: stopped by the user; the images written so far stay.
     """
-    events = events or Events()
+    events, output = events or Events(), Path(output)
     loaded = read_atoms(options.atoms, events)
     concepts = [item.concept for item in loaded]
     prompts = [expand(prompt, concepts) for prompt in options.prompts]

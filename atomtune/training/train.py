@@ -67,7 +67,7 @@ class TrainResult:
 
 def train(
     options: TrainOptions,
-    output: Path,
+    output: Path | str,
     *,
     resume: bool = False,
     explicit: frozenset[str] = frozenset(),
@@ -89,6 +89,7 @@ def train(
             another process trains in, no memory left.
         Interrupted: SIGINT, SIGTERM or SIGHUP came; the state is saved.
     """
+    output = Path(output)
     with run_lock(output), explained_memory(options, output), own_accelerate_state():
         return _train(options, output, resume, explicit, overwrite, events or Events())
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from atomtune.evaluate.measure import Measures
+from atomtune.evaluation.measure import Measures
 from atomtune.export.lora import ExportResult
 from benchmarks.export import Row, table
 

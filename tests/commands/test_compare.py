@@ -13,7 +13,7 @@ from atomtune.compare.options import CompareOptions, Subject, jobs_of
 from atomtune.compare.subprocess_training import train_here
 from atomtune.compare.variants import parse_variants
 from atomtune.data.concept import Concept
-from atomtune.evaluate.options import EvaluateOptions
+from atomtune.evaluation.options import EvaluateOptions
 from atomtune.sampling.options import Settings
 from atomtune.training.options import TrainOptions
 from small_encoders import small_clip, small_dinov2

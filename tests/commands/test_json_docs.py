@@ -8,8 +8,8 @@ from atomtune.compare.runs import Trained
 from atomtune.compare.table import Line
 from atomtune.demo.demo import DemoResult
 from atomtune.doctor.checks import Health
-from atomtune.evaluate.checkpoint_selection import Selection
-from atomtune.evaluate.measure import Measures
+from atomtune.evaluation.checkpoint_selection import Selection
+from atomtune.evaluation.measure import Measures
 from atomtune.export.lora import ExportResult
 from atomtune.export.merged_model import MergedAtoms, MergeResult
 from atomtune.files.atoms_file import AtomsInfo

@@ -16,7 +16,7 @@ from atomtune.compare.scoring import SCORE
 from atomtune.compare.subprocess_training import Order, Trainer, train_here
 from atomtune.compare.variants import parse_variants
 from atomtune.errors import AtomtuneError, Interrupted, UsageError
-from atomtune.evaluate.image_sets import DRIFT_PROMPTS
+from atomtune.evaluation.image_sets import DRIFT_PROMPTS
 from atomtune.files.atoms_file import load_atoms
 from atomtune.runtime.progress import Events
 from atomtune.training.run_folder import RunFolder

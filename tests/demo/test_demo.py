@@ -9,7 +9,7 @@ from PIL import Image
 from atomtune.demo.demo import PROMPT_SCENES, run_demo
 from atomtune.demo.other_methods import RATES
 from atomtune.errors import UsageError
-from atomtune.evaluate.image_sets import DRIFT_PROMPTS
+from atomtune.evaluation.image_sets import DRIFT_PROMPTS
 from atomtune.files.atoms_file import load_atoms
 from atomtune.pocket.concept import TRAINING_SCENES
 from atomtune.pocket.world import SCENES

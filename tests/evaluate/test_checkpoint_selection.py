@@ -2,8 +2,8 @@
 
 import pytest
 
-from atomtune.evaluate.checkpoint_selection import Candidate, pareto_front, select, worth
-from atomtune.evaluate.measure import Measures
+from atomtune.evaluation.checkpoint_selection import Candidate, pareto_front, select, worth
+from atomtune.evaluation.measure import Measures
 
 BASE = Measures(n=8, references=5, fidelity=0.5, diversity=5.0, alignment=0.30)
 REAL = 0.9

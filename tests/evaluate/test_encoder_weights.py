@@ -7,9 +7,9 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from atomtune.errors import AtomtuneError, UsageError
-from atomtune.evaluate.encoders.base import TextImageEncoder, encoders_for, parse_encoder_paths
-from atomtune.evaluate.encoders.clip import CLIP, load_clip
-from atomtune.evaluate.encoders.dino import DINO, DINO_REVISION, DINOV2, load_dino, load_dinov2
+from atomtune.evaluation.encoders.base import TextImageEncoder, encoders_for, parse_encoder_paths
+from atomtune.evaluation.encoders.clip import CLIP, load_clip
+from atomtune.evaluation.encoders.dino import DINO, DINO_REVISION, DINOV2, load_dino, load_dinov2
 from atomtune.models.base_model import DEFAULT_MODEL
 from small_encoders import LOADERS, TEXTS, WIDTHS, are_unit_rows, small_clip
 

@@ -17,13 +17,13 @@ from transformers import AutoModel, BitImageProcessor, Dinov2Config, Dinov2Model
 from transformers.utils import logging
 
 from atomtune.errors import AtomtuneError
-from atomtune.evaluate import metrics as scores
-from atomtune.evaluate.encoders.base import encoders_for, parse_encoder_paths
-from atomtune.evaluate.encoders.clip import load_clip
-from atomtune.evaluate.encoders.dino import DINOV2_PREPROCESSING, load_dino, load_dinov2
-from atomtune.evaluate.encoders.embedding import unit_rows
-from atomtune.evaluate.encoders.grader import IDENTITY_WIDTH, load_grader, load_identity
-from atomtune.evaluate.encoders.preprocessing import IMAGENET_DEVIATION, IMAGENET_MEAN, Preprocessing
+from atomtune.evaluation import metrics as scores
+from atomtune.evaluation.encoders.base import encoders_for, parse_encoder_paths
+from atomtune.evaluation.encoders.clip import load_clip
+from atomtune.evaluation.encoders.dino import DINOV2_PREPROCESSING, load_dino, load_dinov2
+from atomtune.evaluation.encoders.embedding import unit_rows
+from atomtune.evaluation.encoders.grader import IDENTITY_WIDTH, load_grader, load_identity
+from atomtune.evaluation.encoders.preprocessing import IMAGENET_DEVIATION, IMAGENET_MEAN, Preprocessing
 from atomtune.models.base_model import DEFAULT_MODEL
 from pretrain.evaluate import same_thing
 from small_encoders import (

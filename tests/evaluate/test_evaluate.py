@@ -22,9 +22,9 @@ from PIL.PngImagePlugin import PngInfo
 from atomtune.commands.evaluate import OF_FOLDER, evaluate
 from atomtune.commands.options.signature import option_classes
 from atomtune.core.fingerprint import fingerprint
-from atomtune.evaluate.folder import prompt_of
-from atomtune.evaluate.image_sets import ImageSet
-from atomtune.evaluate.measure import Measures
+from atomtune.evaluation.folder import prompt_of
+from atomtune.evaluation.image_sets import ImageSet
+from atomtune.evaluation.measure import Measures
 from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.models.conditioning import embed
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style, render

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from atomtune.evaluate import metrics as scores
+from atomtune.evaluation import metrics as scores
 
 Array = npt.NDArray[np.float64]
 

@@ -6,7 +6,7 @@ import pytest
 
 from atomtune.commands.evaluate import DEFAULT_PROMPTS
 from atomtune.errors import UsageError
-from atomtune.evaluate.prompt_sets import prompt_set
+from atomtune.evaluation.prompt_sets import prompt_set
 
 PROMPTS = Path(__file__).parents[2] / "prompts"
 

@@ -10,7 +10,7 @@ import torch
 
 from atomtune.core.decompose import Decomposition
 from atomtune.core.fingerprint import fingerprint
-from atomtune.evaluate.scale_grid import scale_grid
+from atomtune.evaluation.scale_grid import scale_grid
 from atomtune.methods import atoms as method
 from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.models.conditioning import embed

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from atomtune.evaluate.encoders.grader import load_identity
+from atomtune.evaluation.encoders.grader import load_identity
 from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.pocket.world import THINGS
 from pretrain.__main__ import main

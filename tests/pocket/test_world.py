@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atomtune.evaluate.encoders.grader import load_grader
+from atomtune.evaluation.encoders.grader import load_grader
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, SCENES, THINGS, Style, caption, render
 
 

@@ -6,7 +6,6 @@ import warnings
 from pathlib import Path
 
 from ..errors import AtomtuneWarning
-from ..runtime.progress import Events
 
 _OURS = (str(Path(__file__).parents[1]), contextlib.__file__)
 
@@ -17,11 +16,3 @@ def warn(text: str, kind: type[AtomtuneWarning] = AtomtuneWarning) -> None:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
         level, frame = level + 1, frame.f_back
     warnings.warn(text, kind, stacklevel=level)
-
-
-class Notices(Events):
-    """What long work says, as Python warnings."""
-
-    def warn(self, text: str) -> None:
-        """See `Events.warn`."""
-        warn(text)
