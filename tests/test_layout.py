@@ -4,6 +4,7 @@ Read from the syntax trees, so lazy imports count too.
 """
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,6 +80,12 @@ def test_an_import_against_the_order_is_found(tmp_path: Path, monkeypatch: pytes
 def test_every_part_of_the_package_has_its_place_in_the_order() -> None:
     parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
     assert parts == set(ORDER)
+
+
+def test_contributors_are_told_this_order() -> None:
+    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.split("| package |")[1].split("\n\n")[0]
+    assert tuple(re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)) == ORDER[:-1]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
