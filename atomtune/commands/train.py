@@ -14,7 +14,7 @@ from .options.groups import OutputOptions
 
 if TYPE_CHECKING:
     from ..methods.base import LayerPlan
-    from ..training.train import TrainResult
+    from ..training.record import TrainResult
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,7 +63,7 @@ def load_images(
     def cut(path: Path) -> TrainingImage:
         # twice the resolution leaves the scaling to a good filter
         whole, size = decode(path, 2 * resolution)
-        return TrainingImage(path, square(whole, resolution, crop, seed, path.name), size, _digest(whole))
+        return TrainingImage(path, square(whole, resolution, crop, seed, path.name), size, pixel_digest(whole))
 
     images = _read_all(folder, events, cut)
     for warning in image_warnings(images, resolution):
@@ -150,7 +150,8 @@ def duplicates(images: Sequence[TrainingImage]) -> list[list[TrainingImage]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _digest(image: Image.Image) -> str:
+def pixel_digest(image: Image.Image) -> str:
+    """32 hex digits of an image's pixels and size, the same for every file format."""
     return hashlib.blake2b(image.tobytes(), digest_size=16, person=b"%dx%d" % image.size).hexdigest()
 
 

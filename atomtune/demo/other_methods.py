@@ -8,7 +8,8 @@ from ..evaluation.evaluate import Evaluation
 from ..methods import METHODS
 from ..runtime.progress import Events
 from ..training.options import TrainOptions
-from ..training.train import TrainResult, train
+from ..training.record import TrainResult
+from ..training.train import train
 
 RATES = {"lora": 1e-3, "full": 3e-4}
 """The methods, and learning rates that suit `pocket` and the demo's few steps; full's own is for larger models."""

@@ -41,6 +41,7 @@ class Checkpoint:
         seconds: time spent in training so far.
         schedule: the state of the learning rate's schedule.
         average: moving averages of the parameters by name, empty without them.
+        cached: digests of what the run takes from the cache, by name; empty where version 0.1 wrote the checkpoint.
     """
 
     step: int
@@ -51,6 +52,7 @@ class Checkpoint:
     seconds: float
     schedule: dict[str, Any] = field(default_factory=dict)
     average: dict[str, Tensor] = field(default_factory=dict)
+    cached: dict[str, str] = field(default_factory=dict)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -70,6 +72,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "param_groups": json.dumps(_pack(checkpoint.optimizer["param_groups"], "group", tensors)),
         "scaler": json.dumps(checkpoint.scaler),
         "schedule": json.dumps(_pack(checkpoint.schedule, "schedule", tensors)),
+        "cached": json.dumps(checkpoint.cached),
     }
     store.save(path, KIND, tensors, metadata)
 
@@ -91,6 +94,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             seconds=float(header["seconds"]),
             schedule=_unpack(parse_json(header.get("schedule", "{}")), tensors),
             average={name[8:]: tensors.pop(name) for name in list(tensors) if name.startswith("average.")},
+            cached=parse_json(header.get("cached", "{}")),
         )
         if tensors:
             raise ValueError(f"nothing names the tensor {min(tensors)}")
@@ -111,6 +115,8 @@ def _check(checkpoint: Checkpoint) -> None:
         raise ValueError("the time is no number of seconds")
     if not (isinstance(checkpoint.scaler, dict) and isinstance(checkpoint.schedule, dict)):
         raise ValueError("a state is no dictionary")
+    if not (isinstance(checkpoint.cached, dict) and all(isinstance(v, str) for v in checkpoint.cached.values())):
+        raise ValueError("the digests of the cache are no texts")
     if not (isinstance(groups, list) and all(isinstance(group, dict) for group in groups)):
         raise ValueError("the groups of parameters are no dictionaries")
     for values in checkpoint.optimizer["state"].values():

@@ -20,12 +20,13 @@ class Manifest:
     """The record of one folder. Names are added before the files are written, so that a crash leaves none unrecorded.
 
     Attributes:
-        folder: its folder; need not exist before the first `add`.
+        folder: its folder; need not exist before the first `add`. path: of the manifest itself.
         names: the recorded paths, relative, with "/" between their parts and at the end of folders.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.path = folder / NAME
         self.names = dict.fromkeys(_read(folder / NAME))
 
     def __contains__(self, path: Path) -> bool:
@@ -64,6 +65,15 @@ class Manifest:
     def adopt(self, *files: Path) -> None:
         """Record files that exist and that the caller knows to be ours, as a version without manifests wrote them."""
         self._append(map(self._name, files))
+
+    def take_over(self, other: "Manifest") -> None:
+        """Record all that another manifest records, before its files are moved here under the same names.
+
+        Raises as `add`.
+        """
+        targets = [self.folder / name for name in other.names if not name.endswith("/")]
+        self.add(*targets)
+        self._append(name for name in other.names if name.endswith("/"))
 
     def clear(self, keep: Iterable[Path] = ()) -> None:
         """Delete the recorded files but those of `keep`, and recorded folders that are empty then.

@@ -1,8 +1,10 @@
 """PNG files: written atomically, and the texts that they carry."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ..data.png_text import without_long_texts
 from ..errors import AtomtuneError, excerpt
@@ -11,9 +13,12 @@ from .atomic import write_atomically
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def save_png(path: Path, image: Image.Image) -> None:
-    """Write a PNG, atomically. Raises AtomtuneError where it cannot be written."""
-    write_atomically(path, lambda temporary: image.save(temporary, format="PNG"))
+def save_png(path: Path, image: Image.Image, texts: Mapping[str, str] | None = None) -> None:
+    """Write a PNG, with texts beside the pixels, atomically. Raises AtomtuneError where it cannot be written."""
+    info = PngInfo()
+    for key, text in (texts or {}).items():
+        info.add_text(key, text)
+    write_atomically(path, lambda temporary: image.save(temporary, format="PNG", pnginfo=info))
 
 
 def is_png(path: Path) -> bool:

@@ -99,7 +99,7 @@ def resolve_base(model: str | None, base: str, atoms: Path) -> ModelSource:
         return resolve(model)
     if base == POCKET or (_HUB_ID.fullmatch(base) and not _path(base).exists()):
         return resolve(base)
-    recorded = [model for folder in (atoms.parent, atoms.parent.parent) if (model := _model_of_run(folder))]
+    recorded = [model for folder in (atoms.parent, atoms.parent.parent) for model in _models_of_run(folder)]
     places = [place for place in recorded if Path(place).name == Path(base).name]
     for place in (*places, base, str(atoms.parent / base)):
         if _path(place).exists():
@@ -109,13 +109,17 @@ def resolve_base(model: str | None, base: str, atoms: Path) -> ModelSource:
     )
 
 
-def _model_of_run(folder: Path) -> str | None:
+def _models_of_run(folder: Path) -> list[str]:
+    """Where a run's record says that its model is: as seen from the run's folder, and as it was given."""
     try:
-        model = read_json(folder / "run.json")["options"]["model"]
+        record = read_json(folder / "run.json")
+        model = record["options"]["model"]
         model = model["model"] if isinstance(model, dict) else model  # text in runs of 0.1
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-    return model if isinstance(model, str) else None
+        from_folder = record.get("paths", {}).get("model")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return []
+    places = [str(folder / from_folder)] if isinstance(from_folder, str) else []
+    return places + ([model] if isinstance(model, str) else [])
 
 
 def _path(name: str) -> Path:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -150,8 +150,13 @@ class Loop:
         """Within the context, the parameters hold their average where there is one."""
         return self.average.in_place() if self.average is not None else nullcontext()
 
-    def checkpoint(self) -> Checkpoint:
-        """The state after the steps taken so far, on the CPU."""
+    @property
+    def trained_numbers(self) -> int:
+        """How many numbers are trained."""
+        return sum(parameter.numel() for parameter in self.parameters.values())
+
+    def checkpoint(self, cached: Mapping[str, str]) -> Checkpoint:
+        """The state after the steps taken so far, on the CPU. `cached`: see `Checkpoint`."""
         scaler = getattr(self.accelerator, "scaler", None)
         optimizer = self.optimizer.state_dict()
         for group in optimizer["param_groups"]:
@@ -165,6 +170,7 @@ class Loop:
             seconds=self.seconds,
             schedule=self.schedule.state_dict(),
             average=self.average.state() if self.average is not None else {},
+            cached=dict(cached),
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:

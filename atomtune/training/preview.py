@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,14 +10,19 @@ from PIL import Image
 
 from ..adapt import cached_weights
 from ..data.contact_sheet import contact_sheet
+from ..errors import excerpt
 from ..files.png import save_png
 from ..models.conditioning import Embeddings, embed, embed_negative, text_encoders
+from ..runtime.progress import Events
 from ..runtime.seeds import derived_seed
 from ..sampling.generate import generate
 from ..sampling.options import Settings
 from .model import TYPES
 from .options import PreviewOptions
 from .run_folder import RunFolder
+
+_COLUMNS = 12  # of the sheet, however many previews there are
+_THUMBNAIL = 256  # pixels, the longer side on the sheet
 
 
 class Preview:
@@ -39,6 +45,7 @@ class Preview:
         seed: int,
         folder: RunFolder,
         device: torch.device,
+        events: Events,
         *,
         precision: str = "fp32",
         merged: bool = True,
@@ -47,6 +54,7 @@ class Preview:
         self.pipeline = pipeline
         self.folder = folder
         self.device = device
+        self.events = events
         self.encoders_learn = encoders_learn
         self.precision, self.merged = precision, merged
         self._embedded: tuple[Embeddings, Embeddings] | None = None
@@ -55,7 +63,15 @@ class Preview:
         self.seeds = [derived_seed(seed, "preview", i) for i in range(len(self.prompts))]
 
     def generate(self, step: int) -> None:
-        """Generate every prompt and update the sheet."""
+        """Generate every prompt and update the sheet; a failure is a warning, as training goes on without."""
+        try:
+            self._generate(step)
+        except Exception as problem:  # out of memory, a full disk, whatever a library raises: none is worth the run
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self.events.warn(f"the preview of step {step} failed ({excerpt(problem)}); training goes on")
+
+    def _generate(self, step: int) -> None:
         learning = [self.pipeline.unet, *(text_encoders(self.pipeline).values() if self.encoders_learn else ())]
         for part in learning:
             part.eval()
@@ -68,7 +84,9 @@ class Preview:
             for part in learning:
                 part.train()
         for i, image in enumerate(images):
-            save_png(self.folder.previews / f"step-{step:06d}-{i}.png", image)
+            path = self.folder.preview(step, i)
+            self.folder.manifest.add(path)
+            save_png(path, image)
         self._write_sheet()
 
     @contextmanager
@@ -91,10 +109,20 @@ class Preview:
         return self._embedded
 
     def _write_sheet(self) -> None:
-        rows: list[list[Image.Image]] = []
-        steps: list[str] = []
-        for i in range(len(self.prompts)):
-            paths = sorted(self.folder.previews.glob(f"step-*-{i}.png"))
-            steps = [f"step {int(path.name.split('-')[1])}" for path in paths]
-            rows.append([Image.open(path) for path in paths])
-        save_png(self.folder.preview_sheet, contact_sheet(rows, self.prompts, steps, least=128))
+        steps = spread(self.folder.preview_steps(len(self.prompts)), _COLUMNS)
+        rows = [[_thumbnail(self.folder.preview(step, i)) for step in steps] for i in range(len(self.prompts))]
+        labels = [f"step {step}" for step in steps]
+        save_png(self.folder.preview_sheet, contact_sheet(rows, self.prompts, labels, least=128))
+
+
+def spread(values: Sequence[int], most: int) -> list[int]:
+    """At most so many of the values, the first and the last among them and the others evenly between."""
+    if len(values) <= most:
+        return list(values)
+    return [values[round(place * (len(values) - 1) / (most - 1))] for place in range(most)]
+
+
+def _thumbnail(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        return image.convert("RGB")

@@ -5,7 +5,7 @@ Trained along with the concept's images, they keep the class noun from drifting 
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from PIL import Image, UnidentifiedImageError
 
+from ..data.images import pixel_digest
 from ..files.atomic import write_text
 from ..files.cache import cache_folder
 from ..files.png import save_png
@@ -27,6 +28,8 @@ from .model import TYPES
 from .options import TrainOptions
 
 STEPS = 25  # denoising steps of a class image
+
+_SIGNATURE = "atomtune:pixels"  # the text in a PNG that holds the digest of its pixels
 
 _TOGETHER = 4  # a batch; always of this size, so that neither rounding nor an interruption changes an image
 
@@ -79,7 +82,7 @@ def class_images(pipeline: Any, wanted: ClassImages, base: str, accelerator: Any
     """Images of the class by the base model, from the cache or generated now.
 
     The processes of a run share the work. Each image is written as soon as it is generated, so that a run that stops
-    meanwhile loses none.
+    meanwhile loses none. An image in the cache that is not the one that was written there is generated again.
 
     Args:
         pipeline: with the UNet as it was loaded.
@@ -89,7 +92,12 @@ def class_images(pipeline: Any, wanted: ClassImages, base: str, accelerator: Any
     paths = [folder / f"{number:05d}.png" for number in range(wanted.count)]
     fours = range(0, len(paths), _TOGETHER)
     mine = list(fours)[accelerator.process_index :: accelerator.num_processes]
-    missing = [first for first in mine if not all(_is_whole(path, side) for path in paths[first : first + _TOGETHER])]
+    found = {path: _digests(path, side) for path in paths}
+    are_signed = any(signature for signature, _ in found.values())  # version 0.1 did not sign them
+    wrong = {path for path, (signature, pixels) in found.items() if not pixels or (are_signed and signature != pixels)}
+    for path in (path for path in paths if path in wrong and found[path][1]):
+        events.warn(f"{path} is not the image that was generated; it is generated again")
+    missing = [first for first in mine if not wrong.isdisjoint(paths[first : first + _TOGETHER])]
     if missing:
         _generate(pipeline, wanted, folder, missing, len(mine), accelerator.device, events)
     accelerator.wait_for_everyone()
@@ -98,6 +106,11 @@ def class_images(pipeline: Any, wanted: ClassImages, base: str, accelerator: Any
         with Image.open(path) as image:
             images.append(image.convert("RGB"))
     return images
+
+
+def images_digest(images: Sequence[Image.Image]) -> str:
+    """64 hex digits of images in their order."""
+    return hashlib.sha256("".join(map(pixel_digest, images)).encode()).hexdigest()
 
 
 def _generate(
@@ -122,20 +135,21 @@ def _generate(
             seeds = [derived_seed(wanted.seed, "prior", number) for number in numbers]
             images = generate(pipeline, prompt.expand(_TOGETHER), negative, seeds, settings)
             for number, image in zip(numbers, images, strict=True):
-                save_png(folder / f"{number:05d}.png", image)
+                save_png(folder / f"{number:05d}.png", image, {_SIGNATURE: pixel_digest(image)})
                 events.advance()
     events.end()
     for part in parts:
         part.to("cpu")
 
 
-def _is_whole(path: Path, side: int) -> bool:
+def _digests(path: Path, side: int) -> tuple[str, str]:
+    """The digest that was written into an image, and that of its pixels; empty where there is none, or no image."""
     try:
         with Image.open(path) as image:
-            image.load()
-            return image.size == (side, side)
+            pixels = pixel_digest(image.convert("RGB")) if image.size == (side, side) else ""
+            return str(image.info.get(_SIGNATURE, "")), pixels
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
-        return False
+        return "", ""
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from ..models.decomposition import cache_path
 from ..runtime.disk_space import DiskNeed, check_disk_space
 from ..runtime.out_of_memory import as_out_of_memory_error, in_order, training_memory_hints
 from .options import TrainOptions
+from .overwrite import active
 from .plan import plan
 from .prior_preservation import ClassImages
 from .run_folder import RunFolder
@@ -60,11 +61,12 @@ def run_bytes(parameters: int, checkpoints: int, optimizer: str, ema: bool) -> i
 
 def explained_memory(options: TrainOptions, output: Path) -> AbstractContextManager[None]:
     """Within the context, running out of memory is an AtomtuneError that says what needs less and what is kept."""
-    return as_out_of_memory_error("training", lambda: memory_hint(options, RunFolder(output)))
+    return as_out_of_memory_error("training", lambda: memory_hint(options, output))
 
 
-def memory_hint(asked: TrainOptions, folder: RunFolder) -> str:
+def memory_hint(asked: TrainOptions, output: Path) -> str:
     """What to try, and how to go on from the last checkpoint. A run that was begun counts as it was begun."""
+    folder = active(output)
     try:
         options = TrainOptions.from_dict(folder.read_record()["options"])
         step = int(store.read_header(folder.checkpoint)["step"]) if folder.checkpoint.is_file() else 0
@@ -82,7 +84,7 @@ def memory_hint(asked: TrainOptions, folder: RunFolder) -> str:
     if step:
         hint += (
             f". The state after step {step} is kept: with more memory free, go on with "
-            f"atomtune train --concept {options.concept.name} --output {folder.path} --resume"
+            f"atomtune train --concept {options.concept.name} --output {output} --resume"
         )
     return hint
 

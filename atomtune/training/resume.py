@@ -1,51 +1,156 @@
-"""Resuming a run: which options may change, and the check that it sees the images and captions it was begun with."""
+"""Resuming a run: which run of a folder goes on, what may change, and the check that it is the same run."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ..data.images import TrainingImage
 from ..errors import AtomtuneError, UsageError, excerpt
+from ..models.base_model import ModelSource
+from ..runtime.progress import Events
 from .optimizers import ENDLESS
 from .options import TrainOptions
+from .overwrite import active, replacement
+from .run_folder import RunFolder
+
+MAY_CHANGE = frozenset(
+    {
+        *("images", "model"),  # the paths: what is found there must be the same, see `check_images`
+        *("device", "cuda_graph", "compile", "gradient_checkpointing"),  # the same result, but for rounding
+        *("checkpoint_every", "sample_every", "sample_prompts", "sample_steps", "tracker"),
+    }
+)
+"""Options that a resumed run may have others of, beside `steps`."""
 
 _AGAIN = "start again with --overwrite"
 _SHOWN = 20  # differences listed
 
 
-def resumed(stored: TrainOptions, asked: TrainOptions, explicit: frozenset[str]) -> TrainOptions:
-    """The options of a resumed run: what it was started with; only `steps` may change, if the schedule allows it, and
-    how the steps are carried out.
+def run_to_resume(output: Path, *, resume: bool, overwrite: bool) -> tuple[RunFolder, dict[str, Any] | None]:
+    """The folder that a run's files go to, and the record of the run that goes on there; None for a new run.
+
+    Without `resume` and `overwrite` a run that was begun in `output` and did not end goes on, see `same_run`. With
+    `overwrite` a run that is there stays until the new one is complete, see `overwrite.py`.
+
+    Raises UsageError where there is nothing to resume, AtomtuneError where run.json is damaged.
+    """
+    folder = RunFolder(output)
+    if overwrite:
+        return (replacement(folder) if folder.holds_run() else folder), None
+    if resume:
+        folder = active(output)
+        return folder, folder.read_record()
+    is_begun = folder.record.is_file() and folder.holds_run() and not folder.is_finished()
+    return folder, folder.read_record() if is_begun else None
+
+
+def same_run(stored: TrainOptions, asked: TrainOptions, output: Path) -> TrainOptions:
+    """The options of a run that goes on because the same command was given again.
+
+    Raises UsageError where another one was given: anything differs that may not change.
+    """
+    differences = _differences(stored, asked, frozenset(stored.flat_dict()) - MAY_CHANGE)
+    if differences:
+        raise UsageError(
+            f"{output} already holds a run that did not end, with other options:\n" + "\n".join(differences),
+            "--resume goes on with it, --overwrite starts again, --output names another folder",
+        )
+    return replace(stored, **{name: getattr(asked, name) for name in MAY_CHANGE})
+
+
+def resumed(stored: TrainOptions, asked: TrainOptions, explicit: frozenset[str], taken: int = 0) -> TrainOptions:
+    """The options of a run that `--resume` goes on with: those it was begun with, but for `steps` and `MAY_CHANGE`.
 
     Args:
         stored: from run.json.
         asked: from the command line, defaults included.
         explicit: names of the fields of `asked` (and "spec") that the user really gave.
+        taken: steps that the run has taken.
 
-    Raises UsageError that lists every option given that differs, or where the learning rates of the steps taken would
-    have been others with the new number of steps.
+    Raises UsageError that lists every option given that differs, or where the number of steps cannot be had: the run is
+    beyond it, or the learning rates of the steps taken would have been others.
     """
     if stored.concept.name != asked.concept.name:
         raise UsageError(
             f"the run in this folder is of the concept {stored.concept.name!r}, not {asked.concept.name!r}",
             f"--concept {stored.concept.name} resumes it, --output names another folder",
         )
-    was, now = stored.flat_dict(), asked.flat_dict()
-    free = {"steps", "cuda_graph", "compile"}
-    differing = [name for name in sorted(explicit - free) if name in now and was[name] != now[name]]
-    if differing:
-        listed = "\n".join(f"{name} was {was[name]!r}, now {now[name]!r}" for name in differing)
+    if differences := _differences(stored, asked, explicit - MAY_CHANGE - {"steps"}):
         raise UsageError(
-            f"the run cannot be resumed with other options:\n{listed}",
+            "the run cannot be resumed with other options:\n" + "\n".join(differences),
             "leave them out, or start again with --overwrite",
         )
-    if "steps" in explicit and asked.steps != stored.steps and stored.lr_scheduler not in ENDLESS:
+    if "steps" in explicit and asked.steps != stored.steps:
+        if stored.lr_scheduler not in ENDLESS:
+            raise UsageError(
+                f"the run was begun with {stored.steps} steps, which its {stored.lr_scheduler} learning rate depends "
+                f"on; it cannot be resumed with {asked.steps}",
+                f"leave out --steps, or start again with --overwrite; {' and '.join(sorted(ENDLESS))} runs can go on",
+            )
+        if asked.steps < taken:
+            raise UsageError(
+                f"the run has taken {taken} steps, so it cannot be resumed with --steps {asked.steps}",
+                "sample --step N uses the atoms of an earlier checkpoint; --overwrite starts again",
+            )
+    changes = {name: getattr(asked, name) for name in explicit & (MAY_CHANGE | {"steps"})}
+    if changes.get("sample_every") == 0:
+        changes.setdefault("sample_prompts", ())
+    return replace(stored, **changes)
+
+
+def tell_where_it_goes_on(
+    folder: RunFolder, record: Mapping[str, Any], options: TrainOptions, taken: int, events: Events
+) -> None:
+    """Say after which step a run goes on, or that it is finished.
+
+    Raises UsageError where it is finished and its checkpoint was deleted.
+    """
+    if "result" in record and options.steps <= taken:
+        more = f"; --steps N with more than {taken} goes on" if options.lr_scheduler in ENDLESS else ""
+        events.warn(f"the run in {folder.path} is finished: it has taken its {taken} steps{more}")
+    elif "result" in record and not folder.checkpoint.is_file():
         raise UsageError(
-            f"the run was begun with {stored.steps} steps, which its {stored.lr_scheduler} learning rate depends on; "
-            f"it cannot be resumed with {asked.steps}",
-            f"leave out --steps, or start again with --overwrite; {' and '.join(sorted(ENDLESS))} runs can go on",
+            f"the run in {folder.path} is finished and its checkpoint was deleted, so it cannot go on",
+            "start again with --overwrite",
         )
-    return replace(stored, **{name: getattr(asked, name) for name in explicit & free})
+    else:
+        events.phase(f"going on with the run in {folder.path} after step {taken}")
+
+
+def _differences(stored: TrainOptions, asked: TrainOptions, names: frozenset[str]) -> list[str]:
+    was, now = stored.flat_dict(), asked.flat_dict()
+    return [
+        f"{name} was {was[name]!r}, now {now[name]!r}"
+        for name in sorted(names)
+        if name in now and was[name] != now[name]
+    ]
+
+
+def paths_from(output: Path, options: TrainOptions, source: ModelSource) -> dict[str, str]:
+    """Where the images and a local model are, as seen from the run's folder, for run.json."""
+    places = {"images": str(options.images)}
+    if source.is_local and source.name == options.model and Path(source.name).exists():
+        places["model"] = source.name
+    home = output.resolve()
+    try:
+        return {name: os.path.relpath(Path(place).resolve(), home) for name, place in places.items()}
+    except ValueError:  # on another drive of Windows
+        return {}
+
+
+def found_again(stored: TrainOptions, output: Path, record: Mapping[str, Any]) -> TrainOptions:
+    """Options out of run.json, with relative paths as they are seen from the folder that is worked in now."""
+    paths = record.get("paths")
+    changed: dict[str, Any] = {}
+    for name, place in paths.items() if isinstance(paths, Mapping) else ():
+        if name not in ("images", "model") or not isinstance(place, str):
+            continue
+        was, here = Path(str(getattr(stored, name))), output / place
+        if here.exists() and not (was.exists() and was.samefile(here)):
+            changed[name] = str(here.resolve())
+    return replace(stored, **changed)
 
 
 def material_of(images: Sequence[TrainingImage], captions: Sequence[str]) -> list[dict[str, str]]:
@@ -86,6 +191,54 @@ def check_material(stored: Any, now: Sequence[Mapping[str, str]]) -> None:
         raise UsageError(
             f"the run cannot be resumed with other images or captions:\n{listed}", f"put them back, or {_AGAIN}"
         )
+
+
+def check_base(
+    record: Mapping[str, Any], stored: TrainOptions, source: ModelSource, base: str, components: Mapping[str, str]
+) -> None:
+    """Raise AtomtuneError where the model is not the one that the run was begun with.
+
+    Args:
+        base: fingerprint of its UNet.
+        components: fingerprints of the other components; version 0.1 did not record them, and nothing is compared.
+    """
+    recorded = record.get("components")
+    before = {**recorded, "unet": record.get("base_fingerprint")} if isinstance(recorded, Mapping) else {}
+    for name, digest in {"unet": base, **(components if before else {})}.items():
+        was = before.get(name) if before else record.get("base_fingerprint")
+        if was != digest:
+            raise AtomtuneError(
+                f"the base model is {source.name} with the {name} {digest[:12]}, the run began with "
+                f"{excerpt(stored.model)} with the {name} {excerpt(was)[:12]}",
+                "bring that model back, or start again with --overwrite",
+            )
+
+
+def recorded_digests(record: Mapping[str, Any]) -> dict[str, str]:
+    """What run.json says of the cache; empty where version 0.1 wrote it. Raises AtomtuneError where it is damaged."""
+    found = record.get("cached", {})
+    if not isinstance(found, dict) or not all(isinstance(digest, str) for digest in found.values()):
+        raise AtomtuneError("run.json does not say what the run took from the cache", _AGAIN)
+    return found
+
+
+def check_cached(stored: Mapping[str, str], now: Mapping[str, str], where: Path) -> None:
+    """Compare what a run takes from the cache with what it was begun with, by digests.
+
+    Args:
+        stored: from run.json or a checkpoint; empty where version 0.1 wrote it, and nothing is compared.
+        now: digests of each decomposition and of the class images.
+        where: the cache.
+
+    Raises AtomtuneError where one is another.
+    """
+    for name, digest in now.items() if stored else ():
+        if stored.get(name) != digest:
+            raise AtomtuneError(
+                f"the run was begun with other {name} than those in the cache "
+                f"({excerpt(stored.get(name))[:12]}, now {digest[:12]})",
+                f"delete them in {where} so that they are made again, or {_AGAIN}",
+            )
 
 
 def _shown(name: str) -> str:

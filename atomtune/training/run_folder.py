@@ -1,31 +1,18 @@
-"""The folder of one training run: what is in it, who may write there."""
+"""The folder of one training run: its files, its record and its log."""
 
 import json
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import AtomtuneError, UsageError, excerpt
 from ..files.atomic import write_text
+from ..files.manifest import Manifest
 from ..files.temporary import remove_stale_temporaries
 from ..files.untrusted_json import parse_json, read_json
-from .run_lock import NOTE
-
-_OURS = (
-    "run.json",
-    "log.jsonl",
-    "checkpoint.safetensors",
-    "atoms.safetensors",
-    "loss.svg",
-    "previews.png",
-    "previews",
-    "steps",
-    "tensorboard",
-    "wandb",
-)
 
 _LONGEST_LINE = 10_000  # bytes of a line of the log; ours have some 100
+_OTHER_FOLDER = "--output names another folder"
 
 
 class RunFolder:
@@ -34,7 +21,8 @@ class RunFolder:
     run.json: resolved options, versions, base fingerprint, and the result once there is one. log.jsonl: a line a step.
     checkpoint.safetensors: state to resume from. atoms.safetensors: the result. loss.svg: the loss curve.
     steps/: the atoms as they were at each checkpoint. previews/, previews.png: images generated while training.
-    tensorboard/, wandb/: what --tracker wrote. .atomtune.lock: see `run_lock`.
+    tensorboard/, wandb/: what --tracker wrote. .atomtune-files: which of all these the run wrote, see `Manifest`.
+    .atomtune.lock: see `run_lock`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,31 +35,84 @@ class RunFolder:
         self.previews = path / "previews"
         self.preview_sheet = path / "previews.png"
         self.steps = path / "steps"
+        self._manifest: Manifest | None = None
 
-    def check_free(self) -> None:
-        """Raise UsageError where the folder holds a run already, or is none."""
+    @property
+    def manifest(self) -> Manifest:
+        """What atomtune wrote here."""
+        if self._manifest is None:
+            self._manifest = Manifest(self.path)
+        return self._manifest
+
+    def check_free(self, tracker: str | None, overwrite: bool) -> None:
+        """Raise UsageError where a new run cannot begin here.
+
+        That is where the folder is none, holds a run and `overwrite` is not set, or holds files of others which the run
+        would have to replace.
+        """
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"{self.path} is not a folder", "--output names another one")
-        if occupied := self._held():
+        ours, foreign = self._held(tracker)
+        if ours and not overwrite:
             raise UsageError(
-                f"{self.path} already holds a run ({', '.join(occupied)})",
-                "--resume continues it, --overwrite starts again, --output names another folder",
+                f"{self.path} already holds a run ({', '.join(ours)})",
+                f"--resume continues it, --overwrite starts again, {_OTHER_FOLDER}",
+            )
+        if foreign:
+            raise UsageError(
+                f"{self.path} holds {', '.join(foreign)}, which atomtune train did not write and would replace",
+                f"move {'it' if len(foreign) == 1 else 'them'} away, or {_OTHER_FOLDER}",
             )
 
-    def clear(self) -> None:
-        """Make the folder ready for a new run: take away what an earlier one left, and nothing else."""
-        for name in self._held():
-            target = self.path / name
-            shutil.rmtree(target) if target.is_dir() and not target.is_symlink() else target.unlink()
+    def holds_run(self) -> bool:
+        """Whether a run wrote anything here that is still there."""
+        return bool(self._held(None)[0])
+
+    def begin(self, tracker: str | None) -> None:
+        """Make the folder ready for a run's files. Raises AtomtuneError where one of them is somebody else's."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
-            raise AtomtuneError(
-                f"cannot make {self.path}: {problem.strerror}", "--output names another folder"
-            ) from None
+            raise AtomtuneError(f"cannot make {self.path}: {problem.strerror}", _OTHER_FOLDER) from None
+        if not self.manifest.names:
+            self.manifest.adopt(*self._from_before_manifests())
+        _, foreign = self._held(tracker)
+        if foreign:
+            raise AtomtuneError(f"{self.path / foreign[0]} was not written by atomtune train", _OTHER_FOLDER)
+        self.manifest.add(*self._fixed())
+        for folder in (self.steps, self.previews, *([self.path / tracker] if tracker else [])):
+            self.manifest.add_folder(folder)
 
-    def _held(self) -> list[str]:
-        return [name for name in _OURS if (self.path / name).exists() or (self.path / name).is_symlink()]
+    def _fixed(self) -> list[Path]:
+        return [self.record, self.log, self.checkpoint, self.atoms, self.loss_curve, self.preview_sheet]
+
+    def _held(self, tracker: str | None) -> tuple[list[str], list[str]]:
+        """Names of a run's files that are there: its own, and those of others that a run would have to replace."""
+        found = [path for path in self._fixed() if path.exists() or path.is_symlink()]
+        found += [*self.steps.glob("step-*.safetensors"), *self.previews.glob("step-*-*.png")]
+        found += [self.path / tracker] if tracker and (self.path / tracker).exists() else []
+        before = set(self._from_before_manifests()) if not self.manifest.names else set()
+        links = [path for path in (*found, self.steps, self.previews) if path.is_symlink()]
+        ours = [path for path in found if path not in links and (path in self.manifest or path in before)]
+        foreign = list(dict.fromkeys([*links, *(path for path in found if path not in ours)]))
+        names = [[path.relative_to(self.path).as_posix() for path in paths] for paths in (ours, foreign)]
+        return names[0], names[1]
+
+    def _from_before_manifests(self) -> list[Path]:
+        """The files of a run of version 0.1, which kept no manifest; none where run.json is not a run's."""
+        if not self.record.is_file() or self.record.is_symlink():
+            return []
+        try:
+            record = read_json(self.record)
+            options = record["options"] if record["base_fingerprint"] else {}
+            tracker = options.get("tracker")
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return []
+        found = [*self._fixed(), self.path / "strip.png"]
+        found += [*self.steps.glob("step-*.safetensors"), *self.path.glob("strip/step-*-*.png")]
+        if tracker in ("tensorboard", "wandb"):
+            found += [path for path in (self.path / tracker).rglob("*") if path.is_file()]
+        return [path for path in found if path.is_file() and not path.is_symlink()]
 
     def read_record(self) -> dict[str, Any]:
         """run.json, to go on with the run.
@@ -87,11 +128,28 @@ class RunFolder:
             raise AtomtuneError(
                 f"{self.record} is damaged ({excerpt(problem)})", "start again with --overwrite"
             ) from None
-        if links := [name for name in _OURS if (self.path / name).is_symlink()]:
-            raise AtomtuneError(f"{self.path / links[0]} is a link", "put what it points to in its place")
+        for path in (*self._fixed(), self.steps, self.previews):
+            if path.is_symlink():
+                raise AtomtuneError(f"{path} is a link", "put what it points to in its place")
         if not isinstance(record, dict):
             raise AtomtuneError(f"{self.record} is damaged", "start again with --overwrite")
         return record
+
+    def is_finished(self) -> bool:
+        """Whether run.json tells of a result."""
+        try:
+            return "result" in read_json(self.record)
+        except (OSError, ValueError, TypeError):
+            return False
+
+    def preview(self, step: int, number: int) -> Path:
+        """Where the preview of a step for a prompt, by its number, is."""
+        return self.previews / f"step-{step:06d}-{number}.png"
+
+    def preview_steps(self, prompts: int) -> list[int]:
+        """The steps that have a preview for each of so many prompts, in order."""
+        steps = {int(path.name.split("-")[1]) for path in self.previews.glob("step-*-0.png") if _has_step(path)}
+        return [step for step in sorted(steps) if all(self.preview(step, i).is_file() for i in range(prompts))]
 
     def kept(self, step: int) -> Path:
         """Where the atoms of this step are kept."""
@@ -100,10 +158,8 @@ class RunFolder:
     def kept_steps(self) -> dict[int, Path]:
         """Files of the atoms kept, by step, in order."""
         found = {}
-        for path in self.steps.glob("step-*.safetensors"):
-            number = path.stem.removeprefix("step-")
-            if number.isdecimal():
-                found[int(number)] = path
+        for path in filter(_has_step, self.steps.glob("step-*.safetensors")):
+            found[int(path.stem.split("-")[1])] = path
         return dict(sorted(found.items()))
 
     def atoms_at(self, step: int | None) -> Path:
@@ -131,13 +187,8 @@ class RunFolder:
         """Write run.json."""
         write_text(self.record, json.dumps(record, indent=2) + "\n")
 
-    def sweep(self) -> None:
-        """Take away the temporary files of a process that was killed while it wrote. For the lock's holder alone."""
-        left = [f".{name}.*.tmp" for name in (*_OURS, NOTE, "atomtune")]
-        for pattern in (*left, *(f"{folder.name}/.*.tmp" for folder in (self.steps, self.previews))):
-            for path in self.path.glob(pattern):
-                if path.is_file():  # of earlier versions
-                    path.unlink(missing_ok=True)
+    def remove_temporaries(self) -> None:
+        """Remove what killed processes left half written."""
         for folder in (self.path, self.steps, self.previews):
             remove_stale_temporaries(folder)
 
@@ -164,3 +215,9 @@ class RunFolder:
                 stream.write(lines)
         except OSError as problem:
             raise AtomtuneError(f"cannot write {self.log}: {problem.strerror}", "check free space") from None
+
+
+def _has_step(path: Path) -> bool:
+    """Whether a name is `step-NUMBER` and what follows; a number of a hundred digits is none of ours."""
+    number = path.stem.split("-")[1]
+    return number.isascii() and number.isdecimal() and len(number) < 12

@@ -1,6 +1,6 @@
 """The parts of a training run, made from its options: accelerator, tunings, loop."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -70,9 +70,11 @@ class Tunings:
 
     Attributes:
         named: each tuning with the function that gives its tensors' names in the file.
+        digests: of the decompositions, by name; none for methods without.
     """
 
     named: list[tuple[Tuning, Callable[[str], str]]]
+    digests: dict[str, str]
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -95,6 +97,7 @@ def make_tunings(
     token: str,
     seed: int,
     algorithm: int = ALGORITHM,
+    began_with: Mapping[str, str] | None = None,
 ) -> Tunings:
     """Make the UNet of a pipeline, and as asked its text encoders, ready for training.
 
@@ -102,18 +105,26 @@ def make_tunings(
         base: fingerprint of the UNet.
         token: of the concept.
         seed: of the run; random starts are derived from it.
-        algorithm: of the decomposition that the run began with.
+        algorithm: of the decomposition that the run began with; began_with: the digests, see `Tunings`.
     """
     method = METHODS[options.method]
+    digests: dict[str, str] = {}
 
     def tuned(part: nn.Module, spec: Any, place: str, base_fingerprint: str | None = None) -> Tuning:
-        decomposition = None
+        decomposition, name = None, f"atoms of the {place}"
         if isinstance(spec, AtomsSpec):
             # the first process fills the cache, the others read it
             with accelerator.main_process_first():
-                decomposition, _ = load_or_decompose(
-                    part, source, spec, base_fingerprint=base_fingerprint, events=events, algorithm=algorithm
+                decomposition, report = load_or_decompose(
+                    part,
+                    source,
+                    spec,
+                    base_fingerprint=base_fingerprint,
+                    events=events,
+                    algorithm=algorithm,
+                    digest=(began_with or {}).get(name),
                 )
+            digests[name] = report.digest
         return method.attach(part, spec, seed=derived_seed(seed, place), decomposition=decomposition)
 
     # atoms stand alone; the names of the others begin as diffusers' begin
@@ -128,7 +139,7 @@ def make_tunings(
         if options.trains_token:
             number = token_id(tokenizer_of(pipeline, part), token)
             named.append((TokenTuning(encoder, number), partial(name_in_file, part)))
-    return Tunings(named)
+    return Tunings(named, digests)
 
 
 def make_loop(

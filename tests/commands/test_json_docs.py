@@ -14,8 +14,8 @@ from atomtune.export.lora import ExportResult
 from atomtune.export.merged_model import MergedAtoms, MergeResult
 from atomtune.files.atoms_file import AtomsInfo
 from atomtune.training.prepare import Prepared, PreparedImage
+from atomtune.training.record import TrainResult
 from atomtune.training.runs import Learned
-from atomtune.training.train import TrainResult
 
 TEXT = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
 

@@ -28,16 +28,14 @@ LAUNCHER = Path(atomtune.__file__).parents[1] / "cli.py"
 POLL = 0.002  # seconds
 
 
-def start(asked: TrainOptions, run: Path) -> subprocess.Popen[bytes]:
-    """`atomtune train` in a process of its own, from the beginning or from where the run stands."""
+def start(asked: TrainOptions, run: Path, *more: str) -> subprocess.Popen[bytes]:
+    """`atomtune train` in a process of its own: the same command begins a run and goes on with it."""
     words = f"train --concept castle --images {asked.images} --model {asked.model} --device cpu --preset c1 -q"
     words += f" --steps {asked.steps} --batch-size 1 --checkpoint-every {asked.checkpoint_every} --output {run}"
-    # killed before run.json is there, a run has nothing to resume
-    how = ["--resume"] if (run / "run.json").is_file() else []
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with (run.parent / "errors.txt").open("ab") as errors:
         return subprocess.Popen(
-            [sys.executable, str(LAUNCHER), *words.split(), *how], stdout=errors, stderr=errors, env=environment
+            [sys.executable, str(LAUNCHER), *words.split(), *more], stdout=errors, stderr=errors, env=environment
         )
 
 
@@ -118,3 +116,23 @@ def test_a_run_that_was_killed_twenty_times_goes_on_to_the_same_end(options: Opt
     last = start(asked, run)
     assert last.wait() == 0, (tmp_path / "errors.txt").read_text(encoding="utf-8")
     check_end(run, whole, asked.steps)
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_while_it_replaces_another_keeps_a_result(options: Options, tmp_path: Path) -> None:
+    asked = options(spec=PRESETS["c1"], steps=60, batch_size=1, checkpoint_every=5)
+    run, before = tmp_path / "run", train(options(spec=PRESETS["c1"], steps=10), tmp_path / "run").sha256
+    after = train(asked, tmp_path / "whole").sha256
+    generator = random.Random(3)
+    for _ in range(6):
+        process = start(asked, run, "--overwrite")
+        begun = time.monotonic()
+        wait_until(process, lambda: (run / ".replacement" / "log.jsonl").is_file())
+        moment = time.monotonic() + generator.uniform(0.0, 1.2) * max(1.0, time.monotonic() - begun) / 4
+        wait_until(process, lambda at=moment: time.monotonic() > at)
+        process.kill()
+        process.wait()
+        assert load_atoms(run / "atoms.safetensors")[2] in (before, after)
+    last = start(asked, run, "--overwrite")
+    assert last.wait() == 0, (tmp_path / "errors.txt").read_text(encoding="utf-8")
+    check_end(run, tmp_path / "whole", asked.steps)

@@ -1,7 +1,6 @@
 """Training runs on a tiny model: results, resuming, stopping, refusing."""
 
 import json
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -14,28 +13,12 @@ from atomtune.errors import AtomtuneError, Interrupted, UsageError
 from atomtune.files.atoms_file import load_atoms
 from atomtune.files.checkpoint import load_checkpoint
 from atomtune.methods.specs import PRESETS, AtomsSpec
-from atomtune.runtime.progress import Events
 from atomtune.training.loop import Loop
 from atomtune.training.options import TrainOptions
 from atomtune.training.train import train
+from stopping import StopAfter
 
 Options = Callable[..., TrainOptions]
-
-
-class StopAfter(Events):
-    """Sends this process a signal once some steps are taken."""
-
-    def __init__(self, steps: int, number: int = signal.SIGINT) -> None:
-        self.left, self.number, self.training = steps, number, False
-
-    def begin(self, what: str, total: int, done: int = 0) -> None:
-        self.training = what == "train"
-
-    def advance(self, note: str = "") -> None:
-        if self.training:
-            self.left -= 1
-            if self.left == 0:
-                os.kill(os.getpid(), self.number)
 
 
 def test_a_run_leaves_what_it_promises(options: Options, tmp_path: Path) -> None:

@@ -1,0 +1,92 @@
+"""The steps of a run with all that happens beside them: log, previews, checkpoints, signals."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import Interrupted
+from ..files.checkpoint import save_checkpoint
+from ..runtime.progress import Events
+from .loop import Loop
+from .options import TrainOptions
+from .preview import Preview
+from .resources import MOST_KEPT
+from .run_folder import RunFolder
+from .signals import GracefulStop
+
+_LOG_EVERY = 25  # steps
+_SHOWN_LOSSES = 25  # of the last steps, whose mean is shown
+
+
+def run_steps(
+    loop: Loop,
+    options: TrainOptions,
+    folder: RunFolder,
+    preview: Preview | None,
+    write_atoms: Callable[[Path], str],
+    cached: Mapping[str, str],
+    events: Events,
+    *,
+    continued_by: str,
+) -> None:
+    """Take the steps that are left, and save the state after the last one.
+
+    Args:
+        folder: of the run; its first process alone writes there.
+        write_atoms: writes the atoms as they are to a path.
+        cached: digests of what the run takes from the cache, for its checkpoints.
+        continued_by: the command that goes on with the run.
+
+    Raises:
+        Interrupted: a signal came; the state is saved.
+        AtomtuneError: a loss is not finite, or a file cannot be written.
+    """
+    pending: list[dict[str, Any]] = []
+    is_main = loop.accelerator.is_main_process
+    keeps_atoms = loop.trained_numbers <= MOST_KEPT
+
+    def write_log() -> None:
+        if pending:
+            folder.append(pending)
+            pending.clear()
+
+    def save() -> None:
+        if is_main:
+            write_log()
+            save_checkpoint(folder.checkpoint, loop.checkpoint(cached))
+            if options.tracker:
+                folder.manifest.add_tree(folder.path / options.tracker)
+
+    def after_step(loss: float) -> bool:
+        last = loop.losses[-_SHOWN_LOSSES:]
+        events.advance(f"loss {sum(last) / len(last):.4f}")
+        if is_main:
+            pending.append({"step": loop.step, "loss": loss, "lr": loop.lr, "seconds": round(loop.seconds, 3)})
+            if len(pending) >= _LOG_EVERY:
+                write_log()
+        if options.tracker:
+            loop.accelerator.log({"loss": loss, "lr": loop.lr}, step=loop.step)
+        if preview is not None and is_main and loop.step % options.sample_every == 0:
+            with loop.averaged():
+                preview.generate(loop.step)
+        if loop.step % options.checkpoint_every == 0:
+            if is_main and keeps_atoms:  # before the checkpoint, after which nobody would make up for it
+                folder.manifest.add(folder.kept(loop.step))
+                write_atoms(folder.kept(loop.step))
+            save()
+        return not loop.any_process(stop.requested)
+
+    events.begin("train", options.steps, loop.step)
+    with GracefulStop() as stop:
+        try:
+            loop.run(options.steps, after_step)
+        finally:
+            write_log()
+        save()
+    events.end()
+    if loop.step < options.steps:
+        raise Interrupted(
+            f"stopped after step {loop.step} of {options.steps}; the state is saved",
+            f"continue with: {continued_by}",
+            exit_code=stop.exit_code,
+        )
