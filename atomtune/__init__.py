@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .sampling.sample import SampledImage as SampledImage
     from .sampling.sample import sample as sample
     from .training.options import TrainOptions as TrainOptions
-    from .training.train import TrainResult as TrainResult
+    from .training.record import TrainResult as TrainResult
     from .training.train import train as train
 
 __version__ = "0.1.0"
