@@ -59,7 +59,8 @@ _PLACES = {
     "sampling.options": ("SampleOptions", "Settings"),
     "sampling.sample": ("SampledImage", "sample"),
     "training.options": ("TrainOptions",),
-    "training.train": ("TrainResult", "train"),
+    "training.record": ("TrainResult",),
+    "training.train": ("train",),
 }
 """The public names by the module that has them."""
 
