@@ -96,7 +96,7 @@ def _key(job: Job, done: Trained, options: CompareOptions) -> dict[str, Any]:
     """What decides a score."""
     scoring = options.scoring
     settings = {field.name: getattr(scoring, field.name) for field in fields(EvaluateOptions)}
-    for name in ("concept", "run", "prompts", "checkpoints", "strengths", "device", "batch_size"):
+    for name in ("concept", "run", "prompts", "checkpoints", "scales", "device", "batch_size"):
         settings.pop(name)
     return {
         "atoms": done.sha256,

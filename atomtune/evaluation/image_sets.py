@@ -169,14 +169,14 @@ class EvaluationImages:
         own = {
             **self.key,
             "atoms": [atoms.sha256 for _, atoms in inputs.atoms],
-            "scales": options.strengths,
+            "scales": options.scales,
             "seed": options.seed,
         }
         prompt = inputs.prompts[0]
         path = ImageSet.under(self.root, own, [prompt], []).folder / "scale-grid.png"
         if not path.is_file():
             sheet = scale_grid(
-                self.pipeline, inputs.atoms, options.strengths, prompt, options.seed, options.settings, self.events
+                self.pipeline, inputs.atoms, options.scales, prompt, options.seed, options.settings, self.events
             )
             save_png(path, sheet)
         return path

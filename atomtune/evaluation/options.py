@@ -18,7 +18,7 @@ class EvaluateOptions(TunedModelOptions, panel="Images"):
         run: folder of the training run, that of the concept where it is not given.
         prompts: file with one prompt a line, {} for the concept.
         per_prompt: images of each prompt; image k has the seed `seed` + k.
-        checkpoints: score every kept checkpoint too, and choose one; a sheet shows them at `strengths`.
+        checkpoints: score every kept checkpoint too, and choose one; a sheet shows them at `scales`.
         model: another base than the one the atoms were trained on.
     """
 
@@ -39,5 +39,5 @@ class EvaluateOptions(TunedModelOptions, panel="Images"):
     scheduler: str | None = same_as(SampleOptions, "scheduler")
     checkpoints: bool = option(False, "Score every checkpoint, and say which to keep.", panel="What is scored")
     scale: float = option(1.0, "Scale of the concept.", metavar="X")
-    strengths: tuple[float, ...] = option((0.5, 0.75, 1.0, 1.25), "")
+    scales: tuple[float, ...] = option((0.5, 0.75, 1.0, 1.25), "")
     batch_size: int = same_as(SampleOptions, "batch_size", default=8)

@@ -80,7 +80,7 @@ def export_lora(
     Changes of several files add up before they are approximated. Text encoders are in the file where they were tuned.
 
     Args:
-        atoms: files and strengths.
+        atoms: files and scales.
         format: "kohya", which ComfyUI and A1111 read, or "diffusers".
         model: as for `models.resolve`; None for the model that the first file was trained on.
         precision: type of the factors, "fp16" or "fp32".

@@ -75,11 +75,11 @@ def merge_to_folder(
     """Write a diffusers folder of the base model with atoms merged in; their changes add up.
 
     The weights are added in float32 and rounded to `precision` ("fp32", "fp16") once, at the end. The folder appears
-    when it is complete; its atomtune.json says what was merged. Like all that atomtune draws with, it has no safety
+    when it is complete; its atomtune.json says what was merged. Like all that atomtune generates with, it has no safety
     checker.
 
     Args:
-        atoms: files and strengths.
+        atoms: files and scales.
         model: as for `models.resolve`; None for the model that the first file was trained on.
         overwrite: replace a folder that this function wrote. Nothing else is ever replaced.
 

@@ -66,7 +66,7 @@ def _of_png(path: Path) -> dict[str, Any]:
     if "parameters" in texts:
         return {**common, "settings": _shown(texts["parameters"])}
     raise AtomtuneError(
-        f"{path} is a PNG that does not say how it was generated", "inspect shows images of atomtune sample"
+        f"{path} is a PNG image that does not say how it was generated", "inspect shows images of atomtune sample"
     )
 
 

@@ -155,7 +155,7 @@ def _of_encoder(
 
 def _tuned_part(target: Target, item: LoadedAtoms, values: Mapping[str, Tensor]) -> str:
     """The name of the part that a file is for. Raises AtomtuneError where there is none, or more than one."""
-    # the shapes of atoms alone do not tell: tiles of wider layers can have the same size
+    # the shapes of atoms alone do not decide: tiles of wider layers can have the same size
     kinds = {name: architecture_name(part, values) for name, part in target.parts.items()}
     fitting = [name for name, kind in kinds.items() if kind == item.info.architecture]
     if len(fitting) > 1:

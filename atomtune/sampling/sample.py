@@ -25,6 +25,8 @@ from .changes import LoadedAtoms, read_atoms
 from .generate import GeneratedImage, generate_images, load_sampler
 from .options import SampleOptions
 
+_MAX_SLUG = 60  # bytes of a file's name that come from the prompt
+
 
 @dataclass(frozen=True)
 class SampledImage(GeneratedImage):
@@ -104,14 +106,14 @@ class _Writer:
 
     def save(self, prompt: str, seed: int, image: Image.Image, is_base: bool) -> SampledImage:
         """Write one image with its settings."""
-        slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60]
+        name = "-".join([str(seed), *_slug(prompt), *(["base"] if is_base else [])])
         text = PngInfo()
         facts = self._facts(prompt, seed, is_base, image)
         text.add_text("parameters", _parameters(facts))
         text.add_text("atomtune", json.dumps(facts))
         path = write_numbered(
             self.folder,
-            lambda number: f"{number}-{seed}-{slug}{'-base' if is_base else ''}.png",
+            lambda number: f"{number}-{name}.png",
             lambda temporary: image.save(temporary, format="PNG", pnginfo=text),
         )
         return SampledImage(path, prompt, seed, is_base)
@@ -162,3 +164,14 @@ def _parameters(facts: dict[str, Any]) -> str:
         + f", Version: atomtune {facts['atomtune']}"
     )
     return "\n".join(lines)
+
+
+def _slug(prompt: str) -> list[str]:
+    """The first words of a prompt for the name of a file, in any script."""
+    words, length = [], 0
+    for word in re.findall(r"\w+", prompt.lower()):
+        length += len(word.encode()) + 1
+        if length > _MAX_SLUG:
+            break
+        words.append(word)
+    return words

@@ -67,7 +67,7 @@ def use_scheduler(pipeline: Any, name: str) -> None:
 
 
 def scheduler_settings(name: str, config: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
-    """What the scheduler `name` is to be made with, beside what the model's configuration says of its own accord.
+    """What the scheduler `name` is to be made with, besides what the model's configuration says of its own accord.
 
     Args:
         config: of the model's own scheduler, as diffusers has it in memory.

@@ -60,7 +60,7 @@ def test_export_says_what_is_lost(cli: Cli, castle: Path) -> None:
     assert "error     0.0% of the change" in whole.out
 
 
-def test_export_takes_files_strengths_and_steps(cli: Cli, castle: Path, tiny_model: Path) -> None:
+def test_export_takes_files_scales_and_steps(cli: Cli, castle: Path, tiny_model: Path) -> None:
     step = made_atoms(Path("runs/castle/steps/step-000250.safetensors"), tiny_model, seed=4)
     answer = cli("export", "--concept", "castle", "--step", "250", "--json")
     assert answer.code == 0, answer.err

@@ -190,6 +190,16 @@ def test_inspect_of_other_pngs(cli: Callable[..., Any], tmp_path: Path) -> None:
         assert "Traceback" not in answer.err
 
 
+def test_files_are_named_after_prompts_in_any_script(tiny_model: Path, tmp_path: Path) -> None:
+    prompts = ("A cat, asleep!", "猫が眠る", "Élan " + "x" * 300, "...")
+    wanted = SampleOptions(prompts=prompts, model=str(tiny_model), settings=QUICK)
+    names = [image.path.name for image in sample(wanted, tmp_path / "out")[0]]
+    assert names == [
+        *("00000-0-a-cat-asleep-base.png", "00001-0-猫が眠る-base.png"),
+        *("00002-0-élan-base.png", "00003-0-base.png"),
+    ]
+
+
 class Stopped(Heard):
     """Ctrl-C after so many images."""
 

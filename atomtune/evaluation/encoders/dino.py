@@ -39,7 +39,7 @@ class ClassToken:
         self.width = int(model.config.hidden_size)
         self.device = device
         self._preprocess = preprocessing
-        # ViT wants to be told that the image's side may be another than in training; DINOv2 takes any
+        # ViT takes images of another size than in training only where this is set; DINOv2 takes any
         self._options = {"interpolate_pos_encoding": True} if model.config.model_type == "vit" else {}
 
     def encode_images(self, images: Sequence[Image.Image], batch: int = 32) -> Tensor:
