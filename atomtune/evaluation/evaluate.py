@@ -1,5 +1,6 @@
 """Score one learned concept, or each of its checkpoints, against the base model."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,7 @@ def scored_rows(step: Step, folder: Path) -> list[dict[str, Any]]:
     return [
         {
             "step": step.step,
-            "file": image.path.relative_to(folder).as_posix(),
+            "file": Path(os.path.relpath(image.path, folder)).as_posix(),
             "prompt": image.prompt,
             "seed": image.seed,
             "fidelity": round(fidelity, 6),

@@ -218,7 +218,9 @@ class Stopped(Heard):
 def test_an_interrupt_keeps_what_was_generated(
     kind: type[KeyboardInterrupt], code: int, tiny_model: Path, tmp_path: Path
 ) -> None:
-    wanted = SampleOptions(prompts=("a castle",), model=str(tiny_model), num=5, batch_size=1, settings=QUICK, grid=True)
+    wanted = SampleOptions(
+        prompts=("a castle",), model=str(tiny_model), per_prompt=5, batch_size=1, settings=QUICK, grid=True
+    )
     with pytest.raises(Interrupted, match=r"stopped after 2 of 5 images; they are kept in .*out") as stopped:
         sample(wanted, tmp_path / "out", Stopped(2, kind))
     assert stopped.value.exit_code == code
