@@ -1,4 +1,4 @@
-"""Files of other kinds, told by how they begin: what somebody who takes one for an atoms file should be told."""
+"""Files of other kinds, recognised by how they begin, so that a reader of atoms files can say what they are."""
 
 from pathlib import Path
 

@@ -17,6 +17,7 @@ from .pipeline_index import CONFIGS, TOKENIZER_FILES, Missing, read_config
 from .weight_files import STEMS
 
 _AGAIN = "the model is damaged; fetch it again"
+_PREFIX, _PROJECTION = "text_model.", "text_projection.weight"
 _SHOWN = 3  # names of weights in a message
 
 _TEXT_CONFIG = frozenset(
@@ -151,11 +152,30 @@ def _staged(name: str, folder: Path, part: str, config: Mapping[str, Any], weigh
                 if (folder / part / file).is_file():
                     _link(folder / part / file, place / file)
         stem, keys = STEMS.get(part, "model"), [_keys(name, file, folder / file) for file in weights]
-        if len(weights) == 1:
+        if part.startswith("text_encoder") and _lacks_prefix(keys):
+            _write_with_prefix([folder / file for file in weights], place / f"{stem}.safetensors")
+        elif len(weights) == 1:
             _link(folder / weights[0], place / f"{stem}.safetensors")
         elif weights:
             _link_shards([folder / file for file in weights], keys, place, stem)
         yield place
+
+
+def _lacks_prefix(keys: Sequence[Sequence[str]]) -> bool:
+    """Whether a text encoder was written by transformers 5, without a prefix of names that transformers 4 needs."""
+    import transformers
+
+    return int(transformers.__version__.split(".")[0]) < 5 and not any(
+        key.startswith(_PREFIX) for held in keys for key in held
+    )
+
+
+def _write_with_prefix(files: Sequence[Path], path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = {key: tensor for file in files for key, tensor in load_file(file).items()}
+    named = {key if key == _PROJECTION else _PREFIX + key: tensor for key, tensor in tensors.items()}
+    save_file(named, path, {"format": "pt"})
 
 
 def _link_shards(files: Sequence[Path], keys: Sequence[Sequence[str]], place: Path, stem: str) -> None:

@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from atomtune.core.fingerprint import fingerprint
 from atomtune.errors import AtomtuneError
 from atomtune.models.architecture import native_resolution, text_encoders_on_meta, unet_on_meta
 from atomtune.models.base_model import load_pipeline, load_unet, resolve, resolve_base
+from atomtune.models.conditioning import text_encoders
 from atomtune.models.weight_files import weight_files
+from tiny import tiny_xl
 
 PARTS = ("unet", "vae", "text_encoder")
 
@@ -65,6 +68,22 @@ def test_shards_of_earlier_versions_load(tiny_model: Path, tmp_path: Path) -> No
         stem, _, rest = path.name.partition(".fp16-")
         path.rename(path.with_name(f"{stem}-{rest.removesuffix('.safetensors')}.fp16.safetensors"))
     same(tmp_path / "m", tiny_model, torch.float16)
+
+
+@pytest.mark.parametrize("prefix", ["", "text_model."])
+@pytest.mark.parametrize("kind", ["v1", "xl"])
+def test_text_encoders_of_transformers_4_and_5_load(prefix: str, kind: str, folder: Path, tmp_path: Path) -> None:
+    original = folder if kind == "v1" else tiny_xl(tmp_path / "xl")
+    changed = Path(shutil.copytree(original, tmp_path / "changed"))
+    for path in changed.glob("text_encoder*/model.safetensors"):
+        tensors = {key.removeprefix("text_model."): tensor for key, tensor in load_file(path).items()}
+        named = {key if "text_projection" in key else prefix + key: tensor for key, tensor in tensors.items()}
+        save_file(named, path, {"format": "pt"})
+    loaded, expected = (load_pipeline(resolve(str(path))) for path in (changed, original))
+    for name, encoder in text_encoders(expected).items():
+        state = getattr(loaded, name).state_dict()
+        assert state.keys() == encoder.state_dict().keys()
+        assert all(torch.equal(state[key], tensor) for key, tensor in encoder.state_dict().items())
 
 
 def test_what_dreambooth_leaves_beside_a_model_does_not_matter(folder: Path, tiny_model: Path) -> None:
