@@ -33,6 +33,7 @@ from ..sampling.generate import GeneratedImage
 from ..sampling.options import Settings
 from ..training.options import TrainOptions
 from ..training.train import train
+from .options import DemoOptions
 from .other_methods import RATES, OtherMethod, train_other_methods
 
 PRESET = "c2"
@@ -77,8 +78,8 @@ class DemoResult:
 def run_demo(
     output: Path,
     *,
-    thing: str = "castle",
-    instance: int = 7,
+    thing: str = DemoOptions.thing,
+    instance: int = DemoOptions.instance,
     steps: int = 300,
     batch_size: int = 4,
     lr: float = 1e-3,

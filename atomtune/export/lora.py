@@ -26,9 +26,9 @@ from ..sampling.changes import LoadedAtoms, read_atoms
 from .lora_keys import diffusers_name, kohya_name
 from .lora_svd import Factors, Total, factors_of
 from .merged_model import DTYPES, MergedAtoms, facts_of
+from .options import FORMATS, LoraOptions
 
 KIND = "lora"
-FORMATS = ("kohya", "diffusers")
 MUCH = 0.5
 """The relative error from which on the result comes with a warning."""
 
@@ -67,10 +67,10 @@ def export_lora(
     atoms: Sequence[tuple[Path, float]],
     output: Path,
     *,
-    rank: int = 32,
-    format: str = "kohya",
+    rank: int = LoraOptions.rank,
+    format: str = LoraOptions.format,
     model: str | None = None,
-    precision: str = "fp16",
+    precision: str = LoraOptions.precision,
     device: str | None = None,
     overwrite: bool = False,
     events: Events | None = None,

@@ -23,6 +23,7 @@ from ..models.base_model import load_pipeline, resolve_base
 from ..runtime.progress import Events
 from ..sampling.apply import merge_atoms
 from ..sampling.changes import LoadedAtoms, read_atoms
+from .options import MergeOptions
 
 RECORD = "atomtune.json"
 FORMAT = "atomtune.merged"
@@ -68,7 +69,7 @@ def merge_to_folder(
     output: Path,
     *,
     model: str | None = None,
-    precision: str = "fp32",
+    precision: str = MergeOptions.precision,
     overwrite: bool = False,
     events: Events | None = None,
 ) -> MergeResult:

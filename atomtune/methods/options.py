@@ -41,7 +41,9 @@ class MethodOptions(Options, panel="Method"):
         train_text_encoder: see `setup.make_tunings`; train_token: the embedding of the concept's token.
     """
 
-    method: str = option("atoms", "What is trained; docs/methods.md compares them.", choices=method_names)
+    method: str = option(
+        "atoms", "What is trained; docs/methods.md compares them.", choices=method_names, listed=METHODS.known
+    )
     spec: Spec = option(None, "", derived=lambda options: default_spec(options.method))
     train_token: bool = option(False, "Train the embedding of the concept's token too.")
     train_text_encoder: bool = option(False, "Train the text encoders too, by the same method.")

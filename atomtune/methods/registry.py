@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from ..errors import AtomtuneError, excerpt
 from .specs import Spec
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from .base import Method
     from .delta_method import Create, DeltaMethod
 
@@ -130,13 +131,15 @@ def _origin(method: Any) -> tuple[str, str]:
     return code.__module__, code.__qualname__
 
 
-def _installed() -> dict[str, EntryPoint]:
+def _installed() -> "dict[str, EntryPoint]":
     return _found(tuple(sys.path))
 
 
 @lru_cache(maxsize=4)
-def _found(_path: tuple[str, ...]) -> dict[str, EntryPoint]:
+def _found(_path: tuple[str, ...]) -> "dict[str, EntryPoint]":
     """The entry points on this path. Raises AtomtuneError where two packages, or one and atomtune, share a name."""
+    from importlib.metadata import entry_points  # takes a tenth of the time of --help
+
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=GROUP):
         if point.name in _BUILT_IN or point.name in found:
@@ -148,7 +151,7 @@ def _found(_path: tuple[str, ...]) -> dict[str, EntryPoint]:
     return found
 
 
-def _loaded(point: EntryPoint) -> "Method":
+def _loaded(point: "EntryPoint") -> "Method":
     hint = f"update or uninstall {_package(point)}"
     try:
         method = point.load()
@@ -163,5 +166,5 @@ def _loaded(point: EntryPoint) -> "Method":
     return loaded
 
 
-def _package(point: EntryPoint) -> str:
+def _package(point: "EntryPoint") -> str:
     return point.dist.name if point.dist is not None else point.value

@@ -35,6 +35,7 @@ class Declared:
     below: float | None = None
     multiple_of: int | None = None
     choices: Collection[str] | Callable[[], Collection[str]] | None = None
+    listed: Callable[[], Collection[str]] | None = None
     derived: Callable[[Any], Any] | None = None
     shown_default: str | None = None
     read: Callable[[Any], Any] | None = None
@@ -54,6 +55,7 @@ def option(default: Any, help: str, **declared: Any) -> Any:
         metavar: what stands for the value in help.
         at_least, at_most, above, below, multiple_of: what a number must be.
         choices: what a text must be one of; a function that tells, where telling takes long.
+        listed: gives the choices that help lists, where asking for all would take too long.
         derived: gives the default from the other fields of the object.
         shown_default: the default in words.
         read: makes the value of what the command line or a file says. Raises ValueError or UsageError.

@@ -2,7 +2,7 @@
 
 import inspect
 import keyword
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -44,8 +44,8 @@ def parameter_name(option: Option) -> str:
 
 def _help(option: Option) -> str:
     said = option.help
-    if option.allowed and _metavar(option) == "NAME":
-        said = f"{said.removesuffix('.')}: {', '.join(option.allowed)}."
+    if _metavar(option) == "NAME" and (choices := _listed(option)):
+        said = f"{said.removesuffix('.')}: {', '.join(choices)}."
     end = "required" if option.is_required else f"default: {option.default_text}" if option.default_text else ""
     return (f"{said} [{end}]" if end else said).replace("[", r"\[")
 
@@ -55,16 +55,20 @@ def _metavar(option: Option) -> str:
         return ""
     if option.metavar:
         return option.metavar
-    choices = "|".join(option.allowed)
+    choices = "|".join(_listed(option))
     if choices:
         return choices if len(choices) <= _WIDEST_CHOICES else "NAME"
     return {int: "N", float: "X"}.get(option.kind, "TEXT")
 
 
+def _listed(option: Option) -> Collection[str]:
+    return option.listed() if option.listed else option.allowed
+
+
 def _completion(option: Option) -> Any:
     if option.completes is not None:
         return option.completes
-    if not option.allowed:
+    if option.choices is None:
         return None
     return lambda incomplete: [choice for choice in option.allowed if choice.startswith(incomplete)]
 
