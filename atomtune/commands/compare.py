@@ -28,7 +28,7 @@ class CompareSubjects(Options, panel="Concepts"):
 
     concept: tuple[str, ...] = option(
         (),
-        "Teach the concept of concepts/NAME, a NOUN to the base model; give it again for more.",
+        "Concept of concepts/NAME, with its class noun; give it again for more.",
         metavar="NAME[=NOUN]",
     )
     concepts: str = option("", "The same for several, separated by commas.", metavar="A,B=NOUN,…")

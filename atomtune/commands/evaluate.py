@@ -21,8 +21,8 @@ OF_FOLDER = frozenset({"concept", "images", "references", "model", "device", "en
 class EvaluateSource(Options, panel="What is scored"):
     """Images that are there already, in place of a concept."""
 
-    images: Path | None = option(None, "Or score the images of this folder.", metavar="DIR")
-    references: Path | None = option(None, "Against those of this one.", metavar="DIR")
+    images: Path | None = option(None, "Score the images of this folder instead.", metavar="DIR")
+    references: Path | None = option(None, "Images of the concept to score them against.", metavar="DIR")
 
 
 @dataclass(frozen=True, kw_only=True)

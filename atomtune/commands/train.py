@@ -24,7 +24,7 @@ class TrainOutput(OutputOptions):
     output: Path | None = option(
         None, "Folder of the run.", shown_default="runs/NAME", metavar="DIR", aliases=("output_dir",)
     )
-    resume: bool = option(False, "Go on with the run in the folder, as it was begun.")
+    resume: bool = option(False, "Resume the run in the folder, with its own options.")
     dry_run: bool = option(False, "Show what would be trained, and stop.")
 
 

@@ -27,16 +27,16 @@ class Concept:
         token: the rare word that is trained to mean this one.
     """
 
-    name: str = option(..., "Name of the concept; prompts call it <NAME>.", name="concept", metavar="NAME")
+    name: str = option(..., "Name of the concept; <NAME> in prompts stands for it.", name="concept", metavar="NAME")
     class_noun: str = option(
         None,
-        "What the base model calls this kind of thing, as dog.",
+        "Class noun: what the base model calls this kind of thing, as dog.",
         derived=lambda concept: concept.name,
         shown_default="NAME",
         metavar="NOUN",
         formerly=("class_name",),
     )
-    token: str = option(DEFAULT_TOKEN, "The rare word that is tied to the concept.", metavar="WORD")
+    token: str = option(DEFAULT_TOKEN, "Rare word that is tied to the concept.", metavar="WORD")
 
     def __post_init__(self) -> None:
         # é is one letter or two, by the system that it was typed on

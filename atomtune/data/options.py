@@ -26,7 +26,7 @@ class DataOptions(Options, panel="Concept and images"):
     concept: Concept
     images: Path = option(
         None,
-        "Folder with its images, 4 to 9 are enough.",
+        "Folder of training images; 4 to 9 are enough.",
         derived=lambda options: Path("concepts") / options.concept.name,
         shown_default="concepts/NAME",
         metavar="DIR",
@@ -46,8 +46,8 @@ class DataOptions(Options, panel="Concept and images"):
         shown_default="the model's",
         metavar="N",
     )
-    crop: str = option("center", "Square that is used of an image; smart finds detail, colour and skin.", choices=CROPS)
-    flip: bool = option(False, "Mirror half of the images at random.", aliases=("random_flip",))
+    crop: str = option("center", "Crop to a square; smart keeps detail, colour and skin.", choices=CROPS)
+    flip: bool = option(False, "Random horizontal flips.", aliases=("random_flip",))
 
     def check(self) -> Iterator[tuple[str, str]]:
         """See `Options.check`."""

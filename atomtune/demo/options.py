@@ -18,5 +18,5 @@ class DemoOptions(Options, panel="Demo"):
 
     thing: str = option("castle", "What to learn, as castle, robot, teapot.", metavar="THING")
     instance: int = option(7, "Which one of it; the model saw none of them.", at_least=0, metavar="N")
-    seed: int = option(0, "Seed of training and images.", at_least=0, metavar="N")
-    compare: bool = option(False, "Train LoRA and the whole model too, and show them beside it.")
+    seed: int = option(0, "Random seed of training and images.", at_least=0, metavar="N")
+    compare: bool = option(False, "Train LoRA and the whole model as well, and show them beside it.")

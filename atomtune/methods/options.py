@@ -42,11 +42,11 @@ class MethodOptions(Options, panel="Method"):
     """
 
     method: str = option(
-        "atoms", "What is trained; docs/methods.md compares them.", choices=method_names, listed=METHODS.known
+        "atoms", "Tuning method; docs/methods.md compares them.", choices=method_names, listed=METHODS.known
     )
     spec: Spec = option(None, "", derived=lambda options: default_spec(options.method))
-    train_token: bool = option(False, "Train the embedding of the concept's token too.")
-    train_text_encoder: bool = option(False, "Train the text encoders too, by the same method.")
+    train_token: bool = option(False, "Train the embedding of the concept's token as well.")
+    train_text_encoder: bool = option(False, "Train the text encoders as well, by the same method.")
 
     def check(self) -> Iterator[tuple[str, str]]:
         """See `Options.check`."""

@@ -76,7 +76,7 @@ class AtomsSpec(Spec):
         at_most=10,
         metavar="LAMBDA",
     )
-    train_coefficients: bool = option(False, "Train the coefficients too, as c4 does.")
+    train_coefficients: bool = option(False, "Train the coefficients as well, as c4 does.")
     paper_scaling: bool = option(False, "Train atoms as the paper does, without the scale of their layer.")
 
     @property

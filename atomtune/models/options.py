@@ -30,10 +30,10 @@ class ModelOptions(Options, panel="Model"):
         aliases=("pretrained_model_name_or_path",),
     )
     device: str | None = option(
-        None, "cpu, cuda, cuda:1 or mps.", shown_default="a GPU where there is one", metavar="DEVICE"
+        None, "Device, as cpu, cuda, cuda:1 or mps.", shown_default="a GPU where there is one", metavar="DEVICE"
     )
     precision: str = option(
-        "fp32", "Type that the model computes in.", choices=PRECISIONS, aliases=("mixed_precision",)
+        "fp32", "Compute dtype; trained parameters stay in float32.", choices=PRECISIONS, aliases=("mixed_precision",)
     )
 
 

@@ -114,8 +114,8 @@ class SampleOptions(TunedModelOptions, panel="Images"):
         None, "Scheduler (sampler).", choices=SCHEDULERS, shown_default="the model's", aliases=("sampler",)
     )
     batch_size: int = option(4, "Images generated at once; changes no image.", at_least=1, metavar="N")
-    base: bool = option(False, "Generate each image with the base model too.", panel="Output")
-    grid: bool = option(False, "Write a sheet of all images as well.", panel="Output")
+    base: bool = option(False, "Generate each image with the base model as well.", panel="Output")
+    grid: bool = option(False, "Write a contact sheet of all images as well.", panel="Output")
 
     def check(self) -> Iterator[tuple[str, str]]:
         """See `Options.check`."""

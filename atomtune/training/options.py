@@ -48,7 +48,7 @@ class OptimizerOptions(Options, panel="Optimizer"):
     )
     optimizer: str = option(
         "adamw",
-        "adamw8bit needs the package bitsandbytes, prodigy prodigyopt.",
+        "Optimizer; adamw8bit needs the package bitsandbytes, prodigy prodigyopt.",
         choices=OPTIMIZERS,
         aliases=("optimizer_type",),
     )
@@ -62,30 +62,32 @@ class OptimizerOptions(Options, panel="Optimizer"):
         metavar="X",
         aliases=("learning_rate",),
     )
-    lr_scheduler: str = option("constant", "How the learning rate changes over the steps.", choices=tuple(SCHEDULES))
+    lr_scheduler: str = option("constant", "Learning rate schedule.", choices=tuple(SCHEDULES))
     warmup: int = option(
         0,
-        "Steps on which the learning rate rises from 0.",
+        "Warmup steps of the learning rate.",
         at_least=0,
         metavar="N",
         aliases=("lr_warmup_steps",),
     )
     lr_cycles: int = option(
         3,
-        "Cycles of cosine-restarts.",
+        "Cycles of the cosine-restarts schedule.",
         at_least=1,
         metavar="N",
         aliases=("lr_num_cycles", "lr_scheduler_num_cycles"),
     )
     lr_power: float = option(
-        1.0, "Exponent of polynomial.", above=0, below=100, metavar="X", aliases=("lr_scheduler_power",)
+        1.0, "Power of the polynomial schedule.", above=0, below=100, metavar="X", aliases=("lr_scheduler_power",)
     )
     weight_decay: float = option(1e-2, "Weight decay.", at_least=0, metavar="X", aliases=("adam_weight_decay",))
     max_grad_norm: float = option(1.0, "Clip gradients to this norm; 0 disables clipping.", at_least=0, metavar="X")
     ema: bool = option(
-        False, "Average the trained parameters over the steps; previews and the result use it.", aliases=("use_ema",)
+        False,
+        "Exponential moving average of the trained parameters, for previews and the result.",
+        aliases=("use_ema",),
     )
-    ema_decay: float = option(0.9999, "Decay of that average.", at_least=0, below=1, metavar="X")
+    ema_decay: float = option(0.9999, "Decay of the moving average.", at_least=0, below=1, metavar="X")
 
     def check(self) -> Iterator[tuple[str, str]]:
         """See `Options.check`."""
@@ -107,7 +109,7 @@ class LossOptions(Options, panel="Loss"):
         aliases=("snr_gamma",),
     )
     noise_offset: float = option(
-        0.0, "Noise that is constant over a channel, for dark and bright images.", at_least=0, metavar="X"
+        0.0, "Noise offset: noise that is constant over a channel, for dark and bright images.", at_least=0, metavar="X"
     )
 
 
@@ -120,19 +122,21 @@ class PriorOptions(Options, panel="Prior preservation"):
     """
 
     prior_preservation: bool = option(
-        False, "Train with images of the class, too.", aliases=("with_prior_preservation",)
+        False, "Prior preservation: train on images of the class as well.", aliases=("with_prior_preservation",)
     )
     prior_images: int = option(
         100,
-        "How many; the base model generates them once.",
+        "Class images; the base model generates them once.",
         at_least=1,
         metavar="N",
         aliases=("num_class_images",),
     )
-    prior_weight: float = option(1.0, "Weight of their loss.", at_least=0, metavar="X", aliases=("prior_loss_weight",))
+    prior_weight: float = option(
+        1.0, "Weight of the prior loss.", at_least=0, metavar="X", aliases=("prior_loss_weight",)
+    )
     prior_prompt: str | None = option(
         None,
-        "Their prompt; {} stands for the class noun.",
+        "Prompt of the class images; {} stands for the class noun.",
         shown_default="a photo of a {}",
         metavar="PROMPT",
         aliases=("class_prompt",),
@@ -158,9 +162,9 @@ class PriorOptions(Options, panel="Prior preservation"):
 class SpeedOptions(Options, panel="Memory and speed"):
     """How a step is carried out; see `setup.choose_stepping` and `model.place`."""
 
-    gradient_checkpointing: bool = option(False, "Compute activations again: less memory, a third more time.")
-    low_memory: bool = option(False, "Checkpointing, and frozen weights of adapted layers in half precision.")
-    cuda_graph: bool = option(True, "Record a step on the GPU once and replay it.")
+    gradient_checkpointing: bool = option(False, "Gradient checkpointing: less memory, a third more time.")
+    low_memory: bool = option(False, "Gradient checkpointing, and frozen weights of adapted layers in half precision.")
+    cuda_graph: bool = option(True, "Record a training step as a CUDA graph and replay it.")
     compile: bool = option(
         False, "Use torch.compile, for long runs; its first step is checked.", aliases=("torch_compile",)
     )
@@ -172,20 +176,20 @@ class PreviewOptions(Options, panel="Preview"):
 
     sample_every: int = option(
         0,
-        "Steps between two sets of preview images; 0 for none.",
+        "Generate preview images every N steps; 0 for none.",
         at_least=0,
         metavar="N",
         aliases=("validation_steps", "sample_every_n_steps"),
     )
     sample_prompts: tuple[str, ...] = option(
         (),
-        "Prompt of the previews; give it again for more.",
+        "Prompt of preview images; give it again for more.",
         name="sample_prompt",
         metavar="PROMPT",
         shown_default="the training prompt",
         aliases=("validation_prompt",),
     )
-    sample_steps: int = option(25, "Denoising steps of the previews.", at_least=1, metavar="N")
+    sample_steps: int = option(25, "Denoising steps of preview images.", at_least=1, metavar="N")
 
     def check(self) -> Iterator[tuple[str, str]]:
         """See `Options.check`."""
@@ -197,17 +201,17 @@ class PreviewOptions(Options, panel="Preview"):
 class RunOptions(Options, panel="Run"):
     """Seed, checkpoints and logs of a run."""
 
-    seed: int = option(0, "Seed of everything that is random.", metavar="N")
+    seed: int = option(0, "Random seed.", metavar="N")
     checkpoint_every: int = option(
         250,
-        "Steps between two checkpoints; the last step always has one.",
+        "Save a checkpoint every N steps, and at the end.",
         at_least=1,
         metavar="N",
         aliases=("checkpointing_steps", "save_every_n_steps"),
     )
     tracker: str | None = option(
         None,
-        "Where to log loss and learning rate besides log.jsonl.",
+        "Log loss and learning rate there too, besides log.jsonl.",
         choices=TRACKERS,
         aliases=("report_to", "log_with"),
     )

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from atomtune.commands.evaluate import DEFAULT_PROMPTS
 from atomtune.errors import UsageError
+from atomtune.evaluation.options import DEFAULT_PROMPTS
 from atomtune.evaluation.prompt_sets import prompt_set
 
 PROMPTS = Path(__file__).parents[2] / "prompts"

@@ -22,22 +22,24 @@ class SourceOptions(Options, panel=PROMPTS):
 
     concepts: tuple[str, ...] = option(
         (),
-        "Take the concept of runs/NAME; several add up.",
+        "Concept of runs/NAME; several add up.",
         name="concept",
         metavar="NAME",
         completes=trained_concepts,
     )
     atoms: tuple[str, ...] = option(
-        (), "Take an atoms file, at this scale; several add up.", metavar="FILE[:SCALE]", aliases=("lora_weights",)
+        (), "Atoms file and its scale; several add up.", metavar="FILE[:SCALE]", aliases=("lora_weights",)
     )
     step: int | None = option(
         None,
-        "Take the concepts as they were after this step.",
+        "Use the atoms as they were after this step.",
         at_least=1,
         shown_default="the last",
         metavar="N",
     )
-    scale: float = option(1.0, "Scale of all concepts, on top of their own.", metavar="X", aliases=("lora_scale",))
+    scale: float = option(
+        1.0, "Scale of all concepts, multiplied with their own.", metavar="X", aliases=("lora_scale",)
+    )
 
     def check(self) -> Iterator[tuple[str, str]]:
         """See `Options.check`."""
