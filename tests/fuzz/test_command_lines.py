@@ -59,7 +59,7 @@ LEARNED: Choices = {"--scale": values("0.5", "1", "0", "-1"), "--step": values("
 OPTIONS: dict[str, Choices] = {
     "train": {
         "--images": values("concepts/castle", "concepts/odd"),
-        "--class-name": values("castle", "house"),
+        "--class-noun": values("castle", "house"),
         "--token": values("sks", "zwq"),
         "--prompt": values("a photo of a {}", "<castle>, 猫"),
         "--method": values("atoms", "lora", "bitfit", "textual-inversion"),
@@ -87,7 +87,7 @@ OPTIONS: dict[str, Choices] = {
         **LEARNED,
         "--prompts": values("notes.txt"),
         "--negative-prompt": values("blurry"),
-        "--num": COUNTS,
+        "--per-prompt": COUNTS,
         "--seed": COUNTS,
         "--guidance-scale": values("1", "5"),
         "--scheduler": values("ddim", "euler"),
