@@ -9,8 +9,18 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from pretrain.autoencoder import new_autoencoder, widened
-from pretrain.denoiser import new_unet, widened_unet
+from pretrain.denoiser import (
+    all_rows,
+    even_norms,
+    known_tokens,
+    new_text_encoder,
+    new_unet,
+    only_rows,
+    widened_unet,
+)
+from pretrain.names import NAMES
 from pretrain.recipe import Recipe
+from pretrain.tokenizer import RESERVED_WORD, load_tokenizer
 from pretrain.training import Trainer
 
 
@@ -104,6 +114,33 @@ def test_a_wider_unet_at_first_predicts_what_the_narrow_one_does(tmp_path: Path)
     after = wide(latents, times, states).sample
     assert torch.allclose(after[:, :4], before, atol=1e-5)
     assert after[:, 4:].abs().max() == 0
+
+
+def test_only_words_of_captions_are_trained_and_all_others_have_a_words_norm(tmp_path: Path) -> None:
+    recipe = Recipe(text_width=12)
+    tokenizer = load_tokenizer(tmp_path / "tokenizer")
+    encoder = new_text_encoder(recipe, tokenizer)
+    known = torch.tensor(known_tokens(tokenizer, recipe))
+    castle, name, reserved = (tokenizer(word).input_ids[1] for word in ("castle", NAMES[0], RESERVED_WORD))
+    assert {castle, name} <= set(known.tolist())
+    assert reserved not in known
+    with torch.no_grad():
+        encoder.get_input_embeddings().weight[castle] *= 40
+    before = encoder.get_input_embeddings().weight.detach().clone()
+    even_norms(encoder, tokenizer, known)
+    norms = encoder.get_input_embeddings().weight.detach().norm(dim=1)
+    assert torch.equal(encoder.get_input_embeddings().weight[castle], before[castle]), "words stay as they are"
+    assert norms[name].item() == pytest.approx(norms[reserved].item()) != pytest.approx(before[reserved].norm().item())
+    whole = only_rows(encoder, known)
+    rows = encoder.get_input_embeddings().weight
+    assert rows.shape == (len(known), 12)
+    with torch.no_grad():
+        rows[known.tolist().index(name)] = 7.0
+    all_rows(encoder, whole, known)
+    after = encoder.get_input_embeddings().weight
+    assert after[name].tolist() == [7.0] * 12
+    others = torch.arange(len(after)) != name
+    assert torch.equal(after[others], whole[others])
 
 
 def test_the_autoencoder_is_diffusers_own() -> None:
