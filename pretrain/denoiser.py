@@ -62,13 +62,13 @@ class Latents:
 def new_unet(recipe: Recipe) -> UNet2DConditionModel:
     """An untrained UNet with the block types of Stable Diffusion v1.4."""
     torch.manual_seed(recipe.seed + 2)
-    levels = len(recipe.unet_channels)
+    attention = recipe.unet_attention
     model = UNet2DConditionModel(
         sample_size=recipe.image_size // 4,
         in_channels=recipe.latent_channels,
         out_channels=recipe.latent_channels,
-        down_block_types=("CrossAttnDownBlock2D",) * (levels - 1) + ("DownBlock2D",),
-        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (levels - 1),
+        down_block_types=tuple("CrossAttnDownBlock2D" if has else "DownBlock2D" for has in attention),
+        up_block_types=tuple("CrossAttnUpBlock2D" if has else "UpBlock2D" for has in reversed(attention)),
         block_out_channels=recipe.unet_channels,
         layers_per_block=1,
         cross_attention_dim=recipe.text_width,
@@ -180,9 +180,14 @@ def train_denoiser(
 
 @torch.no_grad()
 def widened_unet(unet: UNet2DConditionModel, folder: Path) -> None:
-    """Put the weights of a UNet for fewer latent channels into `unet`, which at first looks at no further channel."""
+    """Put the weights of a UNet for fewer latent channels into `unet`, which at first looks at no further channel.
+
+    What only one of them has, as attention at some level, is left as it is.
+    """
     state = unet.state_dict()
     for key, value in UNet2DConditionModel.from_pretrained(folder, torch_dtype=torch.float32).state_dict().items():
+        if key not in state:
+            continue
         new = state[key]
         if new.shape != value.shape:
             new.zero_()

@@ -27,6 +27,7 @@ class Recipe:
     text_layers: int = 3
     text_heads: int = 3
     unet_channels: tuple[int, ...] = (64, 96, 160)
+    unet_attention: tuple[bool, ...] = (True, True, False)
     unet_heads: int = 4
     denoiser_steps: int = 9_000
     denoiser_batch: int = 32

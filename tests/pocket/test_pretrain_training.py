@@ -116,6 +116,23 @@ def test_a_wider_unet_at_first_predicts_what_the_narrow_one_does(tmp_path: Path)
     assert after[:, 4:].abs().max() == 0
 
 
+@torch.no_grad()
+def test_a_unet_with_attention_at_other_levels_takes_what_it_can(tmp_path: Path) -> None:
+    sizes = {"unet_channels": (16, 16, 16), "text_width": 8, "unet_heads": 2, "latent_channels": 4}
+    old = new_unet(Recipe(**sizes))
+    old.save_pretrained(tmp_path / "unet")
+    unet = new_unet(Recipe(**sizes, unet_attention=(False, True, True)))
+    assert unet.config["down_block_types"] == ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D")
+    assert unet.config["up_block_types"] == ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D")
+    for parameter in old.parameters():
+        parameter.fill_(0.25)
+    old.save_pretrained(tmp_path / "unet")
+    widened_unet(unet, tmp_path / "unet")
+    taken = {key for key, value in unet.state_dict().items() if (value == 0.25).all()}
+    assert taken == set(unet.state_dict()) & set(old.state_dict())
+    assert any("attentions" in key for key in set(unet.state_dict()) - taken)
+
+
 def test_only_words_of_captions_are_trained_and_all_others_have_a_words_norm(tmp_path: Path) -> None:
     recipe = Recipe(text_width=12)
     tokenizer = load_tokenizer(tmp_path / "tokenizer")
