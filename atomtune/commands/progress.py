@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 EVERY = 10.0  # seconds between two lines where there is no terminal
 _WORK = {
     "decompose": ("Decomposing", "layers"),
-    "prior": ("Drawing the class", "images"),
+    "prior": ("Generating class images", "images"),
     "train": ("Training", "steps"),
     "sample": ("Sampling", "images"),
-    "evaluate": ("Drawing", "images"),
+    "evaluate": ("Generating", "images"),
     "export": ("Approximating", "layers"),
 }
 

@@ -56,7 +56,7 @@ def test_it_is_stopped_goes_on_and_comes_to_the_same(order: Order, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_what_goes_wrong_there_is_told_here(order: Order, tmp_path: Path) -> None:
+def test_what_goes_wrong_there_is_reported_here(order: Order, tmp_path: Path) -> None:
     lost = replace(order, options=replace(order.options, images=tmp_path / "nowhere"))
     with pytest.raises(AtomtuneError, match=r"there is no folder .*nowhere") as caught:
         train_apart(lost, Events())

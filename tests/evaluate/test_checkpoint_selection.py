@@ -29,7 +29,7 @@ def test_worth_runs_from_nothing_to_one() -> None:
     assert worth(measures(REAL, alignment=0.15), BASE, REAL) == pytest.approx(0.5 ** (1 / 3))
 
 
-def test_measures_that_are_not_told_are_left_out() -> None:
+def test_measures_that_are_not_known_are_left_out() -> None:
     base = Measures(n=8, references=5, fidelity=0.5, diversity=5.0)
     half = Measures(n=8, references=5, fidelity=0.7, diversity=5.0)
     assert worth(half, base, REAL) == pytest.approx(0.5**0.5)

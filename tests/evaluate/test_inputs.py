@@ -34,7 +34,7 @@ def test_the_last_step_alone_is_no_choice(cli: Cli, tiny_model: Path) -> None:
     assert "nothing to choose from" not in cli("evaluate", "--concept", "castle", "--checkpoints").err
 
 
-def test_runs_too_large_for_checkpoints_are_told_why(cli: Cli, tiny_model: Path) -> None:
+def test_runs_too_large_for_checkpoints_say_why(cli: Cli, tiny_model: Path) -> None:
     run(tiny_model, 4, parameters=MOST_KEPT + 1)
     answer = cli("evaluate", "--concept", "castle", "--checkpoints")
     assert answer.code == 2

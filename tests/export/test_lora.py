@@ -102,7 +102,7 @@ def check_same(ours: Any, theirs: Any, tolerance: float = 1e-5) -> None:
 
 @each_format
 @pytest.mark.parametrize("rank", [2, WHOLE])
-def test_diffusers_draws_what_the_approximation_draws(
+def test_diffusers_generates_what_the_approximation_generates(
     format: str, rank: int, atoms: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "castle-lora.safetensors"
