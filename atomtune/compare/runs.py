@@ -1,5 +1,6 @@
 """The runs of a comparison on disk: which are there, which differ from what is asked for; the training of others."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from ..training.options import TrainOptions
 from ..training.plan import plan
 from ..training.resume import check_material, material_of, recorded_images
 from ..training.run_folder import RunFolder
+from ..training.run_lock import run_lock
 from .options import CompareOptions, Job, jobs_of
 from .subprocess_training import Order, Trainer, cost
 
@@ -23,6 +25,7 @@ SCORE = "score.json"
 """A run's score, in its folder."""
 
 _SHOWN = 20  # differences listed
+_PATIENCE = 60.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,26 @@ def _shown(value: Any) -> str:
     return str(value) if isinstance(value, str) else repr(value)
 
 
+def _wait_for_orphan(folder: Path, events: Events) -> None:
+    """Wait while the training process of a comparison that was killed still saves its state in a run's folder.
+
+    Raises AtomtuneError where another process holds the folder for longer.
+    """
+    until = time.monotonic() + _PATIENCE
+    waiting = False
+    while folder.is_dir():
+        try:
+            with run_lock(folder, "compare"):
+                return
+        except AtomtuneError:
+            if time.monotonic() > until:
+                raise
+        if not waiting:
+            events.phase(f"waiting for another process in {folder}")
+            waiting = True
+        time.sleep(0.2)
+
+
 def train_missing(job: Job, trainer: Trainer, events: Events, replace: bool = False) -> Trained:
     """Train a run, or go on with it; one that is complete is left as it is.
 
@@ -156,6 +179,7 @@ def train_missing(job: Job, trainer: Trainer, events: Events, replace: bool = Fa
     folder = RunFolder(job.folder)
     done = None if replace else trained(job)
     if done is None:
+        _wait_for_orphan(job.folder, events)
         begun = not replace and folder.record.is_file()
         trainer(Order(job.options, job.folder, resume=begun, overwrite=not begun), events)
         done = trained(job)

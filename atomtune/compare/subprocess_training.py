@@ -3,6 +3,7 @@
 The two talk through pipes: an order on the child's stdin, then its events on stdout, a JSON object a line.
 """
 
+import ctypes
 import json
 import os
 import signal
@@ -32,6 +33,9 @@ from ..training.train import train
 
 COST = "cost.json"
 """In a run's folder: the most memory that its training took, over all sittings."""
+
+
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl
 
 
 @dataclass(frozen=True)
@@ -188,6 +192,13 @@ def _listen(lines: Iterable[str], events: Events) -> dict[str, Any] | None:
     return failure
 
 
+def _end_with_parent() -> None:
+    """Have the system stop this process as SIGTERM does when its parent is killed; elsewhere its next event does."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _packed(order: Order) -> str:
     return json.dumps({**vars(order), "options": order.options.to_dict(), "output": str(order.output)})
 
@@ -229,6 +240,7 @@ def main() -> int:
     # what libraries print must not come between the lines
     wire = _Wire(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(2, 1)
+    _end_with_parent()
     try:
         train_here(_unpacked(sys.stdin.read()), wire)
     except (AtomtuneError, KeyboardInterrupt) as problem:

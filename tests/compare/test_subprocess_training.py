@@ -1,5 +1,6 @@
 """A process of its own for each training: what it tells, what it costs, how it is stopped."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from atomtune.compare.options import CompareOptions, jobs_of
+from atomtune.compare.runs import train_missing
 from atomtune.compare.subprocess_training import COST, Order, cost, peak_memory, train_apart, train_here
 from atomtune.compare.variants import parse_variants
 from atomtune.errors import AtomtuneError, Interrupted, Terminated
 from atomtune.files.atoms_file import load_atoms
 from atomtune.runtime.progress import Events
 from atomtune.training.run_folder import RunFolder
+from atomtune.training.run_lock import run_lock
 
 
 @pytest.fixture
@@ -89,3 +92,29 @@ def test_costs_that_are_not_known(tmp_path: Path) -> None:
     for text in ("{", "[]", "{}", '{"peak_bytes": 3}'):
         (tmp_path / COST).write_text(text, encoding="utf-8")
         assert cost(tmp_path) == (None, None)
+
+
+def test_a_run_that_a_killed_comparison_still_trains_is_waited_for(
+    made: Callable[..., CompareOptions], tmp_path: Path
+) -> None:
+    """Its training process saves the state of its last step before it ends."""
+    job = jobs_of(made(tmp_path, steps=2, variants=parse_variants(["bitfit"])))[0]
+    held, released = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with run_lock(job.folder):
+            held.set()
+            released.wait(60)
+
+    class Release(Events):
+        def phase(self, text: str) -> None:
+            if text.startswith("waiting for another process"):
+                released.set()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(60)
+    done = train_missing(job, train_here, Release())
+    holder.join()
+    assert released.is_set()
+    assert done.steps == 2

@@ -43,7 +43,7 @@ def temporary(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.name.startswith(".")]
 
 
-def test_diffusers_alone_generates_the_pixels_that_sample_generates(atoms: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_diffusers_alone_generates_the_pixels_of_sample(atoms: Path, tiny_model: Path, tmp_path: Path) -> None:
     result = merge_to_folder([(atoms, 1.0)], tmp_path / "merged")
     settings = Settings(steps=3)
     options = SampleOptions(atoms=((atoms, 1.0),), prompts=("a <castle>",), seed=5, settings=settings, base=True)
