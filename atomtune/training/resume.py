@@ -38,7 +38,10 @@ def run_to_resume(output: Path, *, resume: bool, overwrite: bool) -> tuple[RunFo
     """
     folder = RunFolder(output)
     if overwrite:
-        return (replacement(folder) if folder.holds_run() else folder), None
+        new = replacement(folder)
+        if new.path.is_symlink():
+            raise UsageError(f"{new.path} is a link", "move it away, or --output names another folder")
+        return (new if folder.holds_run() else folder), None
     if resume:
         folder = active(output)
         return folder, folder.read_record()

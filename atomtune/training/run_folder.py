@@ -74,7 +74,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
             raise AtomtuneError(f"cannot make {self.path}: {problem.strerror}", _OTHER_FOLDER) from None
-        if not self.manifest.names:
+        if self.record not in self.manifest:
             self.manifest.adopt(*self._from_before_manifests())
         _, foreign = self._held(tracker)
         if foreign:
@@ -91,7 +91,7 @@ class RunFolder:
         found = [path for path in self._fixed() if path.exists() or path.is_symlink()]
         found += [*self.steps.glob("step-*.safetensors"), *self.previews.glob("step-*-*.png")]
         found += [self.path / tracker] if tracker and (self.path / tracker).exists() else []
-        before = set(self._from_before_manifests()) if not self.manifest.names else set()
+        before = set() if self.record in self.manifest else set(self._from_before_manifests())
         links = [path for path in (*found, self.steps, self.previews) if path.is_symlink()]
         ours = [path for path in found if path not in links and (path in self.manifest or path in before)]
         foreign = list(dict.fromkeys([*links, *(path for path in found if path not in ours)]))
