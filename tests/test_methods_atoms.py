@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import atomtune
 from atomtune.core.deltas import AtomDelta, OvercompleteDelta, WeightDelta
+from atomtune.core.layout import RowLayout
 from atomtune.errors import AtomtuneError, UsageError
 from atomtune.methods.atoms import Atoms, chosen_layers, decompose_model
 from atomtune.methods.select import select_layers
@@ -52,6 +53,10 @@ SPECS = {
     "all": AtomsSpec(atoms=4, tile=4, overcomplete=2, train_coefficients=True),
     "more atoms than taps": AtomsSpec(atoms=12, tile=2, sparsity=0.2),
     "convolutions": AtomsSpec(atoms=4, layers="conv", sparsity=0.0),
+    "complete tiles": AtomsSpec(atoms=4, tile=4, tile_atoms="complete"),
+    "complete tiles and every coefficient": AtomsSpec(atoms=4, tile=2, tile_atoms="complete", train_coefficients=True),
+    "filters of one tap": AtomsSpec(atoms=4, tile=4, overcomplete=3, pointwise="filters"),
+    "filters of one tap, coded": AtomsSpec(atoms=4, tile=4, overcomplete=3, pointwise="filters", sparsity=0.05),
 }
 each_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 
@@ -66,7 +71,14 @@ def trained(model: nn.Module, spec: AtomsSpec, size: float = 0.1) -> dict[str, W
     return deltas
 
 
-@pytest.mark.parametrize(("preset", "expected"), [("c1", 24_888), ("c2", 534_132), ("c3", 2_046_024)])
+@pytest.mark.parametrize(
+    ("preset", "expected"),
+    [
+        *(("c1", 24_888), ("c2", 534_132), ("c3", 2_046_024)),
+        # the paper's Table 2: 0.05, 0.75 and 2.39 million
+        *(("paper-c1", 49_292), ("paper-c2", 749_522), ("paper-c3", 2_393_600)),
+    ],
+)
 def test_counts_of_the_presets_on_sd_v1_4(unet: nn.Module, preset: str, expected: int) -> None:
     assert sum(plan.parameters for plan in METHOD.plan(unet, PRESETS[preset])) == expected
 
@@ -89,7 +101,7 @@ def test_c4_adds_every_coefficient(unet: nn.Module) -> None:
 def test_the_presets_have_no_more_coefficients_than_weights(unet: nn.Module, spec: AtomsSpec) -> None:
     layers = chosen_layers(unet, spec)
     plans = METHOD.plan(unet, spec)
-    assert sum(plan.rows for plan in plans) * spec.atoms <= sum(layer.weight.numel() for layer in layers.values())
+    assert sum(plan.rows * plan.atoms for plan in plans) <= sum(layer.weight.numel() for layer in layers.values())
 
 
 @pytest.mark.parametrize(
@@ -107,6 +119,51 @@ def test_more_memory_than_the_model_could_mean_is_refused_before_it_is_taken(une
 
 def test_a_small_model_may_have_many_atoms() -> None:
     assert len(chosen_layers(small_model(), AtomsSpec(atoms=512, tile=1))) == 5
+
+
+def test_what_the_papers_presets_train_on_sd_v1_4(unet: nn.Module) -> None:
+    counts = {}
+    for name in ("paper-c1", "paper-c2", "paper-c3"):
+        plans = METHOD.plan(unet, PRESETS[name])
+        assert not any(plan.name.startswith(("conv_", "time_embedding")) for plan in plans)
+        counts[name] = {kind: sum(plan.kind == kind for plan in plans) for kind in ("conv", "conv 1x1", "linear")}
+    assert counts["paper-c1"] == counts["paper-c2"] == {"conv": 50, "conv 1x1": 0, "linear": 182}
+    assert counts["paper-c3"] == {"conv": 50, "conv 1x1": 46, "linear": 182}
+
+
+def test_complete_tiles_hold_no_coefficients_and_can_become_any_change_of_their_kind() -> None:
+    model, spec = small_model(), SPECS["complete tiles"]
+    deltas = METHOD.create(model, spec, decompose_model(model, spec))
+    name = "blocks.0.attn.to_q"
+    delta, weight = deltas[name], model.get_submodule(name).weight.detach()
+    assert sum(buffer.numel() for buffer in delta.buffers()) == 2 * 16 * 16  # D and D⁺
+    matrix = torch.randn(16, 16, generator=torch.Generator().manual_seed(3))
+    layout = RowLayout.of(weight.shape, 4)
+    target = layout.to_weight(layout.to_rows(weight) @ matrix)
+    with torch.no_grad():
+        delta.delta_atoms.copy_(delta.atoms @ matrix / delta.gain)
+    torch.testing.assert_close(delta.delta_weight(weight), target, rtol=1e-3, atol=1e-3)
+
+
+def test_pointwise_convolutions_without_a_mix_are_left_alone() -> None:
+    spec = AtomsSpec(atoms=4, tile=4, pointwise="filters")
+    assert "blocks.0.skip" not in chosen_layers(small_model(), spec)
+    with pytest.raises(UsageError, match="only 1×1 convolutions are chosen") as caught:
+        chosen_layers(small_model(), replace(spec, layers="*.skip"))
+    assert "--pointwise" in str(caught.value.hint)
+
+
+def test_a_decomposition_with_complete_tiles_and_filters_of_one_tap_goes_through_the_cache() -> None:
+    source = resolve("pocket")
+    unet, spec = load_unet(source), replace(PRESETS["paper-c3"], layers="down_blocks.*")
+    made, _ = load_or_decompose(unet, source, spec)
+    found, report = load_or_decompose(unet, source, spec)
+    assert report.found
+    assert {part.layout.is_filter and part.layout.length == 1 for part in made.values()} == {True, False}
+    for name, part in made.items():
+        assert part.coefficients is None
+        assert found[name].layout == part.layout
+        assert torch.equal(found[name].atoms, part.atoms)
 
 
 def test_layers_of_sd_v1_4(unet: nn.Module) -> None:
@@ -138,7 +195,8 @@ def test_the_plan_counts_what_create_makes(spec: AtomsSpec) -> None:
         assert (plan.rows, plan.row_length) == (parts[plan.name].layout.count, parts[plan.name].layout.length)
         weight = model.get_submodule(plan.name).weight
         assert torch.equal(delta.delta_weight(weight), torch.zeros_like(weight))
-        overcomplete = spec.overcomplete > 1 and plan.kind == "conv"
+        filters = plan.kind == "conv" or (plan.kind == "conv 1x1" and spec.pointwise == "filters")
+        overcomplete = spec.overcomplete > 1 and filters
         assert type(delta) is (OvercompleteDelta if overcomplete else AtomDelta)
 
 

@@ -33,6 +33,7 @@ def small_model() -> nn.Module:
         ("all", ["conv_in", "blocks.0.conv", "blocks.0.skip", "blocks.0.attn.to_q", "blocks.0.attn.to_out.0"]),
         ("conv", ["conv_in", "blocks.0.conv"]),
         ("attention", None),
+        ("blocks", ["conv_in", "blocks.0.conv", "blocks.0.skip", "blocks.0.attn.to_q", "blocks.0.attn.to_out.0"]),
         ("blocks.*", ["blocks.0.conv", "blocks.0.skip", "blocks.0.attn.to_q", "blocks.0.attn.to_out.0"]),
         (" *.skip , conv_in", ["conv_in", "blocks.0.skip"]),
         ("*.to_q,*.attn.*", ["blocks.0.attn.to_q", "blocks.0.attn.to_out.0"]),
@@ -54,6 +55,12 @@ def test_a_pattern_without_a_match_is_a_usage_error(layers: str) -> None:
     assert caught.value.hint
 
 
+def test_the_blocks_of_a_unet() -> None:
+    parts = ("conv_in", "time_embedding", "down_blocks", "mid_block", "up_blocks", "conv_out")
+    model = nn.ModuleDict({part: nn.ModuleList([nn.Linear(2, 2)]) for part in parts})
+    assert list(select_layers(model, "blocks")) == ["down_blocks.0", "mid_block.0", "up_blocks.0"]
+
+
 def test_a_model_without_convolutions() -> None:
     with pytest.raises(UsageError, match="no layers for 'conv'"):
         select_layers(nn.Sequential(nn.Linear(4, 4)), "conv")
@@ -68,7 +75,11 @@ def test_groups(name: str, group: str) -> None:
 
 
 def test_presets_are_named_and_go_through_json() -> None:
-    assert list(PRESETS) == ["c1", "c2", "c3", "c4", "conv", "conv-overcomplete"]
+    assert list(PRESETS) == [
+        *("c1", "c2", "c3", "c4"),
+        *("paper-c1", "paper-c2", "paper-c3"),
+        *("conv", "conv-overcomplete"),
+    ]
     for name, spec in PRESETS.items():
         assert AtomsSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
         assert preset_name(spec) == name
@@ -95,6 +106,10 @@ def test_presets_are_named_and_go_through_json() -> None:
         {"sparsity": True},
         {"layers": None},
         {"train_coefficients": 1},
+        {"tile_atoms": "all"},
+        {"tile_atoms": "complete", "sparsity": 0.05},
+        {"tile_atoms": "complete", "tile": 17},
+        {"pointwise": 1},
         {"rank": 4},
     ],
     ids=str,
@@ -112,6 +127,9 @@ def test_the_decomposition_key_tells_decompositions_apart_and_no_more() -> None:
         AtomsSpec(tile=8),
         AtomsSpec(layers="conv"),
         AtomsSpec(sparsity=0.0500001),
+        AtomsSpec(tile_atoms="complete"),
+        AtomsSpec(pointwise="filters"),
+        AtomsSpec(pointwise="filters", overcomplete=3),
     ]
     assert len({spec.decomposition_key for spec in specs}) == len(specs)
     same = AtomsSpec(overcomplete=3, train_coefficients=True)

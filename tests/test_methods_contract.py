@@ -24,6 +24,8 @@ CASES: dict[str, tuple[str, Spec]] = {
     "atoms": ("atoms", AtomsSpec(atoms=4, tile=4)),
     "atoms, overcomplete": ("atoms", AtomsSpec(atoms=4, tile=4, overcomplete=2)),
     "atoms, coefficients": ("atoms", AtomsSpec(atoms=4, tile=4, overcomplete=2, train_coefficients=True)),
+    "atoms, complete tiles": ("atoms", AtomsSpec(atoms=4, tile=4, tile_atoms="complete")),
+    "atoms, the paper's": ("atoms", AtomsSpec("blocks", 4, 4, 2, tile_atoms="complete", pointwise="filters")),
     "lora": ("lora", RankSpec(EVERY, rank=2, alpha=4)),
     "lora, attention": ("lora", RankSpec("attention", rank=2)),
     "loha": ("loha", RankSpec(rank=2)),

@@ -1,5 +1,6 @@
 """Methods that others bring: registered in two lines, or named by an installed package."""
 
+import json
 import re
 import subprocess
 import sys
@@ -109,6 +110,19 @@ def test_a_method_of_another_package_trains_and_its_file_merges(
     merge_atoms(pipeline, read_atoms([(result.atoms_file, 1.0)]), Events())
     moved = {name for name, weight in pipeline.unet.named_parameters() if not torch.equal(weight, before[name])}
     assert moved == {f"{name.removesuffix('.change').removeprefix('unet.')}.weight" for name in tensors}
+
+
+def test_the_command_line_takes_a_method_of_another_package(
+    install: Callable[..., Path], cli: Callable[..., Any], images: Path, tiny_model: Path
+) -> None:
+    install("shift_package", "shift = shift_package:shift")
+    asked = ("--concept", "castle", "--images", images, "--model", tiny_model, "--method", "shift")
+    answer = cli("train", *asked, "--layers", "attention", "--dry-run", "--json")
+    assert answer.code == 0, answer.err
+    assert json.loads(answer.out)["trainable_parameters"] > 0
+    answer = cli("train", *asked, "--rank", 4, "--dry-run")
+    assert answer.code == 2
+    assert "rank" in answer.err
 
 
 def test_two_packages_cannot_bring_methods_of_one_name(install: Callable[..., Path]) -> None:

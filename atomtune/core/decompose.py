@@ -52,6 +52,11 @@ class Decomposition:
     sparsity: float
     fit: Fit | None = field(default=None, compare=False)
 
+    @property
+    def may_follow(self) -> bool:
+        """Whether α may be left to follow from the weight at each use: λ is 0, and one r×r matrix costs no more."""
+        return self.sparsity == 0.0 and (self.layout.is_filter or len(self.atoms) == self.layout.length)
+
     def reach(self, weight: Tensor) -> float:
         """The norm of a row of α, in the mean of squares; of a sample of rows where α is not held."""
         if self.coefficients is None:
@@ -84,6 +89,7 @@ def decompose(
     tile_limit: int,
     sparsity: float,
     *,
+    pointwise_tiles: bool = True,
     device: torch.device | None = None,
     measure: bool = False,
 ) -> Decomposition:
@@ -94,7 +100,7 @@ def decompose(
 
     Args:
         weight: (c_out, c_in/groups, …), any floating type.
-        atoms: m. tile_limit: k_c, see `RowLayout.of`.
+        atoms: m. tile_limit: k_c, and pointwise_tiles: see `RowLayout.of`.
         sparsity: λ in units of the standard deviation of the weight.
         device: where to compute; where the weight is, without one.
         measure: find out how well the weight is given back too.
@@ -102,7 +108,7 @@ def decompose(
     Raises:
         ValueError: the weight holds NaN, infinite or far too large values, or has fewer than two dimensions.
     """
-    layout = RowLayout.of(weight.shape, tile_limit)
+    layout = RowLayout.of(weight.shape, tile_limit, pointwise_tiles=pointwise_tiles)
     home, weight = weight.device, weight.detach().to(device or weight.device)
     if not all_finite(weight):
         raise ValueError("the weight holds values that are not finite")

@@ -51,8 +51,8 @@ class AtomDelta(WeightDelta):
     Parameters: `delta_atoms` (m, r), and `delta_coefficients` (N, m) where the coefficients are trained too (the
     paper's C4), in which case ΔW = (α + Δα)(D + ΔD) − αD.
 
-    Where the coefficients are None they are X·P, P (r, m) the `linear_map` of D, and ΔW = X·(P·ΔD): for filters only,
-    without Δα.
+    Where the coefficients are None they are X·P, P (r, m) the `linear_map` of D, and ΔW = X·(P·ΔD): for filters, and
+    for tiles whose dictionary is complete (m = r), without Δα.
 
     Args:
         decomposition: atoms and coefficients of the layer.
@@ -66,8 +66,8 @@ class AtomDelta(WeightDelta):
         self.layout = decomposition.layout
         self.gain = gain
         rows, layout = decomposition.coefficients, self.layout
-        if rows is None and (train_coefficients or not layout.is_filter):
-            raise ValueError("tiles, and coefficients that are trained, need the coefficients themselves")
+        if rows is None and (train_coefficients or not decomposition.may_follow):
+            raise ValueError("tiles of few atoms, and coefficients that are trained, need the coefficients themselves")
         # α·(gain·ΔD) = (gain·α)·ΔD spares a product at each step, where neither α nor D has a part of its own
         self._gain_is_placed = type(self) is AtomDelta and not train_coefficients and rows is not None
         if rows is not None:
@@ -147,7 +147,7 @@ class OvercompleteDelta(AtomDelta):
         gain: float = 1.0,
     ) -> None:
         if not decomposition.layout.is_filter:
-            raise ValueError("overcomplete atoms are defined for filters of more than one tap, not for tiles")
+            raise ValueError("overcomplete atoms are defined for filters, not for tiles")
         if overcomplete < 2:
             raise ValueError(f"an overcomplete set needs at least 2 atoms for each, got {overcomplete}")
         self.overcomplete = overcomplete

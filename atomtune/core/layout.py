@@ -23,22 +23,24 @@ class RowLayout:
 
     A convolution with more than one tap, (c_out, c_in/groups, k_h, k_w), gives one row per filter. A linear layer or a
     1×1 convolution, (c_out, c_in[, 1, 1]), gives one row per tile of `tile` = (p, q) entries, which makes
-    W = Σᵢ Aᵢ ⊗ Bᵢ with the atoms as the Bᵢ.
+    W = Σᵢ Aᵢ ⊗ Bᵢ with the atoms as the Bᵢ. A 1×1 convolution may also be seen as filters of a single tap.
     """
 
     shape: tuple[int, ...]
     tile: tuple[int, int] | None
 
     @classmethod
-    def of(cls, shape: Sequence[int], tile_limit: int) -> "RowLayout":
+    def of(cls, shape: Sequence[int], tile_limit: int, *, pointwise_tiles: bool = True) -> "RowLayout":
         """Choose the layout for a weight of this shape; tile sides are the largest divisors up to `tile_limit`.
+
+        Without `pointwise_tiles` 1×1 convolutions are filters of one tap.
 
         Raises ValueError for a weight with fewer than two dimensions or an empty one.
         """
         shape = tuple(shape)
         if len(shape) < 2 or 0 in shape:
             raise ValueError(f"a weight of shape {shape} has no filters and no tiles")
-        if math.prod(shape[2:]) > 1:
+        if math.prod(shape[2:]) > 1 or (len(shape) > 2 and not pointwise_tiles):
             return cls(shape, None)
         return cls(shape, (largest_divisor(shape[0], tile_limit), largest_divisor(shape[1], tile_limit)))
 

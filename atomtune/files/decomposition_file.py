@@ -88,7 +88,7 @@ def _layout(entry: Mapping[str, Any]) -> RowLayout:
         raise ValueError("a shape is not of two to five whole numbers")
     if not all(0 < side < _HUGE for side in shape):
         raise ValueError("a shape is impossible")
-    if tile is None and math.prod(shape[2:]) > 1:
+    if tile is None and len(shape) > 2:
         return RowLayout(tuple(shape), None)
     p, q = tile
     if not (type(p) is int and type(q) is int and p > 0 and q > 0 and shape[0] % p == 0 and shape[1] % q == 0):

@@ -1,6 +1,6 @@
 """The paper's method: train filter atoms, keep their coefficients (arXiv 2403.00269, section 3)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -34,13 +34,18 @@ def chosen_layers(model: nn.Module, spec: AtomsSpec) -> dict[str, nn.Module]:
     an atoms file of kilobytes could ask for any amount of memory otherwise.
     """
     layers = select_layers(model, spec.layers)
+    if not spec.trains_pointwise:
+        layers = {name: layer for name, layer in layers.items() if kind_of(layer) != "conv 1x1"}
+        if not layers:
+            raise UsageError("only 1×1 convolutions are chosen, which are not trained", "--pointwise tiles trains them")
     coefficients = numbers = 0
     for name, layer in layers.items():
         weight = weight_of(layer)
         try:
-            coefficients += RowLayout.of(weight.shape, spec.tile).count * spec.atoms
+            layout, atoms = dictionary_of(weight.shape, spec)
         except ValueError as problem:
             raise AtomtuneError(f"cannot decompose {name}: {problem}", "--layers chooses others") from None
+        coefficients += layout.count * atoms
         numbers += weight.numel()
     if coefficients > max(SMALL, MAX_SPREAD * numbers):
         raise UsageError(
@@ -48,6 +53,24 @@ def chosen_layers(model: nn.Module, spec: AtomsSpec) -> dict[str, nn.Module]:
             "fewer atoms or larger tiles need less",
         )
     return layers
+
+
+def dictionary_of(shape: Sequence[int], spec: AtomsSpec) -> tuple[RowLayout, int]:
+    """How a weight of this shape is cut under a spec, and its number of atoms. Raises ValueError as `RowLayout.of`."""
+    layout = RowLayout.of(shape, spec.tile, pointwise_tiles=spec.pointwise == "tiles")
+    if layout.length == 1 and layout.is_filter:
+        return layout, 1
+    complete = spec.tile_atoms == "complete" and not layout.is_filter
+    return layout, layout.length if complete else spec.atoms
+
+
+def decompose_layer(
+    weight: Tensor, spec: AtomsSpec, *, device: torch.device | None = None, measure: bool = False
+) -> Decomposition:
+    """Decompose the weight of one layer as a spec asks for. Raises ValueError as `core.decompose.decompose`."""
+    _, atoms = dictionary_of(weight.shape, spec)
+    tiles = spec.pointwise == "tiles"
+    return decompose(weight, atoms, spec.tile, spec.sparsity, pointwise_tiles=tiles, device=device, measure=measure)
 
 
 def decompose_model(
@@ -70,7 +93,7 @@ def decompose_model(
     for name, layer in chosen_layers(model, spec).items():
         weight = weight_of(layer)
         try:
-            result[name] = decompose(weight, spec.atoms, spec.tile, spec.sparsity, device=device, measure=measure)
+            result[name] = decompose_layer(weight, spec, device=device, measure=measure)
         except ValueError as problem:
             raise AtomtuneError(f"cannot decompose {name}: {problem}", "the base model's file may be damaged") from None
         if on_layer is not None:
@@ -90,13 +113,13 @@ class Atoms:
         """See `Method.plan`."""
         plans = []
         for name, layer in chosen_layers(model, spec).items():
-            layout = RowLayout.of(weight_of(layer).shape, spec.tile)
-            count = spec.atoms * layout.length
+            layout, atoms = dictionary_of(weight_of(layer).shape, spec)
+            count = atoms * layout.length
             if layout.is_filter and spec.overcomplete > 1:
-                count = (count + layout.shape[1] * spec.atoms) * spec.overcomplete
+                count = (count + layout.shape[1] * atoms) * spec.overcomplete
             if spec.train_coefficients:
-                count += layout.count * spec.atoms
-            plans.append(LayerPlan(name, group_of(name), kind_of(layer), count, layout.count, layout.length))
+                count += layout.count * atoms
+            plans.append(LayerPlan(name, group_of(name), kind_of(layer), count, layout.count, layout.length, atoms))
         return plans
 
     def attach(
@@ -161,9 +184,10 @@ def _by_layer(
     found: dict[str, dict[str, Tensor]] = {}
     used: set[str] = set()
     for name, layer in layers.items():
-        layout = RowLayout.of(weight_of(layer).shape, spec.tile)
+        layout, count = dictionary_of(weight_of(layer).shape, spec)
         # without numbers, as only the shapes of what was trained are wanted
-        atoms, coefficients = (torch.empty(*shape, device="meta") for shape in _shapes(layout, spec))
+        atoms = torch.empty(count, layout.length, device="meta")
+        coefficients = torch.empty(layout.count, count, device="meta")
         expected = _delta(spec, Decomposition(layout, atoms, coefficients, spec.sparsity)).trainable()
         shapes = {"atoms": atoms.shape, **{key: parameter.shape for key, parameter in expected.items()}}
         found[name] = {key: held(tensors, f"{name}.{key}", tuple(shape)) for key, shape in shapes.items()}
@@ -172,15 +196,10 @@ def _by_layer(
     return found
 
 
-def _shapes(layout: RowLayout, spec: AtomsSpec) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Of D and of α."""
-    return (spec.atoms, layout.length), (layout.count, spec.atoms)
-
-
 def _restored(name: str, layer: nn.Module, spec: AtomsSpec, own: Mapping[str, Tensor]) -> AtomDelta:
     """One layer's delta; α is encoded again, so that no cache is needed."""
     weight = weight_of(layer)
-    layout = RowLayout.of(weight.shape, spec.tile)
+    layout, _ = dictionary_of(weight.shape, spec)
     part = Decomposition(layout, own["atoms"].float().to(weight.device), None, spec.sparsity)
     delta = _delta(spec, _ready(name, layer, spec, part)).to(weight.device)
     with torch.no_grad():
@@ -190,10 +209,11 @@ def _restored(name: str, layer: nn.Module, spec: AtomsSpec, own: Mapping[str, Te
 
 
 def _ready(name: str, layer: nn.Module, spec: AtomsSpec, part: Decomposition) -> Decomposition:
-    """With coefficients, where a delta needs them: filters do without where λ is 0, see `MatrixUpdate`."""
+    """With coefficients, where a delta needs them: without a penalty most do without, see `MatrixUpdate`."""
     weight = weight_of(layer)
     try:
-        if part.sparsity == 0.0 and part.layout.is_filter and not spec.train_coefficients:
+        few = not part.layout.is_filter and spec.tile_atoms != "complete"
+        if part.may_follow and not few and not spec.train_coefficients:
             if not all_finite(weight):
                 raise ValueError("the weight holds values that are not finite")
             return part

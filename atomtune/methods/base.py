@@ -22,7 +22,7 @@ class LayerPlan:
         group: the block it belongs to, as "down_blocks.1".
         kind: "conv" (more than one tap), "conv 1x1", "linear", or "other" (norms, embeddings).
         parameters: trained parameters of this layer.
-        rows, row_length: how its weight is cut; 0 for methods that cut none.
+        rows, row_length, atoms: how its weight is cut, and its atoms; 0 for methods that cut none.
     """
 
     name: str
@@ -31,6 +31,7 @@ class LayerPlan:
     parameters: int
     rows: int = 0
     row_length: int = 0
+    atoms: int = 0
 
 
 class Tuning(Protocol):

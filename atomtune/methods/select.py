@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..adapt import adaptable_layers
 from ..errors import UsageError, excerpt
 
+BLOCKS = ("down_blocks.", "mid_block.", "up_blocks.")
 ATTENTION_PROJECTIONS = ("*.to_q", "*.to_k", "*.to_v", "*.to_out.0")
 
 
@@ -16,7 +17,7 @@ def without_excluded(layers: str) -> tuple[str, list[str]]:
     """A choice of layers as what it takes and the patterns that it leaves out, those after a "!"."""
     words = [word.strip() for word in layers.split(",")]
     taken = [word for word in words if not word.startswith("!")]
-    return ",".join(taken) or "all", [word[1:] for word in words if word.startswith("!")]
+    return ",".join(taken) if taken else "all", [word[1:] for word in words if word.startswith("!")]
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
@@ -27,9 +28,10 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
 def select_layers(model: nn.Module, layers: str) -> dict[str, nn.Module]:
     """The layers a choice names, in the model's order.
 
-    `layers` is "all", "conv" (convolutions of more than one tap), "attention" (to_q, to_k, to_v, to_out, as diffusers'
-    LoRA trains), or shell patterns on dotted names, separated by commas ("up_blocks.*,*.ff.*"). Patterns after a "!"
-    are left out ("all,!time_embedding.*").
+    `layers` is "all", "blocks" (those of a UNet's down, mid and up blocks; all in a model without such blocks), "conv"
+    (convolutions of more than one tap), "attention" (to_q, to_k, to_v, to_out, as diffusers' LoRA trains), or shell
+    patterns on dotted names, separated by commas ("up_blocks.*,*.ff.*"). Patterns after a "!" are left out
+    ("all,!time_embedding.*").
 
     Raises UsageError where a pattern matches no layer, or the model has none of the kind.
     """
@@ -40,12 +42,14 @@ def select_layers(model: nn.Module, layers: str) -> dict[str, nn.Module]:
         if not chosen:
             raise UsageError(f"the model has no layers for {excerpt(repr(layers))}", "--layers chooses others")
         return chosen
+    if layers == "blocks" and candidates:
+        return {name: layer for name, layer in candidates.items() if name.startswith(BLOCKS)} or candidates
     patterns = ATTENTION_PROJECTIONS if layers == "attention" else tuple(p.strip() for p in layers.split(","))
     for pattern in patterns:
         if not any(fnmatch.fnmatchcase(name, pattern) for name in candidates):
             raise UsageError(
                 f"no layer of the model matches {excerpt(repr(pattern))}",
-                "layers are all, conv, attention, or patterns such as 'up_blocks.*' or '*.attn2.to_k'",
+                "layers are all, blocks, conv, attention, or patterns such as 'up_blocks.*' or '*.attn2.to_k'",
             )
     return {name: layer for name, layer in candidates.items() if matches(name, patterns)}
 

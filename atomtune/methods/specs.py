@@ -23,7 +23,7 @@ class Spec(Options, panel="Method"):
 
     layers: str = option(
         "all",
-        "Layers: all, conv (k x k convolutions), attention, or patterns such as 'up_blocks.*,*.attn2.to_k'.",
+        "Layers: all, blocks (of a UNet), conv (k x k convolutions), attention, or patterns, as 'up_blocks.*,*.to_k'.",
         metavar="WHICH",
     )
 
@@ -47,6 +47,11 @@ class Spec(Options, panel="Method"):
         return cls(**values)
 
 
+TILE_ATOMS = ("same", "complete")
+POINTWISE = ("tiles", "filters")
+MAX_COMPLETE_TILE = 16
+
+
 @dataclass(frozen=True)
 class AtomsSpec(Spec):
     """What is decomposed and what of it is trained.
@@ -59,6 +64,10 @@ class AtomsSpec(Spec):
             principal directions of the rows, and the coefficients one product with them.
         layers: which layers, as for `select_layers`; "conv" is the paper's "ΔD alone".
         train_coefficients: train Δα too (the paper's C4).
+        tile_atoms: "same", as many atoms for tiles as for filters; or "complete", as many as a tile has numbers, which
+            needs no coefficients: every tile of a layer meets one trained matrix.
+        pointwise: 1×1 convolutions are cut into "tiles"; or are "filters" of one tap, whose single atom is trained
+            where `overcomplete` gives every input channel a mix of its own, and left as it is otherwise.
         paper_scaling: train ΔD itself, as the paper does, and not in units that suit the layer (`atoms.step_gain`).
     """
 
@@ -78,22 +87,57 @@ class AtomsSpec(Spec):
     )
     train_coefficients: bool = option(False, "Train the coefficients as well, as c4 does.")
     paper_scaling: bool = option(False, "Train atoms as the paper does, without the scale of their layer.")
+    tile_atoms: str = option(
+        "same", "Atoms of tiles: as many as of filters, or complete, as many as a tile has numbers.", choices=TILE_ATOMS
+    )
+    pointwise: str = option(
+        "tiles",
+        "Take 1x1 convolutions as tiles, or as filters of one tap, trained where atoms are overcomplete.",
+        choices=POINTWISE,
+    )
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """See `Options.check`."""
+        yield from super().check()
+        if self.tile_atoms == "complete":
+            if self.tile > MAX_COMPLETE_TILE:
+                yield "tile", f"must be at most {MAX_COMPLETE_TILE} where tile_atoms is complete: k_c⁴ numbers a layer"
+            if self.sparsity != 0:
+                yield "sparsity", "must be 0 where tile_atoms is complete"
 
     @property
     def decomposition_key(self) -> str:
         """What of the spec decides the decomposition, as text for names of cache files and log lines."""
-        return f"m{self.atoms}-k{self.tile}-l{float(self.sparsity)!r}-{self.layers}"
+        key = f"m{self.atoms}-k{self.tile}-l{float(self.sparsity)!r}-{self.layers}"
+        if self.pointwise == "filters":
+            # which of them are decomposed depends on whether they are trained
+            key += "-pointwise" + ("" if self.trains_pointwise else "-none")
+        return key + ("-complete" if self.tile_atoms == "complete" else "")
 
+    @property
+    def trains_pointwise(self) -> bool:
+        """Whether 1×1 convolutions are trained."""
+        return self.pointwise == "tiles" or self.overcomplete > 1 or self.train_coefficients
+
+
+_PAPER: Any = {"layers": "blocks", "tile_atoms": "complete", "pointwise": "filters"}
 
 PRESETS: dict[str, AtomsSpec] = {
     "c1": AtomsSpec(atoms=6, tile=4),
     "c2": AtomsSpec(atoms=9, tile=16),
     "c3": AtomsSpec(atoms=9, tile=16, overcomplete=3),
     "c4": AtomsSpec(atoms=9, tile=16, overcomplete=3, train_coefficients=True),
+    "paper-c1": AtomsSpec(atoms=6, tile=4, **_PAPER),
+    "paper-c2": AtomsSpec(atoms=9, tile=8, **_PAPER),
+    "paper-c3": AtomsSpec(atoms=9, tile=8, overcomplete=3, **_PAPER),
     "conv": AtomsSpec(atoms=9, tile=16, layers="conv"),
     "conv-overcomplete": AtomsSpec(atoms=9, tile=16, overcomplete=3, layers="conv"),
 }
-"""The configurations of the paper's Table 2, and its ΔD alone: the atoms of the k×k convolutions, plain or mixed."""
+"""Configurations after the paper's Table 2, and its ΔD alone: the atoms of the k×k convolutions, plain or mixed.
+
+`paper-c1` to `paper-c3` have the paper's counts on Stable Diffusion v1.4: complete dictionaries for the tiles of the
+linear layers of the blocks, the 3×3 convolutions of the blocks, and 1×1 convolutions as filters of one tap.
+"""
 
 
 def preset_name(spec: AtomsSpec) -> str:

@@ -10,15 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..core.decompose import ALGORITHM, FIRST_ALGORITHM, Decomposition, decompose
+from ..core.decompose import ALGORITHM, FIRST_ALGORITHM, Decomposition
 from ..core.fingerprint import fingerprint
-from ..core.layout import RowLayout
 from ..core.sparse_coding import sample_stride
 from ..errors import AtomtuneError, excerpt
 from ..files.cache import cache_folder
 from ..files.decomposition_file import load_decomposition, save_decomposition
 from ..files.untrusted_json import parse_json
-from ..methods.atoms import chosen_layers, decompose_model
+from ..methods.atoms import chosen_layers, decompose_layer, decompose_model, dictionary_of
 from ..methods.select import group_of, weight_of
 from ..methods.specs import AtomsSpec
 from ..runtime.progress import Events
@@ -202,7 +201,8 @@ def _check_atoms(
     def cost(name: str) -> int:
         count, length = decomposition[name].layout.count, decomposition[name].layout.length
         learning = -(-count // sample_stride(count, length)) * length**2 + 10 * length**3
-        return learning + (count * length * spec.atoms * _CODING_STEPS if spec.sparsity else 0)
+        atoms = len(decomposition[name].atoms)
+        return learning + (count * length * atoms * _CODING_STEPS if spec.sparsity else 0)
 
     ordered, spent = sorted(layers, key=cost), 0
     chosen = [name for name in ordered if (spent := spent + cost(name)) <= _BUDGET]
@@ -210,7 +210,7 @@ def _check_atoms(
     chosen += [others[int(digest[8 * i : 8 * i + 8], 16) % len(others)] for i in range(3) if others]
     for name in dict.fromkeys(chosen):
         part, weight = decomposition[name], weight_of(layers[name])
-        again = decompose(weight, spec.atoms, spec.tile, spec.sparsity)
+        again = decompose_layer(weight, spec)
         if not _same(part.atoms, again.atoms) or not _same(part.coefficients, again.coefficients):
             raise AtomtuneError(f"{path} holds other atoms than {name} has")
 
@@ -224,7 +224,7 @@ def _same(held: torch.Tensor | None, computed: torch.Tensor | None) -> bool:
 
 def _fits(decomposition: Mapping[str, Decomposition], layers: Mapping[str, nn.Module], spec: AtomsSpec) -> bool:
     def expected(layer: Any) -> tuple[Any, ...]:
-        return RowLayout.of(layer.weight.shape, spec.tile), spec.atoms, float(spec.sparsity)
+        return *dictionary_of(layer.weight.shape, spec), float(spec.sparsity)
 
     held = {name: (part.layout, part.atoms.shape[0], part.sparsity) for name, part in decomposition.items()}
     return held == {name: expected(layer) for name, layer in layers.items()}

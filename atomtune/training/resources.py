@@ -39,8 +39,7 @@ def check_disk(options: TrainOptions, folder: RunFolder) -> None:
     # the model's fingerprint, which its weights alone can tell, is left open; they are loaded in float32
     if isinstance(spec, AtomsSpec) and not _is_there(cache_path(nn.Linear(1, 1, device="meta"), "*", spec)):
         # atoms in float16, and coefficients, which are kept where there is a penalty
-        kept = sum(layer.row_length + (layer.rows if spec.sparsity else 0) for layer in layers)
-        missing += 2 * spec.atoms * kept
+        missing += sum(2 * layer.atoms * (layer.row_length + (layer.rows if spec.sparsity else 0)) for layer in layers)
     if options.prior_preservation and not _is_there(ClassImages.of(options).folder("*")):
         missing += 3 * (options.resolution or 0) ** 2 * options.prior_images
     if missing:  # a cache that holds everything may be read-only

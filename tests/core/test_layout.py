@@ -78,6 +78,15 @@ def test_tiles_are_a_sum_of_kronecker_products(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(layout.to_weight(coefficients @ atoms), expected.view(shape), rtol=0, atol=1e-12)
 
 
+def test_pointwise_convolutions_may_be_filters_of_one_tap() -> None:
+    layout = RowLayout.of((6, 4, 1, 1), 4, pointwise_tiles=False)
+    assert (layout.is_filter, layout.length, layout.count) == (True, 1, 24)
+    assert not RowLayout.of((6, 4), 4, pointwise_tiles=False).is_filter
+    weight = numbered((6, 4, 1, 1))
+    assert torch.equal(layout.to_weight(layout.to_rows(weight)), weight)
+    assert torch.equal(layout.from_filters(layout.filters(weight)), weight)
+
+
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 @pytest.mark.parametrize("stride", [1, 2, 5, 1000])
 def test_every_so_manyth_row(shape: tuple[int, ...], stride: int) -> None:
