@@ -27,7 +27,7 @@ def run_lock(folder: Path, command: str = "train") -> Iterator[None]:
     Of the processes of one launch, the first holds it for all.
 
     A note beside the lock says who holds it. It is for showing only: the system's lock decides, so a note left by a
-    process that was killed keeps nobody out. A folder made here in which nothing was written is taken away again.
+    process that was killed keeps nobody out. Folders made here in which nothing was written are taken away again.
 
     Raises AtomtuneError where another process holds the folder or it cannot be written, UsageError where it is none.
     """
@@ -35,7 +35,7 @@ def run_lock(folder: Path, command: str = "train") -> Iterator[None]:
     if process_index() != 0:
         yield
         return
-    lock, is_new = _acquire(folder)
+    lock, made = _acquire(folder)
     try:
         note = {
             "command": command,
@@ -48,9 +48,10 @@ def run_lock(folder: Path, command: str = "train") -> Iterator[None]:
     finally:
         with suppress(OSError):
             (folder / NOTE).unlink(missing_ok=True)
-            if is_new and [path.name for path in folder.iterdir()] == [LOCK]:
+            if made and [path.name for path in folder.iterdir()] == [LOCK]:
                 (folder / LOCK).unlink()  # still held: whoever waits for this very file looks again, see _acquire
-                folder.rmdir()
+                for path in made:
+                    path.rmdir()  # a parent in which something else appeared meanwhile stays
         lock.release()
 
 
@@ -70,17 +71,17 @@ def in_use(folder: Path, note: str, now: datetime) -> AtomtuneError:
     )
 
 
-def _acquire(folder: Path) -> tuple[FileLock, bool]:
-    """The lock, held, and whether the folder was made for it."""
+def _acquire(folder: Path) -> tuple[FileLock, list[Path]]:
+    """The lock, held, and the folders that were made for it, the innermost first."""
     lock = FileLock(folder / LOCK)
     for _ in range(_ATTEMPTS):
         try:
-            is_new = not folder.exists()
+            made = [path for path in (folder, *folder.parents) if not path.exists()]
             folder.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):  # another process has just taken its empty folder away
                 lock.acquire(blocking=False)
                 if (folder / LOCK).exists():
-                    return lock, is_new
+                    return lock, made
                 lock.release()
         except Timeout:
             note = folder / NOTE
