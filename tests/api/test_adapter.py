@@ -20,6 +20,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "loldu": ("loldu", {"layers": "all", "rank": 8}),
     **{name: (name, {}) for name in METHODS if name not in ("atoms", "lora", "loldu", "textual-inversion")},
 }
+QUICK = {"unet": ("c2", "lora", "full"), "resnet18": ("c2",), "bert": ("c4", "oft", "bitfit")}
+"""The methods that are tried on these models each time; on the others it is all of them."""
 MODELS = ("unet", "text_encoder", "resnet", "resnet18", "bert")
 
 
@@ -62,9 +64,9 @@ class Case:
 
 
 def pairs(*models: str) -> list[Any]:
-    """Every method on these models. timm's smallest ResNet is the quick one, ResNet-18 has eleven million weights."""
+    """Every method on these models."""
     return [
-        pytest.param((model, name), marks=pytest.mark.slow if model == "resnet18" and name != "c2" else ())
+        pytest.param((model, name), marks=() if name in QUICK.get(model, CASES) else pytest.mark.slow)
         for model in models
         for name in CASES
     ]
