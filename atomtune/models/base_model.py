@@ -14,7 +14,7 @@ from ..errors import AtomtuneError, excerpt
 from ..files.untrusted_json import read_json
 from .hub_errors import NO_DOWNLOAD, as_load_error
 from .hub_files import pipeline_files
-from .load_component import load_component
+from .load_component import load_component, quiet
 from .pipeline_index import INDEX
 from .single_file import PIPELINE_OPTIONS, inspect_file, load_single_file
 from .supported import check_supported
@@ -184,7 +184,8 @@ def _load_folder(source: ModelSource) -> Any:
         for part, class_name in files.index.components.items()
     }
     kind = files.index.kind
-    return getattr(diffusers, kind)(**components, **PIPELINE_OPTIONS[kind], **files.index.options)
+    with quiet():
+        return getattr(diffusers, kind)(**components, **PIPELINE_OPTIONS[kind], **files.index.options)
 
 
 def pick_device(asked: str | None = None) -> torch.device:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -105,7 +106,9 @@ def quiet() -> Iterator[None]:
         module.disable_progress_bar()
         module.set_verbosity_error()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of diffusers, about configurations of its old versions
+            yield
     finally:
         for module, had_bar, verbosity in before:
             module.set_verbosity(verbosity)
