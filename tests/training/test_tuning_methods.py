@@ -152,7 +152,7 @@ def test_a_token_that_is_several_is_refused(options: Options, tmp_path: Path) ->
 
 
 def test_a_spec_of_another_method_is_refused(options: Options) -> None:
-    with pytest.raises(UsageError, match="the spec is not one of the method atoms"):
+    with pytest.raises(UsageError, match="spec is not one of the method atoms"):
         options(spec=RankSpec())
     with pytest.raises(UsageError, match="method must be one of atoms, lora"):
         options(method="magic")
