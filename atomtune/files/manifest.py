@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from ..errors import AtomtuneError, excerpt
-from .atomic import sync_folder, write_errors, write_text
+from .atomic import write_errors, write_text
 from .temporary import is_temporary, remove_stale_temporaries
 
 NAME = ".atomtune-files"
@@ -133,19 +133,23 @@ class Manifest:
         new = [name for name in dict.fromkeys(names) if name not in self.names]
         if not new:
             return
-        path = self.folder / NAME
-        with write_errors(path):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            is_new = not path.exists()
-            if path.is_symlink():
-                raise AtomtuneError(f"{path} was not written by atomtune, so it is not replaced", _NOT_OURS)
-            with path.open("a", encoding="utf-8") as stream:
+        path, text = self.folder / NAME, "".join(map(_line, new))
+        if path.is_symlink():
+            raise AtomtuneError(f"{path} was not written by atomtune, so it is not replaced", _NOT_OURS)
+        if path.exists():
+            with write_errors(path), path.open("a", encoding="utf-8") as stream:
                 # a torn last line, left by a crash, must not take the next name with it
-                stream.write(("" if is_new or _ends_line(path) else "\n") + "".join(map(_line, new)))
+                stream.write(("" if _ends_line(path) else "\n") + text)
                 stream.flush()
                 os.fsync(stream.fileno())
-            if is_new:
-                sync_folder(self.folder)
+        else:
+            is_new = not self.folder.exists()
+            try:
+                write_text(path, text)
+            except AtomtuneError:
+                if is_new and self.folder.is_dir():  # a full disk leaves no empty folder
+                    self.folder.rmdir()
+                raise
         self.names |= dict.fromkeys(new)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import limits
 from atomtune.errors import AtomtuneError
 from atomtune.files.manifest import NAME, Manifest
 
@@ -141,3 +142,16 @@ def test_names_in_any_script_and_bytes_are_recorded(tmp_path: Path) -> None:
     assert set(Manifest(tmp_path).names) == set(names)
     Manifest(tmp_path).clear()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_no_record_and_no_folder(tmp_path: Path) -> None:
+    with limits.largest_file(0), pytest.raises(AtomtuneError, match="cannot write"):
+        Manifest(tmp_path / "run").add(tmp_path / "run" / "a")
+    assert list(tmp_path.iterdir()) == []
+    manifest = written(tmp_path / "run", "a")
+    size = (tmp_path / "run" / NAME).stat().st_size
+    with limits.largest_file(size + 2), pytest.raises(AtomtuneError, match="cannot write"):
+        manifest.add(tmp_path / "run" / "b")
+    assert set(Manifest(tmp_path / "run").names) == set(manifest.names) == {"a"}
+    manifest.add(tmp_path / "run" / "b")
+    assert set(Manifest(tmp_path / "run").names) == {"a", "b"}
