@@ -47,7 +47,8 @@ POCKET: dict[str, Callable[..., None]] = {"images": images, "list": list_}
 
 def _add(place: typer.Typer, name: str, function: Callable[..., None]) -> None:
     description, _, examples = cleandoc(function.__doc__ or "").partition("Examples:\n")
-    made = place.command(name, cls=command_class(function), help=description, epilog=f"Examples:\n{examples}")
+    paragraphs = "\n\n".join(" ".join(paragraph.split()) for paragraph in description.split("\n\n"))
+    made = place.command(name, cls=command_class(function), help=paragraphs, epilog=f"Examples:\n{examples}")
     made(verb(function))
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..runtime.option import option, same_as
+from ..runtime.options import Options
 from ..sampling.options import RUNS, SampleOptions, Settings, TunedModelOptions, trained_concepts
 from .prompt_sets import prompt_set
 
@@ -11,7 +12,16 @@ DEFAULT_PROMPTS = "dreambooth_objects.txt"
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(TunedModelOptions, panel="Images"):
+class ScoredOptions(Options, panel="What is scored"):
+    """The run that is scored."""
+
+    concept: str | None = option(None, "Score the concept of runs/NAME.", metavar="NAME", completes=trained_concepts)
+    run: Path = option(None, "", derived=lambda options: RUNS / (options.concept or ""))
+    checkpoints: bool = option(False, "Score every checkpoint, and say which to keep.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(ScoredOptions, TunedModelOptions, panel="Images"):
     """What to score and how to generate it.
 
     Attributes:
@@ -22,10 +32,6 @@ class EvaluateOptions(TunedModelOptions, panel="Images"):
         model: another base than the one the atoms were trained on.
     """
 
-    concept: str | None = option(
-        None, "Score the concept of runs/NAME.", metavar="NAME", panel="What is scored", completes=trained_concepts
-    )
-    run: Path = option(None, "", derived=lambda options: RUNS / (options.concept or ""))
     prompts: Path = option(
         None,
         "File with prompts, one a line, {} for the concept.",
@@ -37,7 +43,6 @@ class EvaluateOptions(TunedModelOptions, panel="Images"):
     seed: int = same_as(SampleOptions, "seed")
     settings: Settings = field(default=Settings(steps=25))
     scheduler: str | None = same_as(SampleOptions, "scheduler")
-    checkpoints: bool = option(False, "Score every checkpoint, and say which to keep.", panel="What is scored")
     scale: float = option(1.0, "Scale of the concept.", metavar="X")
     scales: tuple[float, ...] = option((0.5, 0.75, 1.0, 1.25), "")
     batch_size: int = same_as(SampleOptions, "batch_size", default=8)

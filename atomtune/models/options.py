@@ -32,9 +32,7 @@ class ModelOptions(Options, panel="Model"):
     device: str | None = option(
         None, "Device, as cpu, cuda, cuda:1 or mps.", shown_default="a GPU where there is one", metavar="DEVICE"
     )
-    precision: str = option(
-        "fp32", "Compute dtype; trained parameters stay in float32.", choices=PRECISIONS, aliases=("mixed_precision",)
-    )
+    precision: str = option("fp32", "Compute dtype.", choices=PRECISIONS, aliases=("mixed_precision",))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,7 @@ class Settings(Options, panel="Images"):
     guidance_scale: float = option(
         7.5, "Scale of classifier-free guidance; 1 switches it off.", at_least=0, metavar="X", aliases=("cfg_scale",)
     )
-    negative_prompt: str = option("", "Negative prompt.", metavar="PROMPT", panel=PROMPTS)
+    negative_prompt: str = option("", "Negative prompt.", metavar="PROMPT")
     size: tuple[int, int] | None = option(
         None,
         "Side in pixels, or width and height.",
