@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..errors import AtomtuneError, UsageError
 from ..runtime.progress import Events
-from .concept import Concept, expand, names
+from .concept import Concept, expand, foreign_tag, names
 from .text_files import problem_of, read_text, text_beside
 
 _LONGEST = 10_000  # characters used; a text encoder sees some 300
@@ -28,7 +28,9 @@ def captions_of(images: Sequence[Path], prompt: str, concept: Concept, events: E
             own = read_caption(path)
             filled = expand(own, [concept])
         except UsageError:
-            problems.append(f"{path.name} (it names another concept than <{concept.name}>)")
+            tag = foreign_tag(own)
+            what = f"the tag {tag} of another program" if tag else f"another concept than <{concept.name}>"
+            problems.append(f"{path.name} (it names {what})")
         except (OSError, ValueError) as problem:
             problems.append(f"{path.name} ({problem_of(problem)})")
         else:

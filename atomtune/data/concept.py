@@ -77,9 +77,9 @@ def expand(prompt: str, concepts: Sequence[Concept], *, with_token: bool = True)
     by which other programs load LoRA files.
     """
     words = {concept.name: concept.words if with_token else concept.class_noun for concept in concepts}
-    if tag := _TAG.search(prompt):
+    if tag := foreign_tag(prompt):
         raise UsageError(
-            f"the prompt holds the tag {excerpt(tag[0])}, by which other programs load files",
+            f"the prompt holds the tag {tag}, by which other programs load files",
             "--concept NAME or --atoms FILE:SCALE loads a concept here, and <NAME> stands for it in prompts",
         )
 
@@ -102,6 +102,12 @@ def expand(prompt: str, concepts: Sequence[Concept], *, with_token: bool = True)
         return words[name]
 
     return _REFERENCE.sub(replace, prompt)
+
+
+def foreign_tag(text: str) -> str | None:
+    """The first tag by which other programs load a file, as <lora:castle:0.8>; None where there is none."""
+    found = _TAG.search(text)
+    return None if found is None else excerpt(found[0])
 
 
 def names(text: str, concept: Concept) -> bool:

@@ -60,6 +60,11 @@ def test_texts_that_cannot_be_used_are_all_named(tmp_path: Path) -> None:
     assert "{}" in (problem.value.hint or "")
 
 
+def test_a_tag_of_another_program_is_no_caption(tmp_path: Path) -> None:
+    with pytest.raises(AtomtuneError, match=r"1\.txt \(it names the tag <lora:castle:1> of another program\)"):
+        captions(tmp_path, _1="a castle <lora:castle:1>")
+
+
 def test_endless_texts_are_not_read_whole(tmp_path: Path) -> None:
     found, _ = captions(tmp_path, _1="sks castle " * 100_000)
     assert len(found[0]) <= 10_000
