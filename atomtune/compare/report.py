@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from PIL import Image
 
 from .. import __version__
 from ..data.images import load_images
+from ..evaluation.encoders.base import public_name
 from ..evaluation.report import MEANINGS
 from ..files.atomic import write_text
 from ..files.output_folder import claim
@@ -89,10 +90,14 @@ def as_figures(comparison: Comparison, table: Sequence[Line], against: Reference
         "differences": [_difference_row(found, options.variants[0].name) for found in _differences(comparison)],
         "runs": [run_row(run) for run in comparison.runs],
         "failures": [vars(failure) for failure in comparison.failures],
-        "encoders": first.encoders,
+        "encoders": _public_names(first.encoders),
         "preprocessing": first.preprocessing,
         "settings": settings_of(comparison),
     }
+
+
+def _public_names(encoders: Mapping[str, str]) -> dict[str, str]:
+    return {measure: public_name(name) for measure, name in encoders.items()}
 
 
 def _differences(comparison: Comparison) -> list[Difference]:
@@ -163,7 +168,7 @@ def page_values(comparison: Comparison, table: Sequence[Line], against: Referenc
         "meanings": [MEANINGS[name] for name in FIGURES],
         "scenes": SCENES in named,
         "titles": {line.variant.name: METHODS[line.variant.method].title for line in table},
-        "encoders": runs[0].score.encoders,
+        "encoders": _public_names(runs[0].score.encoders),
         "preprocessing": runs[0].score.preprocessing,
         "settings": settings_of(comparison),
         "version": __version__,

@@ -14,7 +14,7 @@ from ..errors import AtomtuneError
 from ..files.atomic import write_text
 from ..files.output_folder import check_replaceable, claim
 from ..runtime.progress import Events
-from .encoders.base import Encoders
+from .encoders.base import Encoders, public_name
 from .measure import Measures, measure, real_fidelity
 
 SCORES = "scores.json"
@@ -56,9 +56,9 @@ def score_folder(
         **scored.measures.as_dict(),
         "real_fidelity": real_fidelity(encoders, reference_images),
         "encoders": {
-            "fidelity": encoders.fidelity.name,
-            "diversity": encoders.diversity.name,
-            "alignment": encoders.alignment.name,
+            "fidelity": public_name(encoders.fidelity.name),
+            "diversity": public_name(encoders.diversity.name),
+            "alignment": public_name(encoders.alignment.name),
         },
         "preprocessing": encoders.fidelity.preprocessing,
         "images": each,

@@ -12,6 +12,7 @@ from ..files.output_folder import check_replaceable, claim
 from ..report.charts import Point, line_chart, loss_curve, scatter_chart
 from ..report.csv_text import csv_text
 from ..report.html import render_page
+from .encoders.base import public_name
 from .evaluate import Evaluation, Step, scored_rows
 from .measure import ENOUGH_FOR_FID, Measures
 
@@ -71,10 +72,10 @@ def as_figures(evaluation: Evaluation) -> dict[str, Any]:
         "real_fidelity": evaluation.real,
         "base": evaluation.base.measures.as_dict(),
         "encoders": {
-            "fidelity": evaluation.encoders.fidelity.name,
-            "diversity": evaluation.encoders.diversity.name,
-            "alignment": evaluation.encoders.alignment.name,
-            "dino": evaluation.encoders.dino.name if evaluation.encoders.dino else None,
+            "fidelity": public_name(evaluation.encoders.fidelity.name),
+            "diversity": public_name(evaluation.encoders.diversity.name),
+            "alignment": public_name(evaluation.encoders.alignment.name),
+            "dino": public_name(evaluation.encoders.dino.name) if evaluation.encoders.dino else None,
         },
         "preprocessing": evaluation.encoders.fidelity.preprocessing,
         "checkpoints": [{"step": step.step, **step.scored.measures.as_dict()} for step in evaluation.steps],
@@ -114,7 +115,11 @@ def page_values(evaluation: Evaluation, settings: dict[str, Any]) -> dict[str, A
         "scale_grid": [Image.open(evaluation.scale_grid).convert("RGB")] if evaluation.scale_grid else [],
         "info": info,
         "settings": settings,
-        "encoders": evaluation.encoders,
+        "encoders": {
+            name: public_name(getattr(evaluation.encoders, name).name)
+            for name in ("fidelity", "diversity", "alignment")
+        },
+        "preprocessing": evaluation.encoders.fidelity.preprocessing,
         "n": final.scored.measures.n,
         "enough_for_fid": ENOUGH_FOR_FID,
         "version": __version__,

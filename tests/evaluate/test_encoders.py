@@ -18,7 +18,7 @@ from transformers.utils import logging
 
 from atomtune.errors import AtomtuneError
 from atomtune.evaluation import metrics as scores
-from atomtune.evaluation.encoders.base import encoders_for, parse_encoder_paths
+from atomtune.evaluation.encoders.base import encoders_for, parse_encoder_paths, public_name
 from atomtune.evaluation.encoders.clip import load_clip
 from atomtune.evaluation.encoders.dino import DINOV2_PREPROCESSING, load_dino, load_dinov2
 from atomtune.evaluation.encoders.embedding import unit_rows
@@ -46,6 +46,8 @@ def test_rows_are_of_norm_one_and_differ(kind: str, folders: dict[str, Path]) ->
     assert are_unit_rows(embeddings, len(odd_images()), WIDTHS[kind])
     assert encoder.width == WIDTHS[kind]
     assert str(folders[kind]) in encoder.name
+    assert str(folders[kind]) not in public_name(encoder.name)
+    assert folders[kind].name in public_name(encoder.name)
     closest = scores.cosine_matrix(embeddings, embeddings).fill_diagonal_(-1).max()
     assert closest < 0.9999
 
@@ -191,7 +193,7 @@ def test_weights_in_float16_are_read_as_float32(folders: dict[str, Path], tmp_pa
 def test_pocket_is_scored_by_its_grader() -> None:
     encoders = encoders_for("pocket", device="cpu")
     assert encoders.dino is None
-    assert encoders.alignment.name == "pocket's grader"
+    assert public_name(encoders.alignment.name) == encoders.alignment.name == "pocket's grader"
     assert encoders.fidelity.name == "pocket's identity encoder"
     assert encoders.fidelity.width == IDENTITY_WIDTH
     assert encoders.diversity is encoders.alignment

@@ -62,6 +62,12 @@ class Encoders:
     dino: ImageEncoder | None = None
 
 
+def public_name(name: str) -> str:
+    """The name of an encoder for reports, which say nothing of the machine: of an absolute path its last part."""
+    kind, bracket, place = name.removesuffix(")").partition(" (")
+    return f"{kind} ({Path(place).name})" if bracket and Path(place).is_absolute() else name
+
+
 def parse_encoder_paths(values: Sequence[str]) -> dict[str, str]:
     """`--encoder-path` as given, each "NAME=DIR", as folders by name.
 

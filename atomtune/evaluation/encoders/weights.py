@@ -15,7 +15,7 @@ HINT = (
 
 
 def obtain(files: Sequence[str], path: str | None, repository: str, revision: str | None = None) -> tuple[str, Path]:
-    """What to call an encoder in reports, and the folder that holds its files.
+    """What to call an encoder, and the folder that holds its files.
 
     Args:
         files: names of the files it needs; no others are downloaded.
@@ -44,8 +44,7 @@ def obtain(files: Sequence[str], path: str | None, repository: str, revision: st
         if pickles and file.endswith(".safetensors"):
             raise only_pickles(where, pickles[0])
         raise AtomtuneError(f"{excerpt(where)} has no {file}", HINT)
-    # of a folder no path: the name is in reports, which say nothing of the machine
-    return (repository if path is None else folder.resolve().name), folder
+    return where, folder
 
 
 @contextmanager
