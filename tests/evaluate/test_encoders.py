@@ -24,8 +24,8 @@ from atomtune.evaluation.encoders.dino import DINOV2_PREPROCESSING, load_dino, l
 from atomtune.evaluation.encoders.embedding import unit_rows
 from atomtune.evaluation.encoders.grader import IDENTITY_WIDTH, load_grader, load_identity
 from atomtune.evaluation.encoders.preprocessing import IMAGENET_DEVIATION, IMAGENET_MEAN, Preprocessing
-from atomtune.models.base_model import DEFAULT_MODEL
-from pretrain.evaluate import same_thing
+from atomtune.models.base_model import DEFAULT_MODEL, POCKET, load_pipeline, resolve
+from pretrain.figures import same_thing
 from small_encoders import (
     CLIP_SIDE,
     LOADERS,
@@ -199,9 +199,9 @@ def test_pocket_is_scored_by_its_grader() -> None:
     assert encoders.diversity is encoders.alignment
 
 
-def test_the_eye_for_things_knows_one_again_in_another_scene() -> None:
+def test_the_identity_encoder_knows_a_thing_again_in_another_scene() -> None:
     """Things that no training saw; others of the class are told from it by far more than a scene makes out."""
-    figures = same_thing(load_identity())
+    figures = same_thing(load_identity(), load_pipeline(resolve(POCKET)))
     assert figures["same_thing"] - figures["other_thing"] > 0.2
     assert figures["same_thing"] > 0.6
 
