@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from atomtune.adapt import adapted_layers
-from atomtune.core import adapted, refiltered
+from atomtune.core import functional, thresholds
 from atomtune.methods.select import select_layers
 from atomtune.models.base_model import ModelSource, load_unet
 from benchmarks import compared, memory, train_step
@@ -99,11 +99,10 @@ def _noted(apply: Callable[..., Any], taken: list[object], *inputs: Any) -> Any:
 def test_autograd_alone_trains_the_same_without_the_fast_path(
     trainings: Trainings, unets: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adapted, "SMALL", 0)  # so that layers this small take it too
+    monkeypatch.setattr(thresholds, "SMALL_WEIGHT", 0)  # so that layers this small take it too
     taken: list[object] = []
-    for function in (adapted._Adapted, refiltered._Refiltered):
-        noted = partial(_noted, function.apply, taken)
-        monkeypatch.setattr(function, "apply", noted)
+    noted = partial(_noted, functional._UpdatedLayer.apply, taken)
+    monkeypatch.setattr(functional._UpdatedLayer, "apply", noted)
     ours = trainings.ours()
     losses = [ours.step() for _ in range(3)]
     assert len(taken) == 3 * len(adapted_layers(unets[0]))

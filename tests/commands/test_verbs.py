@@ -12,6 +12,7 @@ from PIL import Image
 
 import atomtune
 from atomtune.errors import UsageError
+from made import made_atoms
 
 Cli = Callable[..., Any]
 SMALL = ["--preset", "c1", "--steps", "2", "--batch-size", "2"]
@@ -209,6 +210,19 @@ def test_sample_answers_in_json(cli: Cli, trained: Path) -> None:
 def test_sample_without_atoms_draws_the_base_model(cli: Cli, tiny_model: Path) -> None:
     result = parsed(cli("sample", "--model", tiny_model, "--prompt", "a castle", "--steps", "2", "--json"))
     assert result["output"] == "runs/samples"
+
+
+@pytest.mark.parametrize("words", [("sample", "--prompt", "a <castel>"), ("merge", "--output", "out"), ("export",)])
+def test_a_concept_without_a_run_is_named_with_those_that_are_there(
+    cli: Cli, tiny_model: Path, words: tuple[str, ...]
+) -> None:
+    answer = cli(*words, "--concept", "castel")
+    assert answer.code == 1
+    assert (
+        answer.err == "Error: there is no concept castel in runs/\nHint: atomtune train --concept castel teaches it\n"
+    )
+    made_atoms(Path("runs/castle/atoms.safetensors"), tiny_model)
+    assert "Hint: learned: castle\n" in cli(*words, "--concept", "castel").err
 
 
 def test_scale_multiplies_every_scale(cli: Cli, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

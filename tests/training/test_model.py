@@ -17,6 +17,7 @@ from atomtune.methods.atoms import Atoms
 from atomtune.methods.specs import PRESETS
 from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.runtime.malloc import keep_freed_memory
+from atomtune.runtime.progress import Events
 from atomtune.training.model import place
 from atomtune.training.options import TrainOptions
 from atomtune.training.preview import Preview
@@ -108,7 +109,7 @@ def test_previews_make_each_weight_once(
         return adapted_weight(self)
 
     monkeypatch.setattr(AdaptedLayer, "adapted_weight", counted)
-    Preview(pipeline, options(sample_steps=3), ["a castle"], 0, RunFolder(tmp_path), CPU).generate(1)
+    Preview(pipeline, options(sample_steps=3), ["a castle"], 0, RunFolder(tmp_path), CPU, Events()).generate(1)
     assert len(made) == len(adapted_layers(pipeline.unet))
 
 

@@ -146,11 +146,11 @@ def test_inputs_take_over_values_of_their_own_shapes_only(pooled: Tensor | None)
         held.take(inputs(1.0, count=3))
 
 
-def test_tokens_are_held_too() -> None:
+def test_a_clone_of_tokens_shares_no_memory() -> None:
     tokens = Tokens((torch.arange(6).view(2, 3), torch.arange(6).view(2, 3)))
-    held = tokens.held()
-    assert [torch.equal(a, b) for a, b in zip(held.tensors(), tokens.tensors(), strict=True)] == [True, True]
-    assert held.tensors()[0].data_ptr() != tokens.tensors()[0].data_ptr()
+    cloned = tokens.clone()
+    assert [torch.equal(a, b) for a, b in zip(cloned.tensors(), tokens.tensors(), strict=True)] == [True, True]
+    assert cloned.tensors()[0].data_ptr() != tokens.tensors()[0].data_ptr()
 
 
 def test_what_cannot_be_recorded_is_said(monkeypatch: pytest.MonkeyPatch, options: Options) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...errors import AtomtuneError, excerpt
 from ...runtime.option import option
 from ...runtime.options import Options
 from ...sampling.options import PROMPTS, RUNS, trained_concepts
@@ -47,9 +48,17 @@ class SourceOptions(Options, panel=PROMPTS):
             yield "step", "needs --concept: --atoms names the file of a step itself"
 
     def files(self) -> list[tuple[Path, float]]:
-        """Atoms files with their scales. Raises UsageError where a step's atoms were not kept."""
+        """Atoms files with their scales.
+
+        Raises AtomtuneError for a concept without a run, UsageError where a step's atoms were not kept.
+        """
         from ...training.run_folder import RunFolder
 
+        for name in self.concepts:
+            if not (RUNS / name).is_dir():
+                there = trained_concepts("")
+                hint = f"learned: {', '.join(there)}" if there else f"atomtune train --concept {name} teaches it"
+                raise AtomtuneError(f"there is no concept {excerpt(name, 60)} in {RUNS}/", hint)
         found = [(RunFolder(RUNS / name).atoms_at(self.step), 1.0) for name in self.concepts]
         found += [atoms_source(text) for text in self.atoms]
         return [(file, scale * self.scale) for file, scale in found]
