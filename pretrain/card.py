@@ -53,8 +53,8 @@ The same pipeline by other measures, on things and views that no training saw{be
 {measures}
 
 Identity is the cosine of embeddings by `grader/identity`, of two images in different scenes. The Frechet distances are
-of the grader's embeddings, less what as many other fresh renders come to. A word's shift is the mean square change of
-the prediction by the word before the noun, relative to that by another noun.
+of embeddings by the grader and by `grader/identity`, less what as many other fresh renders come to. A word's shift is
+the mean square change of the prediction by the word before the noun, relative to that by another noun.
 
 ## How it was trained
     {command}
@@ -73,7 +73,8 @@ _MEASURES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("identity of two renders of two things of a class", ("fidelity", "other_thing"), ".3f"),
     ("identity of samples by a thing's name with its renders", ("names", "with_name"), ".3f"),
     ("the same without the name in the prompt", ("names", "without_name"), ".3f"),
-    ("Frechet distance of samples to fresh renders", ("distance", "all"), ".4f"),
+    ("Frechet distance of samples to fresh renders, grader", ("distance", "all"), ".4f"),
+    ("Frechet distance of samples to fresh renders, identity", ("thing_distance", "all"), ".4f"),
     ("shift by the word `sks`", ("words", "reserved"), ".4f"),
     ("shift by another unbound word, median", ("words", "unbound_median"), ".4f"),
     ("shift by a name, median", ("words", "names_median"), ".4f"),
@@ -133,15 +134,16 @@ def write_card(
 
 
 def measures(figures: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> str:
-    """The table of `_MEASURES`, with the worst class of the Frechet distance."""
+    """The table of `_MEASURES`, and the worst class of each Frechet distance."""
     columns = [figures] if before is None else [before, figures]
     lines = ["| measure | " + " | ".join(("before", "now")[-len(columns) :]) + " |", "|---|" + "--:|" * len(columns)]
     for words, path, form in _MEASURES:
         lines.append(f"| {words} | " + " | ".join(format(_at(column, path), form) for column in columns) + " |")
-    farthest = [max(column["distance"]["by_class"].items(), key=lambda item: item[1]) for column in columns]
-    lines.append("| the same, worst class | " + " | ".join(f"{value:.4f} ({name})" for name, value in farthest) + " |")
-    order = [*lines[:9], lines[-1], *lines[9:-1]]
-    return "\n".join(order)
+    for words, key in (("grader", "distance"), ("identity", "thing_distance")):
+        farthest = [max(column[key]["by_class"].items(), key=lambda item: item[1]) for column in columns]
+        cells = " | ".join(f"{value:.4f} ({name})" for name, value in farthest)
+        lines.append(f"| the worst class's Frechet distance, {words} | {cells} |")
+    return "\n".join(lines)
 
 
 def _at(figures: Mapping[str, Any], path: Sequence[str]) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from atomtune.evaluation.encoders.base import ImageEncoder
 from atomtune.evaluation.encoders.grader import Grader, load_grader, load_identity
 from atomtune.pocket.world import SCENES, THINGS, caption
 
@@ -68,22 +69,24 @@ def evaluate(pipeline_folder: Path, grader_folder: Path, work: Path, recipe: Rec
         "guidance_scale": recipe.guidance_scale,
         "scheduler": type(pipeline.scheduler).__name__,
     }
-    figures["distance"] = distances(grader, samples, list(zip(cells_shown, images, strict=True)))
+    renders = list(zip(cells_shown, images, strict=True))
+    figures["distance"] = distances(grader, samples, renders)
+    figures["thing_distance"] = distances(identity, samples, renders)
     log.info("evaluate: samples %s, distance %s", figures["samples"], figures["distance"])
     save_json(work / "figures.json", figures)
     return figures
 
 
 def distances(
-    grader: Grader, samples: Sequence[tuple[Cell, Image.Image]], fresh: Sequence[tuple[Cell, Image.Image]]
+    encoder: ImageEncoder, samples: Sequence[tuple[Cell, Image.Image]], fresh: Sequence[tuple[Cell, Image.Image]]
 ) -> dict[str, object]:
-    """Frechet distance of the grader's embeddings, samples to fresh renders, less that of renders to renders.
+    """Frechet distance of an encoder's embeddings, samples to fresh renders, less that of renders to renders.
 
     Over all, and by class; the fresh renders are twice as many as the samples: each half is compared with the other.
     """
     half = len(fresh) // 2
     sets = [
-        (cells_of, grader.encode_images(images))
+        (cells_of, encoder.encode_images(images))
         for cells_of, images in map(_apart, (samples, fresh[:half], fresh[half:]))
     ]
 

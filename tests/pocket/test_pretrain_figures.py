@@ -51,13 +51,14 @@ def test_the_card_shows_the_earlier_figures_beside_the_new_ones() -> None:
             "fidelity": {"same_thing": 0.9, "reconstructed_thing": 0.8, "other_thing": 0.1},
             "names": {"with_name": 0.7, "without_name": 0.1},
             "distance": {"all": distance, "by_class": {"dog": 2 * distance, "cup": distance}},
+            "thing_distance": {"all": 3 * distance, "by_class": {"dog": 3 * distance, "cup": 4 * distance}},
             "words": {"reserved": 0.02, "unbound_median": 0.03, "names_median": 0.4},
         }
 
     table = measures(figures(33.5, 0.01), figures(27.5, 0.05))
     assert "| measure | before | now |" in table
     assert "| autoencoder, PSNR of fresh renders, dB | 27.50 | 33.50 |" in table
-    assert "| the same, worst class | 0.1000 (dog) | 0.0200 (dog) |" in table
-    lines = table.splitlines()
-    assert lines.index("| Frechet distance of samples to fresh renders | 0.0500 | 0.0100 |") == len(lines) - 5
+    assert "| Frechet distance of samples to fresh renders, grader | 0.0500 | 0.0100 |" in table
+    assert "| the worst class's Frechet distance, grader | 0.1000 (dog) | 0.0200 (dog) |" in table
+    assert "| the worst class's Frechet distance, identity | 0.2000 (cup) | 0.0400 (cup) |" in table
     assert len(measures(figures(33.5, 0.01)).splitlines()[0].split("|")) == 4
