@@ -89,6 +89,7 @@ def test_export_takes_files_scales_and_steps(cli: Cli, castle: Path, tiny_model:
 )
 def test_wrong_usage_of_export(cli: Cli, castle: Path, arguments: list[str], said: str) -> None:
     before = castle.read_bytes()
+    Path("runs/mug").mkdir()
     answer = cli("export", *arguments)
     assert (answer.code, answer.out) == (2, "")
     error, hint = answer.err.splitlines()
