@@ -1,13 +1,16 @@
-"""Atoms files made without training: random deltas, described as if they had been trained."""
+"""Atoms files made without training (random deltas, described as if they had been trained), and merging."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from atomtune.adapt import DEFAULT, adapted_layers, detach
 from atomtune.core.fingerprint import fingerprint
 from atomtune.files.atoms_file import AtomsInfo, save_atoms
 from atomtune.methods.atoms import Atoms, decompose_model
+from atomtune.methods.merging import PartChanges, merged_tensors
 from atomtune.methods.specs import PRESETS
 from atomtune.models.architecture import architecture_of
 from atomtune.models.base_model import load_pipeline, resolve
@@ -41,3 +44,14 @@ def made_atoms(
     }
     save_atoms(path, AtomsInfo(**info | changes), Atoms().export(deltas))
     return path
+
+
+def merge(model: nn.Module) -> None:
+    """Write what `methods.merging` makes of the attached deltas into the base weights, and remove the deltas."""
+    layers = adapted_layers(model)
+    deltas = {f"{path}.weight": layer.deltas[DEFAULT].delta_weight(layer.weight) for path, layer in layers.items()}
+    merged = list(merged_tensors(model, [(PartChanges(deltas), 1.0)]))
+    with torch.no_grad():
+        for _, weight, value in merged:
+            weight.copy_(value)
+    detach(model)

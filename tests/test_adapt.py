@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
-from atomtune.adapt import adapted_layers, attach, cached_weights, detach, merge, set_scale, swap, trainable_parameters
+from atomtune.adapt import adapted_layers, attach, cached_weights, detach, set_scale, swap, trainable_parameters
 from atomtune.core.decompose import Decomposition, decompose
 from atomtune.core.deltas import AtomDelta, OvercompleteDelta
+from made import merge
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "linear": lambda: nn.Linear(8, 12),

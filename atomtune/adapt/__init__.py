@@ -1,4 +1,4 @@
-"""Adapted layers: attach weight deltas to a model, scale, swap, merge and detach them.
+"""Adapted layers: attach weight deltas to a model, scale, swap and detach them.
 
 An adapted layer is a subclass of the layer it stands for. It shares the original parameters and keeps their state-dict
 keys, and holds the deltas as children. Without gradients it computes its output with one convolution (or matrix
@@ -8,7 +8,6 @@ product) of the adapted weight. Where gradients are recorded and a single delta 
     restore = freeze(unet)                    # gradients for the deltas alone
     attach(unet, {"conv_in": delta, ...})     # the output is still the base model's, bit for bit
     set_scale(unet, 0.8)
-    merge(unet)                               # writes W' into the base weights and removes the deltas
     detach(unet)                              # puts the original modules back
     restore()
 """
@@ -20,7 +19,6 @@ from .attach import (
     cached_weights,
     detach,
     freeze,
-    merge,
     set_scale,
     swap,
     trainable_parameters,
@@ -39,7 +37,6 @@ __all__ = [
     "cached_weights",
     "detach",
     "freeze",
-    "merge",
     "set_scale",
     "skipped_layers",
     "swap",

@@ -1,4 +1,4 @@
-"""Attach deltas to a model; scale, swap, merge and detach them."""
+"""Attach deltas to a model; scale, swap and detach them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from ..core.deltas import WeightDelta
-from ..core.precision import all_finite
 from .layers import AdaptedConv2d, AdaptedLayer, AdaptedLinear
 from .select import adaptable_layers
 
@@ -101,7 +100,7 @@ def detach(model: nn.Module, name: str | None = None) -> None:
 def cached_weights(model: nn.Module) -> Iterator[None]:
     """Within the context every adapted weight is computed once and kept, for many passes without gradients.
 
-    Unlike `merge` it leaves the base weights alone; it takes the memory of another copy of them. What is attached,
+    Unlike merging it leaves the base weights alone; it takes the memory of another copy of them. What is attached,
     scaled or trained meanwhile does not show.
     """
     layers = adapted_layers(model).values()
@@ -113,28 +112,6 @@ def cached_weights(model: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.cached_weight = None
-
-
-@torch.no_grad()
-def merge(model: nn.Module) -> None:
-    """Write every adapted weight into its base weight, once, and remove the deltas.
-
-    Raises:
-        ValueError: an adapted weight is not finite in the dtype of the model, or belongs to another module too, which
-            would change with it. The layer is named and no weight changes.
-    """
-    layers = adapted_layers(model)
-    names: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    for path, layer in layers.items():
-        if shared := [name for name in names[id(layer.weight)] if name != f"{path}.weight"]:
-            raise ValueError(f"the weight of {path} is also {shared[0]}, which merging would change")
-        if not all_finite(layer.adapted_weight()):
-            raise ValueError(f"the adapted weight of {path} is not finite in {layer.weight.dtype}")
-    for layer in layers.values():
-        layer.weight.copy_(layer.adapted_weight())
-    detach(model)
 
 
 def trainable_parameters(model: nn.Module, name: str = DEFAULT) -> dict[str, nn.Parameter]:

@@ -8,6 +8,8 @@ differ by rounding, about 1e-7 an entry, and no score by more than 1e-5.
 import torch
 from torch import Tensor
 
+from ..core.precision import all_finite
+
 _BLOCK = 1024  # rows of a kernel matrix that are held at once
 _LARGEST_SUBSET = 1000  # as Bińkowski et al. take
 
@@ -196,7 +198,7 @@ def _rows(embeddings: Tensor, least: int = 1) -> Tensor:
             f"expected {least} or more rows of embeddings, not a tensor of shape {tuple(embeddings.shape)}"
         )
     rows = embeddings.detach().to("cpu", torch.float64)
-    if not bool(rows.isfinite().all()):
+    if not all_finite(rows):
         raise ValueError("an embedding holds numbers that are not finite")
     return rows
 

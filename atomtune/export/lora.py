@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..core.fingerprint import fingerprint
+from ..core.precision import DTYPES
 from ..errors import AtomtuneError, UsageError
 from ..files import store
 from ..files.atoms_file import SS_NAMES
@@ -25,7 +26,7 @@ from ..runtime.progress import Events
 from ..sampling.changes import LoadedAtoms, read_atoms
 from .lora_keys import diffusers_name, kohya_name
 from .lora_svd import Factors, Total, factors_of
-from .merged_model import DTYPES, MergedAtoms, facts_of
+from .merged_model import PRECISIONS, MergedAtoms, facts_of
 from .options import FORMATS, LoraOptions
 
 KIND = "lora"
@@ -161,8 +162,8 @@ def _check_options(atoms: Sequence[object], rank: int, format: str, precision: s
         raise UsageError(f"the rank must be at least 1, not {rank}", "as in --rank 32")
     if format not in FORMATS:
         raise UsageError(f"there is no format {format!r} of LoRA files", f"one of {', '.join(FORMATS)}")
-    if precision not in DTYPES:
-        raise UsageError(f"there is no precision {precision!r} to write", f"one of {', '.join(DTYPES)}")
+    if precision not in PRECISIONS:
+        raise UsageError(f"there is no precision {precision!r} to write", f"one of {', '.join(PRECISIONS)}")
 
 
 def _check_free(output: Path, sources: Sequence[Path], overwrite: bool) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 
 from .. import __version__
 from ..core.fingerprint import fingerprint
-from ..core.precision import all_finite
+from ..core.precision import DTYPES, all_finite
 from ..errors import AtomtuneError, UsageError
 from ..files.atomic_folder import bytes_in, new_folder, restore_replaced
 from ..files.untrusted_json import read_json
@@ -28,7 +28,7 @@ from .options import MergeOptions
 RECORD = "atomtune.json"
 FORMAT = "atomtune.merged"
 _WRITTEN_BY_0_1 = (".json", ".safetensors", ".txt")
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
+PRECISIONS = ("fp32", "fp16")
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ def merge_to_folder(
     began = time.perf_counter()
     if not atoms:
         raise UsageError("there is nothing to merge", "give --concept NAME or --atoms FILE[:SCALE]")
-    if precision not in DTYPES:
-        raise UsageError(f"there is no precision {precision!r} to write", f"one of {', '.join(DTYPES)}")
+    if precision not in PRECISIONS:
+        raise UsageError(f"there is no precision {precision!r} to write", f"one of {', '.join(PRECISIONS)}")
     loaded = read_atoms(atoms, events)
     source = resolve_base(model, loaded[0].info.base, loaded[0].path)
     if source.is_local and Path(source.location).resolve() == output.resolve():

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..core.precision import all_finite
+from ..core.precision import DTYPES, all_finite
 from ..errors import AtomtuneError
 from ..models.base_model import ModelSource, load_pipeline, pick_device
 from ..models.conditioning import Embeddings, embed, embed_negative
@@ -36,8 +36,7 @@ class GeneratedImage:
 def load_sampler(source: ModelSource, scheduler: str | None, device: str | None, precision: str) -> Any:
     """A pipeline on its device, ready to generate. Raises UsageError for an unknown scheduler."""
     place = pick_device(device)
-    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
-    pipeline = load_pipeline(source, dtype)
+    pipeline = load_pipeline(source, DTYPES[precision])
     if scheduler is not None:
         use_scheduler(pipeline, scheduler)
     return pipeline.to(place)

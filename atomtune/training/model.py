@@ -1,6 +1,7 @@
 """What is trained, as one module: the UNet, and the text encoders where they are trained too."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..adapt import AdaptedConv2d, AdaptedLayer, AdaptedLinear, adapted_layers
 from ..core.deltas import WeightDelta
+from ..core.precision import DTYPES
 from ..models.conditioning import Embeddings, Tokens, encode
 from .options import SpeedOptions
 
@@ -37,8 +39,31 @@ class Tuned(nn.Module):
         return prediction
 
 
-TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
-"""The compute dtype by `precision`; float32 otherwise."""
+@contextmanager
+def computing_in(module: nn.Module, precision: str) -> Iterator[None]:
+    """Within the context one module computes in the dtype of `precision`, by autocast; what is around it does not.
+
+    The VAE of some models overflows in smaller dtypes than float32.
+    """
+    if precision == "fp32":
+        yield
+        return
+    device = next(module.parameters()).device.type
+    entered: list[torch.autocast] = []
+
+    def enter(*_: object) -> None:
+        entered.append(torch.autocast(device, dtype=DTYPES[precision]))
+        entered[-1].__enter__()
+
+    def leave(*_: object) -> None:
+        entered.pop().__exit__(None, None, None)
+
+    hooks = module.register_forward_pre_hook(enter), module.register_forward_hook(leave, always_call=True)
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def place(unet: Any, encoders: Sequence[Any], options: SpeedOptions, precision: str, device: torch.device) -> None:
@@ -49,12 +74,12 @@ def place(unet: Any, encoders: Sequence[Any], options: SpeedOptions, precision: 
     are recomputed in the backward pass.
     """
     parts = [unet, *encoders]
-    kind = TYPES.get(precision)
+    smaller = None if precision == "fp32" else DTYPES[precision]
     for part in parts:
-        if device.type == "cuda" and kind is not None:
-            _hold(part, kind, (nn.Conv2d, nn.Linear, AdaptedConv2d, AdaptedLinear))
+        if device.type == "cuda" and smaller is not None:
+            _hold(part, smaller, (nn.Conv2d, nn.Linear, AdaptedConv2d, AdaptedLinear))
         if options.low_memory:
-            _hold(part, kind or torch.float16, (AdaptedConv2d, AdaptedLinear))
+            _hold(part, smaller or torch.float16, (AdaptedConv2d, AdaptedLinear))
         if options.low_memory or device.type == "cuda":
             for layer in adapted_layers(part).values():
                 _compact(layer)

@@ -17,7 +17,7 @@ from ..runtime.progress import Events
 from ..runtime.seeds import derived_seed
 from ..sampling.generate import generate
 from ..sampling.options import Settings
-from .model import TYPES
+from .model import computing_in
 from .options import PreviewOptions
 from .run_folder import RunFolder
 
@@ -93,14 +93,9 @@ class Preview:
     def _as_trained(self) -> Iterator[None]:
         """Within the context the UNet computes in the dtype it is trained in, from weights merged once."""
         unet = self.pipeline.unet
-        kind = TYPES.get(self.precision)
-        if self.device.type == "cuda" and kind is not None:
-            unet.forward = torch.autocast("cuda", dtype=kind)(unet.forward)
-        try:
-            with cached_weights(unet) if self.merged else nullcontext():
-                yield
-        finally:
-            vars(unet).pop("forward", None)
+        precision = self.precision if self.device.type == "cuda" else "fp32"
+        with computing_in(unet, precision), cached_weights(unet) if self.merged else nullcontext():
+            yield
 
     def _embed(self) -> tuple[Embeddings, Embeddings]:
         if self._embedded is None or self.encoders_learn:

@@ -5,8 +5,7 @@ Trained along with the concept's images, they keep the class noun from drifting 
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from ..runtime.seeds import derived_seed
 from ..sampling.generate import generate
 from ..sampling.options import Settings
 from .data import Batches
-from .model import TYPES
+from .model import computing_in
 from .options import TrainOptions
 
 STEPS = 25  # denoising steps of a class image
@@ -129,7 +128,7 @@ def _generate(
     prompt, negative = embed(pipeline, [wanted.prompt]), embed_negative(pipeline, "")
     settings = Settings(steps=STEPS, size=(wanted.side, wanted.side))
     events.begin("prior", all_fours * _TOGETHER, (all_fours - len(missing)) * _TOGETHER)
-    with _computing(pipeline.unet, wanted.precision):
+    with computing_in(pipeline.unet, wanted.precision):
         for first in missing:
             numbers = range(first, first + _TOGETHER)
             seeds = [derived_seed(wanted.seed, "prior", number) for number in numbers]
@@ -150,16 +149,3 @@ def _digests(path: Path, side: int) -> tuple[str, str]:
             return str(image.info.get(_SIGNATURE, "")), pixels
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
         return "", ""
-
-
-@contextmanager
-def _computing(unet: Any, precision: str) -> Iterator[None]:
-    """Let the UNet alone compute in a smaller dtype; the VAE of some models overflows in it."""
-    if precision not in TYPES:
-        yield
-        return
-    unet.forward = torch.autocast(unet.device.type, TYPES[precision])(unet.forward)
-    try:
-        yield
-    finally:
-        del unet.forward

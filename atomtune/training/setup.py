@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..core.decompose import ALGORITHM
+from ..core.precision import DTYPES
 from ..errors import UsageError
 from ..methods import METHODS
 from ..methods.base import Tuning
@@ -30,7 +31,7 @@ from .data import Batches, encode_latents
 from .ema import Average
 from .loop import Loop
 from .loss import Objective
-from .model import TYPES, Tuned, place
+from .model import Tuned, place
 from .optimizers import make_optimizer, make_schedule
 from .options import SpeedOptions, TrainOptions
 from .prior_preservation import Prior
@@ -210,8 +211,7 @@ def choose_stepping(loop: Loop, options: SpeedOptions, precision: str, events: E
     device: torch.device = loop.accelerator.device
     if options.compile:
         events.phase("compiling the model")
-        kind = TYPES.get(precision, torch.float32)
-        loop.compile_with(partial(compiled, kind=kind, warn=events.warn))
+        loop.compile_with(partial(compiled, kind=DTYPES[precision], warn=events.warn))
         return
     if device.type != "cuda" or not options.cuda_graph:
         return

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from atomtune.adapt import DEFAULT, adapted_layers, swap
 from atomtune.core.deltas import WeightDelta
+from atomtune.core.precision import DTYPES
 from atomtune.data.concept import Concept
 from atomtune.methods import METHODS
 from atomtune.methods.select import select_layers
@@ -30,7 +31,7 @@ from atomtune.runtime.progress import Events
 from atomtune.training.data import Batches, Latents
 from atomtune.training.loop import Loop
 from atomtune.training.loss import Objective
-from atomtune.training.model import TYPES, Tuned, place
+from atomtune.training.model import Tuned, place
 from atomtune.training.optimizers import make_optimizer, make_schedule
 from atomtune.training.options import TrainOptions
 from atomtune.training.run_folder import RunFolder
@@ -135,7 +136,7 @@ class Trainings:
             keep_freed_memory()
         unet: Any = load_unet(self.source)
         accelerator = make_accelerator(self.options, None, RunFolder(Path()))
-        kind = TYPES.get(self.options.precision, torch.float32)
+        kind = DTYPES[self.options.precision]
         unet.to(self.device, dtype=kind)
         torch.manual_seed(0)
         chosen = "|".join(map(re.escape, select_layers(unet, layers)))

@@ -6,6 +6,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from ...core.precision import all_finite
 from ...errors import AtomtuneError
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ def unit_rows(name: str, encode: Callable[[Sequence[T]], Tensor], items: Sequenc
         for first in range(0, len(items), batch):
             rows = encode(items[first : first + batch]).cpu().double()
             norms = rows.norm(dim=1, keepdim=True)
-            if not bool((norms.isfinite() & (norms > 0)).all()):
+            if not (all_finite(norms) and bool((norms > 0).all())):
                 raise AtomtuneError(
                     f"the encoder {name} gives no direction for an image or text (zero, or not finite)",
                     "its weights may be damaged: fetch them again, and try --device cpu",
