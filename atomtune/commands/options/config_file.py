@@ -45,7 +45,7 @@ def read_config(path: Path, options: Sequence[Option]) -> Config:
         with path.open("rb") as stream:
             content = stream.read(_LONGEST_RECORD + 1)  # a file may be endless
         is_record = content.lstrip().startswith(b"{")
-        told = _record(content) if is_record else _toml(content)
+        written_values = _record(content) if is_record else _toml(content)
     except OSError as problem:
         raise UsageError(
             f"cannot read {path}: {problem.strerror}", "--config takes a TOML file, or the run.json of a run"
@@ -56,7 +56,7 @@ def read_config(path: Path, options: Sequence[Option]) -> Config:
         kind = "a run's record" if path.suffix == ".json" else "valid TOML"
         raise UsageError(f"{path} is not {kind}: {excerpt(problem)}", EXAMPLE) from None
     reading = _Reading(options, is_record)
-    for wrong in reading.read(told):
+    for wrong in reading.read(written_values):
         reading.problems.append(f"{path}: {wrong}")
         if len(reading.problems) == _MOST_PROBLEMS:
             break
@@ -77,13 +77,13 @@ class _Reading:
         self.groups = {group_name(option.group) for option in options} - {""}
         self.objects = {option.path[0] for option in options if len(option.path) > 1}
 
-    def read(self, told: Mapping[str, Any], *within: str) -> Iterator[str]:
+    def read(self, written_values: Mapping[str, Any], *within: str) -> Iterator[str]:
         """Take values over; yields what is wrong with others.
 
         Args:
-            within: the keys that lead to `told`: a group, and what holds an object.
+            within: the keys that lead to `written_values`: a group, and what holds an object.
         """
-        for written, value in told.items():
+        for written, value in written_values.items():
             key = written.replace("-", "_")
             if isinstance(value, dict) and key in self.objects and not set(within) & self.objects:
                 yield from self.read(value, *within, key)
@@ -133,7 +133,7 @@ def _record(content: bytes) -> dict[str, Any]:
     """The options in a run's record. Raises ValueError where it is none."""
     if len(content) > _LONGEST_RECORD:
         raise ValueError(f"it has over {_LONGEST_RECORD:,} bytes")
-    told = parse_json(content.decode("utf-8")).get("options")
-    if not isinstance(told, dict):
+    written_values = parse_json(content.decode("utf-8")).get("options")
+    if not isinstance(written_values, dict):
         raise ValueError("it has no options")
-    return told
+    return written_values
