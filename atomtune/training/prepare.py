@@ -9,6 +9,7 @@ from ..data.concept import check_prompts
 from ..data.contact_sheet import captioned_sheet
 from ..data.images import duplicates, load_images
 from ..errors import UsageError
+from ..files.output_folder import check_replaceable, claim
 from ..files.png import save_png
 from ..models.architecture import native_resolution
 from ..models.base_model import resolve
@@ -67,11 +68,12 @@ def prepare(
     """Read the images and captions as a run with these options would, and write `output`/prepare.png.
 
     Raises AtomtuneError where images or captions cannot be read, UsageError as `check_prompts`, and where the sheet is
-    there already and `overwrite` is not set.
+    there already and `overwrite` is not set, or was not written by atomtune.
     """
     sheet = output / "prepare.png"
     if sheet.exists() and not overwrite:
         raise UsageError(f"{sheet} is there already", "--overwrite replaces it, --output names another folder")
+    check_replaceable(output, [sheet.name])
     listening = _Listening(events or Events())
     source = resolve(options.model)
     side = options.resolution or native_resolution(source)
@@ -86,6 +88,7 @@ def prepare(
     ]
     labels = [(_label(image), image.caption) for image in prepared]
     columns = max(min(len(images), 5), math.isqrt(len(images) - 1) + 1)
+    claim(output, [sheet.name])
     save_png(sheet, captioned_sheet([image.image for image in images], labels, columns))
     return Prepared(sheet, source.name, side, options.crop, options.flip, prepared, listening.warnings)
 

@@ -11,6 +11,7 @@ from ..data.contact_sheet import contact_sheet
 from ..errors import AtomtuneError, excerpt
 from ..files import store
 from ..files.atoms_file import load_atoms
+from ..files.output_folder import claim
 from ..files.png import save_png
 from ..runtime.options import flattened
 from .options import TrainOptions
@@ -122,6 +123,7 @@ def thumbnail_sheet(runs: list[Learned], path: Path) -> Path:
         images = list(_newest(run.path))
         rows.append(images or [Image.new("RGB", (THUMBNAIL, THUMBNAIL), (232, 232, 232))])
     labels = [f"{run.name}: {run.token} {run.class_noun}, {run.preset}, {run.steps:,} steps" for run in ready]
+    claim(path.parent, [path.name])
     save_png(path, contact_sheet(rows, labels, least=THUMBNAIL))
     return path
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from made import made_atoms
+
 Cli = Callable[..., Any]
 
 
@@ -64,6 +66,22 @@ def test_nothing_is_overwritten(cli: Cli, castle: Path) -> None:
     assert "--overwrite" in refused.err
     assert Path("runs/castle/prepare.png").read_bytes() == before
     assert cli(*command, "--overwrite").code == 0
+
+
+@pytest.mark.parametrize("words", [("prepare", "--concept", "castle", "--output", "mine"), ("concepts", "--sheet")])
+def test_a_sheet_never_replaces_an_image_of_the_users(
+    cli: Cli, castle: Path, tiny_model: Path, words: tuple[str, ...]
+) -> None:
+    made_atoms(Path("runs/castle/atoms.safetensors"), tiny_model)
+    own = Path("mine/prepare.png") if words[0] == "prepare" else Path("runs/concepts.png")
+    own.parent.mkdir(exist_ok=True)
+    own.write_bytes(b"the user's")
+    answer = cli(*words, *(["--model", tiny_model, "--overwrite"] if words[0] == "prepare" else []))
+    assert answer.code == 2
+    error, hint = answer.err.splitlines()[-2:]
+    assert f"{own.name}, which atomtune did not write" in error
+    assert hint.startswith("Hint: move it away")
+    assert own.read_bytes() == b"the user's"
 
 
 def test_training_goes_where_prepare_was(cli: Cli, castle: Path, tiny_model: Path) -> None:
