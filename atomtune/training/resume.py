@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,14 @@ def same_run(stored: TrainOptions, asked: TrainOptions, output: Path) -> TrainOp
             "--resume goes on with it, --overwrite starts again, --output names another folder",
         )
     return replace(stored, **{name: getattr(asked, name) for name in MAY_CHANGE})
+
+
+def changed_fields(options: TrainOptions) -> frozenset[str]:
+    """The fields of options that are not what they would be by default; the concept is left out."""
+    usual = TrainOptions(concept=options.concept, method=options.method)
+    changed = {field.name for field in fields(options) if getattr(options, field.name) != getattr(usual, field.name)}
+    is_usual_method = options.method == TrainOptions(concept=options.concept).method
+    return frozenset(changed if is_usual_method else {*changed, "method"})
 
 
 def resumed(stored: TrainOptions, asked: TrainOptions, explicit: frozenset[str], taken: int = 0) -> TrainOptions:

@@ -29,6 +29,7 @@ from .prior_preservation import ClassImages, class_images, images_digest
 from .record import TrainResult, describe, new_record
 from .resources import check_disk, explained_memory
 from .resume import (
+    changed_fields,
     check_base,
     check_cached,
     check_material,
@@ -56,7 +57,7 @@ def train(
     output: Path | str,
     *,
     resume: bool = False,
-    explicit: frozenset[str] = frozenset(),
+    explicit: frozenset[str] | None = None,
     overwrite: bool = False,
     events: Events | None = None,
 ) -> TrainResult:
@@ -68,7 +69,8 @@ def train(
         options: what to do.
         output: the run's folder.
         resume: go on with the run in `output`, whose options then count; `explicit` names the fields of `options` that
-            were really asked for and must agree, but for those that may change.
+            were really asked for and must agree, but for those that may change. Without it, those that differ from
+            their defaults.
         overwrite: start again where `output` holds a run, which stays until the new one is complete.
 
     Raises:
@@ -79,7 +81,8 @@ def train(
     """
     output = Path(output)
     with run_lock(output), explained_memory(options, output), own_accelerate_state(), settled(output):
-        return _train(options, output, resume, explicit, overwrite, events or Events())
+        asked = changed_fields(options) if explicit is None else explicit
+        return _train(options, output, resume, asked, overwrite, events or Events())
 
 
 def _train(

@@ -121,8 +121,8 @@ def test_images_and_model_may_move(options: Options, images: Path, tiny_model: P
     model.rename(tmp_path / "other")
     moved = replace(asked, images=tmp_path / "elsewhere", model=str(tmp_path / "other"))
     with pytest.raises(AtomtuneError, match="model"):
-        train(moved, tmp_path / "run", resume=True)
-    result = train(moved, tmp_path / "run", resume=True, explicit=frozenset({"images", "model"}))
+        train(moved, tmp_path / "run", resume=True, explicit=frozenset())
+    result = train(moved, tmp_path / "run", resume=True)
     assert result.sha256 == whole.sha256
 
 
@@ -139,7 +139,8 @@ def test_relative_paths_are_found_from_elsewhere(
     (tmp_path / "concepts" / "castle" / "more.png").write_bytes((images / "0.png").read_bytes())  # another data set
     monkeypatch.chdir(tmp_path)
     project.rename(tmp_path / "moved")
-    assert train(options(), Path("moved/runs/castle"), resume=True).sha256 == whole.sha256
+    result = train(options(), Path("moved/runs/castle"), resume=True, explicit=frozenset())
+    assert result.sha256 == whole.sha256
 
 
 # what must not
@@ -151,7 +152,7 @@ def test_another_text_encoder_is_refused(options: Options, tiny_model: Path, oth
     interrupted(options(model=str(model)), tmp_path / "run", 2)
     shutil.copytree(other_model / "text_encoder", model / "text_encoder", dirs_exist_ok=True)
     with pytest.raises(AtomtuneError, match=r"with the text_encoder [0-9a-f]{12}, the run began with"):
-        train(options(), tmp_path / "run", resume=True)
+        train(options(), tmp_path / "run", resume=True, explicit=frozenset())
 
 
 def test_another_decomposition_in_the_cache_changes_nothing(options: Options, tmp_path: Path) -> None:
@@ -195,3 +196,10 @@ def test_a_run_with_other_class_images_is_not_resumed(options: Options, tmp_path
         Image.new("RGB", (32, 32), (200, 20, 20)).save(path)
     with pytest.raises(AtomtuneError, match="the run was begun with other class images than those in the cache"):
         train(asked, tmp_path / "run", resume=True)
+
+
+def test_from_python_options_that_are_not_the_default_count_as_asked_for(options: Options, tmp_path: Path) -> None:
+    train(options(steps=2), tmp_path / "run")
+    assert train(options(steps=4), tmp_path / "run", resume=True).steps == 4
+    with pytest.raises(UsageError, match="batch_size was 2, now 3"):
+        train(options(steps=4, batch_size=3), tmp_path / "run", resume=True)
