@@ -32,7 +32,12 @@ def test_every_test_named_is_there() -> None:
 
 
 def test_faults_that_have_tests_of_their_own_are_in_the_tables() -> None:
-    for file in ("training/test_faults.py", "training/test_killed.py", "training/test_run_lock.py"):
+    for file in (
+        "training/test_faults.py",
+        "training/test_killed.py",
+        "training/test_out_of_memory.py",
+        "training/test_run_lock.py",
+    ):
         tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
         tests = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) if node.name.startswith("test_")}
         assert tests - {name for _, name in NAMED} <= {"test_remedies_leave_out_what_is_done_already"}

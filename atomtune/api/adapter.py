@@ -18,6 +18,7 @@ from ..core.fingerprint import fingerprint_of
 from ..data.concept import DEFAULT_TOKEN
 from ..errors import AtomtuneError, SkippedLayersWarning, UsageError, excerpt
 from ..files.atoms_file import AtomsInfo, save_atoms
+from ..files.store import read_header
 from ..methods.base import LayerPlan, Method
 from ..methods.merging import PartChanges
 from ..methods.specs import AtomsSpec, Spec, preset_name
@@ -126,7 +127,7 @@ class Adapter:
         """Write the adapter to a .safetensors file that needs only the base model; the scale is not in it.
 
         Args:
-            path: the file; one that is there is replaced.
+            path: the file; an atoms file that is there is replaced, another file never.
             concept: what was learned, for `<concept>` in prompts; by default the name of the file.
             class_noun, token: as for training; by default the concept's name and "sks".
             base: the name of the base model, as for `--model`; by default what its library says of it.
@@ -135,10 +136,13 @@ class Adapter:
 
         Returns: the path.
 
-        Raises AtomtuneError where a tensor is not finite or the file cannot be written.
+        Raises AtomtuneError where a tensor is not finite, the file cannot be written, or atomtune did not write what is
+        there.
         """
         self._check_attached("saved")
         path = Path(path)
+        if path.exists():
+            _check_is_ours(path)
         if running_statistics(self.model) != self._running:
             warn(
                 "running statistics of the model changed since the adapter was attached, and its file does not hold "
@@ -291,6 +295,13 @@ def check_free(model: nn.Module) -> None:
             raise UsageError(
                 f"the {type(module).__name__} has an adapter: {_ATTACHED[module]}", "merge or detach that one first"
             )
+
+
+def _check_is_ours(path: Path) -> None:
+    try:
+        read_header(path)
+    except AtomtuneError as problem:
+        raise UsageError(f"{path} is there, and atomtune did not write it", "name another file") from problem
 
 
 def _about_skipped(skipped: Mapping[str, str]) -> str:

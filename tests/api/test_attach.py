@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import nn
 
 import atomtune
@@ -289,6 +290,18 @@ def test_a_file_says_what_it_is_and_nothing_of_the_machine(tmp_path: Path, tiny_
     assert all(name.startswith("unet.") for name in tensors)
     assert str(tmp_path) not in path.read_bytes().decode("latin-1")
     assert str(tiny_model) not in path.read_bytes().decode("latin-1")
+
+
+def test_saving_replaces_an_atoms_file_and_no_other(tmp_path: Path) -> None:
+    adapter = atomtune.attach(nn.Sequential(nn.Linear(8, 8)), "c1")
+    assert adapter.save(tmp_path / "own.safetensors") == adapter.save(tmp_path / "own.safetensors")
+    (tmp_path / "notes.txt").write_text("the user's")
+    save_file({"weight": torch.zeros(2)}, tmp_path / "other.safetensors")
+    for name in ("notes.txt", "other.safetensors"):
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(atomtune.UsageError, match="atomtune did not write it"):
+            adapter.save(tmp_path / name)
+        assert (tmp_path / name).read_bytes() == before
 
 
 def test_a_text_encoders_file_has_the_same_names_for_all_versions_of_transformers(tmp_path: Path) -> None:
