@@ -39,6 +39,24 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_pipeline(tmp_path_factory.mktemp("models") / "tiny")
 
 
+@pytest.fixture
+def unreachable_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A hub that is asked, and not there, with nothing in its cache: the repositories it was asked for."""
+    from huggingface_hub import constants
+
+    asked: list[str] = []
+
+    def refuse(_: object, repository: str, **__: object) -> None:
+        asked.append(repository)
+        raise ConnectionError("Name or service not known")
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", refuse)
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waits for another attempt"))
+    return asked
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a command line left: exit code and the two streams."""

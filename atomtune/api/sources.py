@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..errors import AtomtuneError, UsageError, excerpt
 from ..models.hub_errors import unreachable
+from ..models.hub_files import files_on_hub
 
 DEFAULT_FILE = "atoms.safetensors"
 """What `atomtune train` calls its result."""
@@ -67,18 +68,18 @@ def _only(names: list[str], place: str) -> str:
 
 
 def _from_hub(repo: str, filename: str | None, revision: str | None) -> Path:
-    from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
+    from huggingface_hub import constants, hf_hub_download, snapshot_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RevisionNotFoundError
 
     name = f"{repo}@{revision}" if revision else repo
     try:
+        if constants.HF_HUB_OFFLINE:
+            cached = Path(snapshot_download(repo, revision=revision, local_files_only=True))
+            listed = [path.name for path in cached.glob("*.safetensors")]
+        else:
+            listed = files_on_hub(repo, revision)
         if filename is None:
-            if constants.HF_HUB_OFFLINE:
-                cached = Path(snapshot_download(repo, revision=revision, local_files_only=True))
-                files = [path.name for path in cached.glob("*.safetensors")]
-            else:
-                listed = HfApi().list_repo_files(repo, revision=revision)
-                files = [path for path in listed if path.endswith(".safetensors") and "/" not in path]
+            files = [path for path in listed if path.endswith(".safetensors") and "/" not in path]
             filename = _only(files, f"{name} on the hub")
         return Path(hf_hub_download(repo, filename, revision=revision))
     except AtomtuneError:

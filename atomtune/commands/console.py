@@ -36,7 +36,7 @@ class Console:
         self._say(f"Warning: {text}")
 
     def error(self, problem: AtomtuneError) -> None:
-        """Say what went wrong, an `Error:` line for each line of the message, and what to do about it.
+        """Say what went wrong, an `Error:` line for each line of the message, and what to do about it in one line.
 
         Every process says what it alone may have met; wrong usage is the same for all.
         """
@@ -44,7 +44,7 @@ class Console:
             return
         lines = [f"Error: {line}" for line in printable(problem.message).splitlines()]
         if problem.hint:
-            lines.append(f"Hint: {printable(problem.hint)}")
+            lines.append(f"Hint: {' '.join(printable(problem.hint).splitlines())}")
         print("\n".join(lines), file=sys.stderr, flush=True)
 
     def result(self, data: Mapping[str, Any], text: str) -> None:

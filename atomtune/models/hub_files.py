@@ -86,12 +86,10 @@ def _cached(repository: str) -> Path | None:
 
 
 def _download(name: str, repository: str, parts: Collection[str] | None, weights: bool) -> PipelineFiles:
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import snapshot_download
 
     try:
-        # fails at once, where downloads try for half a minute
-        listed = HfApi().model_info(repository, timeout=_SECONDS).siblings or []
-        files = [sibling.rfilename for sibling in listed]
+        files = files_on_hub(repository)
         if INDEX not in files:
             raise AtomtuneError(f"{name} is not a diffusers pipeline: it has no {INDEX}", NO_DOWNLOAD)
         configs = [INDEX, *(file for file in files if file.count("/") == 1 and file.endswith("config.json"))]
@@ -109,3 +107,14 @@ def _download(name: str, repository: str, parts: Collection[str] | None, weights
     except Exception as problem:  # of the hub's client, which are of many kinds
         raise unreachable(name, problem) from problem
     return _in_folder(name, folder, parts, weights)
+
+
+def files_on_hub(repository: str, revision: str | None = None) -> list[str]:
+    """The names of a repository's files. Asked once: fails at once, where downloads try for half a minute.
+
+    Raises what the hub's client raises.
+    """
+    from huggingface_hub import HfApi
+
+    listed = HfApi().model_info(repository, revision=revision, timeout=_SECONDS).siblings or []
+    return [sibling.rfilename for sibling in listed]

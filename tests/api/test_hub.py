@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import atomtune
+from atomtune.api.sources import find_file
 from hub_server import Hub
 from made import made_atoms
 
@@ -43,3 +45,10 @@ def test_the_only_adapter_of_a_repository_is_fetched_once(hub: Hub, tmp_path: Pa
     (hub.folder / "mug.safetensors").rename(hub.folder / "mug.ckpt")
     answer = hub.run(FIND, tmp_path / "home", "org/mug")
     assert answer.startswith("org/mug on the hub holds no atoms.safetensors"), answer
+
+
+@pytest.mark.parametrize("source", ["org/mug", "org/mug@main", "org/mug:mug.safetensors", "org/mug@main:a.safetensors"])
+def test_a_hub_that_cannot_be_reached_is_asked_once(source: str, unreachable_hub: list[str]) -> None:
+    with pytest.raises(atomtune.AtomtuneError, match=r"org/mug(@main)?: .* could not be reached \(Name or service not"):
+        find_file(source)
+    assert unreachable_hub == ["org/mug"]

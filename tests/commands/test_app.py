@@ -113,6 +113,14 @@ def test_a_failure_at_run_time_is_one_error_one_hint_and_exit_code_1(cli: Callab
     assert hint.startswith("Hint: ")
 
 
+@pytest.mark.parametrize("name", ["a\nb", "a\r\nb", "a\u2028b", "a\x85b", "a b", "it's"])
+def test_a_hint_is_one_line_whatever_names_are_in_it(name: str, cli: Callable[..., Any]) -> None:
+    answer = cli("sample", "--prompt", "a cat", "--concept", name)
+    error, hint = answer.err.splitlines()
+    assert error.startswith("Error: ")
+    assert hint.startswith("Hint: ")
+
+
 @pytest.mark.parametrize("arguments", [["-v", "inspect", "x"], ["inspect", "x", "-v"], ["inspect", "-v", "x"]])
 def test_a_traceback_is_shown_with_v_alone_before_or_after_the_verb(
     cli: Callable[..., Any], arguments: list[str]

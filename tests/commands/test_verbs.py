@@ -221,6 +221,7 @@ def test_a_concept_without_a_run_is_named_with_those_that_are_there(
     assert (
         answer.err == "Error: there is no concept castel in runs/\nHint: atomtune train --concept castel teaches it\n"
     )
+    assert "Hint: atomtune train --concept 'my castle' teaches it\n" in cli(*words, "--concept", "my castle").err
     made_atoms(Path("runs/castle/atoms.safetensors"), tiny_model)
     assert "Hint: learned: castle\n" in cli(*words, "--concept", "castel").err
 

@@ -52,6 +52,22 @@ def test_a_hub_that_cannot_be_reached(kind: str, repository: str, hub: Path) -> 
     assert "\n" not in problem.value.message
 
 
+@pytest.mark.parametrize(("kind", "repository"), [("dinov2", DINOV2), ("dino", DINO), ("clip", CLIP)])
+def test_a_hub_that_cannot_be_reached_is_asked_once(kind: str, repository: str, unreachable_hub: list[str]) -> None:
+    with pytest.raises(AtomtuneError, match=rf"cannot load {repository}: .* could not be reached \(Name or"):
+        LOADERS[kind]()
+    assert unreachable_hub == [repository]
+
+
+def test_a_cache_that_is_complete_asks_no_hub(
+    hub: Path, folders: dict[str, Path], unreachable_hub: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub))
+    cached(hub, DINOV2, folders["dinov2"])
+    load_dinov2()
+    assert unreachable_hub == []
+
+
 @pytest.mark.parametrize("kind", LOADERS)
 def test_a_download_that_was_cut_off(kind: str, hub: Path, folders: dict[str, Path]) -> None:
     repository = {"dinov2": DINOV2, "dino": DINO, "clip": CLIP}[kind]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from ...errors import AtomtuneError, excerpt
 from ...runtime.option import option
@@ -57,8 +58,11 @@ class SourceOptions(Options, panel=PROMPTS):
         for name in self.concepts:
             if not (RUNS / name).is_dir():
                 there = trained_concepts("")
-                hint = f"learned: {', '.join(there)}" if there else f"atomtune train --concept {name} teaches it"
-                raise AtomtuneError(f"there is no concept {excerpt(name, 60)} in {RUNS}/", hint)
+                said = excerpt(name, 60)
+                teach = f"atomtune train --concept {quote(said)} teaches it"
+                raise AtomtuneError(
+                    f"there is no concept {said} in {RUNS}/", f"learned: {', '.join(there)}" if there else teach
+                )
         found = [(RunFolder(RUNS / name).atoms_at(self.step), 1.0) for name in self.concepts]
         found += [atoms_source(text) for text in self.atoms]
         return [(file, scale * self.scale) for file, scale in found]

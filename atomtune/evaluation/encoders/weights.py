@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...errors import AtomtuneError, excerpt
 from ...models.hub_errors import unreachable
+from ...models.hub_files import files_on_hub
 from ...models.weight_files import PICKLES, only_pickles
 
 HINT = (
@@ -30,11 +31,17 @@ def obtain(files: Sequence[str], path: str | None, repository: str, revision: st
         if not folder.is_dir():
             raise AtomtuneError(f"there is no folder {excerpt(path)}", HINT)
     else:
-        from huggingface_hub import snapshot_download
+        from huggingface_hub import constants, snapshot_download
 
         where = repository
         try:
-            folder = Path(snapshot_download(repository, revision=revision, allow_patterns=list(files)))
+            cached = constants.HF_HUB_OFFLINE or _cached(files, repository, revision)
+            if not cached:
+                files_on_hub(repository, revision)
+            wanted = list(files)
+            folder = Path(
+                snapshot_download(repository, revision=revision, allow_patterns=wanted, local_files_only=cached)
+            )
         except Exception as problem:  # the hub's library, the connection and the disk each raise their own
             raise unreachable(where, problem, HINT) from problem
     for file in files:
@@ -45,6 +52,13 @@ def obtain(files: Sequence[str], path: str | None, repository: str, revision: st
             raise only_pickles(where, pickles[0])
         raise AtomtuneError(f"{excerpt(where)} has no {file}", HINT)
     return where, folder
+
+
+def _cached(files: Sequence[str], repository: str, revision: str | None) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = (try_to_load_from_cache(repository, file, revision=revision) for file in files)
+    return all(isinstance(path, str) for path in found)
 
 
 @contextmanager
