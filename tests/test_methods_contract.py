@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import atomtune
 from atomtune.errors import AtomtuneError, UsageError
 from atomtune.methods import METHODS
-from atomtune.methods.base import Tuning
+from atomtune.methods.base import Tuning, switched_off
 from atomtune.methods.specs import PRESETS, STARTS, AtomsSpec, COFTSpec, LoLDUSpec, OFTSpec, RankSpec, Spec
 
 CONFIG = Path(atomtune.__file__).parent / "models/configs/sd-v1-4/unet/config.json"
@@ -139,6 +139,24 @@ def test_what_is_trained_and_nothing_else(net: Net, images: Tensor, name: str, s
     optimizer.step()
     assert all(not torch.equal(parameter, was[key]) for key, parameter in tuning.parameters.items())
     assert all(torch.equal(p, others[key]) for key, p in net.named_parameters() if id(p) not in own)
+
+
+@each_case
+def test_switched_off_it_is_the_base_model_and_back_to_the_last_bit(
+    net: Net, images: Tensor, name: str, spec: Spec
+) -> None:
+    before = net(images)
+    tuning = moved(METHODS[name].attach(net, spec))
+    tuned = net(images).detach()
+    for _ in range(2):  # what the first time prepares, the second uses
+        trained = {key: parameter.data.clone() for key, parameter in tuning.parameters.items()}
+        with torch.no_grad(), switched_off(tuning):
+            assert torch.equal(net(images), before)
+        assert all(torch.equal(parameter, trained[key]) for key, parameter in tuning.parameters.items())
+        assert all(parameter.requires_grad for parameter in tuning.parameters.values())
+        torch.testing.assert_close(net(images), tuned)  # not to the last bit: COFT bounds what it trains in each pass
+    net(images).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in tuning.parameters.values())
 
 
 @each_case

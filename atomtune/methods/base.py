@@ -1,8 +1,9 @@
 """The contract of a tuning method, and what all of them share."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,28 @@ class Tuning(Protocol):
 
     def set_scale(self, scale: float) -> None:
         """Have the model compute with W + scale·ΔW; at 1 as it is trained."""
+
+
+@runtime_checkable
+class Switchable(Protocol):
+    """A `Tuning` that can be switched off and on again faster than `set_scale` does, at every step of a training."""
+
+    def switched_off(self) -> AbstractContextManager[None]:
+        """Within the context, which begins at scale 1, the model computes as before it was tuned, without gradients."""
+
+
+@contextmanager
+def switched_off(tuning: Tuning) -> Iterator[None]:
+    """Within the context, which begins at scale 1, a model computes as before it was tuned, without gradients."""
+    if isinstance(tuning, Switchable):
+        with tuning.switched_off():
+            yield
+        return
+    tuning.set_scale(0.0)
+    try:
+        yield
+    finally:
+        tuning.set_scale(1.0)
 
 
 class Method(Protocol):

@@ -6,7 +6,8 @@ weight and bias.
 """
 
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -69,6 +70,16 @@ class DiffFitTuning:
         self._bias_changes = {
             layer: changes[f"{n}.bias"] for n, layer in self._scaled.items() if f"{n}.bias" in changes
         }
+
+    @contextmanager
+    def switched_off(self) -> Iterator[None]:
+        """See `Switchable`."""
+        with self._in_place.switched_off():
+            self._scale = 0.0
+            try:
+                yield
+            finally:
+                self._scale = 1.0
 
     def _scale_output(self, layer: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
         def by_channel(values: Tensor) -> Tensor:

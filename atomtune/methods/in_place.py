@@ -2,6 +2,7 @@
 
 import fnmatch
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -41,7 +42,7 @@ class InPlaceTuning:
     def changes(self) -> dict[str, Tensor]:
         """ΔW of each parameter, in float32, on the CPU."""
         values = self._trained or self.parameters
-        return {name: values[name].detach().cpu().float() - start for name, start in self._start.items()}
+        return {name: values[name].detach().cpu().float() - start.cpu() for name, start in self._start.items()}
 
     @torch.no_grad()
     def set_scale(self, scale: float) -> None:
@@ -55,6 +56,25 @@ class InPlaceTuning:
             if scale != 1.0:
                 self._trained[name] = parameter.detach().to("cpu", copy=True)
                 parameter.copy_(self._start[name].float() + scale * changes[name])
+
+    @contextmanager
+    def switched_off(self) -> Iterator[None]:
+        """See `Switchable`. From the first time on the start is on the device of the parameters."""
+        trained = {name: parameter.data for name, parameter in self.parameters.items()}
+        try:
+            for name, parameter in self.parameters.items():
+                start = self._start[name]
+                if (start.device, start.dtype, start.stride()) != (
+                    parameter.device,
+                    parameter.dtype,
+                    parameter.stride(),
+                ):
+                    self._start[name] = start = torch.empty_like(parameter.data).copy_(start)
+                parameter.data = start
+            yield
+        finally:
+            for name, parameter in self.parameters.items():
+                parameter.data = trained[name]
 
     @torch.no_grad()
     def detach(self) -> None:

@@ -57,6 +57,19 @@ class InjectedTuning:
 
         self._hooks = [] if scale == 1.0 else [layer.register_forward_hook(mixed) for layer in self._layers.values()]
 
+    @contextmanager
+    def switched_off(self) -> Iterator[None]:
+        """See `Switchable`."""
+        for layer in self._layers.values():
+            layer.enable_adapters(False)
+        try:
+            yield
+        finally:
+            for layer in self._layers.values():
+                layer.enable_adapters(True)
+            for parameter in self.parameters.values():
+                parameter.requires_grad_(True)
+
 
 class PeftMethod(ABC):
     """A method of peft. Its file holds what peft's own would, under the same names."""

@@ -13,5 +13,7 @@ class RotatedConv2d(Conv2d):
         """(n, c_in, h, w) → (n, c_out, h', w')."""
         base = self.get_base_layer()
         assert isinstance(base, nn.Conv2d)
+        if self.disable_adapters:
+            return base._conv_forward(x, base.weight, base.bias)
         weight = rotated(base.weight.float(), blocks(self)).to(base.weight.dtype)
         return base._conv_forward(x, weight, base.bias)

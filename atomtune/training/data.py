@@ -113,20 +113,22 @@ class Inputs:
     Attributes:
         latents, noise: (b, c, h, w), float32; timesteps: (b,).
         condition: the captions' embeddings, or their tokens where text encoders are trained.
+        preserved: how many examples, the last ones, are the extra rows of preservation.
     """
 
     latents: Tensor
     noise: Tensor
     timesteps: Tensor
     condition: Embeddings | Tokens
+    preserved: int = 0
 
     @classmethod
-    def of(cls, batch: Batch, condition: Any, device: torch.device) -> Self:
+    def of(cls, batch: Batch, condition: Any, device: torch.device, preserved: int = 0) -> Self:
         """A drawn batch and the condition of each of its examples, on the device."""
         latents, noise, timesteps = (
             x.to(device, non_blocking=True) for x in (batch.latents, batch.noise, batch.timesteps)
         )
-        return cls(latents, noise, timesteps, condition)
+        return cls(latents, noise, timesteps, condition, preserved)
 
     def tensors(self) -> list[Tensor]:
         """All that it holds."""
@@ -134,7 +136,8 @@ class Inputs:
 
     def held(self) -> Self:
         """A copy with memory of its own."""
-        return type(self)(self.latents.clone(), self.noise.clone(), self.timesteps.clone(), self.condition.clone())
+        copies = (self.latents.clone(), self.noise.clone(), self.timesteps.clone(), self.condition.clone())
+        return type(self)(*copies, self.preserved)
 
     def take(self, other: Self) -> None:
         """Copy the values of another one, which must have the same shapes."""

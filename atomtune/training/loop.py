@@ -19,6 +19,7 @@ from .ema import Average
 from .loss import Objective
 from .model import Tuned
 from .optimizers import learning_rate
+from .preservation import Preservation
 from .prior_preservation import Prior
 from .step import Stepper
 
@@ -36,7 +37,7 @@ class Loop:
         optimizer: over `parameters`; schedule: of its learning rate.
         grad_accum: micro-batches that a process takes one after the other in a step.
         max_grad_norm: clip gradients to this norm; 0 disables clipping.
-        prior: class images, for prior preservation.
+        prior: class images, for prior preservation; preservation: extra rows under other prompts.
         average: of the parameters over the steps.
         stepper: runs the operations of a step; a plain one until `use_cuda_graph`.
         losses: loss of every step taken so far, the mean over all processes.
@@ -53,6 +54,7 @@ class Loop:
     grad_accum: int = 1
     max_grad_norm: float = 0.0
     prior: Prior | None = None
+    preservation: Preservation | None = None
     average: Average | None = None
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
@@ -70,6 +72,7 @@ class Loop:
             self.grad_accum,
             self.max_grad_norm,
             None if self.prior is None else self.prior.weight,
+            self.preservation,
         )
         self._prefetched: dict[tuple[int, int], Batch] = {}
 
@@ -123,22 +126,39 @@ class Loop:
         return value
 
     def _inputs(self, step: int, part: int) -> Inputs:
-        """This process's micro-batch number `part`, class images after the concept's."""
+        """This process's micro-batch number `part`: the concept's images, class images, extra rows of preservation."""
         batch = self._prefetched.pop((step, part), None) or self._draw(step, part)
         condition: Any = self.condition[batch.captions[: self._share]]
         if self.prior is not None:
             condition = condition + self.prior.condition.expand(self._share)
-        return Inputs.of(batch, condition, self.accelerator.device)
+        rows = self._rows(step)
+        if self.preservation is not None and rows:
+            condition = condition + self.preservation.condition[batch.captions[-rows:]]
+        return Inputs.of(batch, condition, self.accelerator.device, rows)
 
     def _draw(self, step: int, part: int) -> Batch:
-        first = self._share * (self.accelerator.process_index * self.grad_accum + part)
+        number = self.accelerator.process_index * self.grad_accum + part
+        first, rows = self._share * number, self._rows(step)
         batch = self.batches.draw(step, first, self._share)
-        return batch if self.prior is None else batch + self.prior.batches.draw(step, first, self._share)
+        if self.prior is not None:
+            batch = batch + self.prior.batches.draw(step, first, self._share)
+        if self.preservation is not None and rows:
+            batch = batch + self.preservation.draw(step, rows * number, rows)
+        return batch
 
     @property
     def _share(self) -> int:
         """Examples of the concept in a micro-batch of this process."""
-        return self.batches.size // (self.accelerator.num_processes * self.grad_accum)
+        return self._in_micro_batch(self.batches)
+
+    def _rows(self, step: int) -> int:
+        """Extra rows of preservation in a micro-batch of this process."""
+        if self.preservation is None or not self.preservation.is_due(step):
+            return 0
+        return self._in_micro_batch(self.preservation.batches)
+
+    def _in_micro_batch(self, batches: Batches) -> int:
+        return batches.size // (self.accelerator.num_processes * self.grad_accum)
 
     def any_process(self, flag: bool) -> bool:
         """True where `flag` is on any process, so that all of them stop after the same step."""

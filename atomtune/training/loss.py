@@ -46,7 +46,11 @@ class Objective:
 
     def loss(self, prediction: Tensor, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """The loss of a batch, a scalar in float32."""
-        target = self.target(latents, noise, timesteps).float()
+        return self.distance(prediction, self.target(latents, noise, timesteps), timesteps)
+
+    def distance(self, prediction: Tensor, target: Tensor, timesteps: Tensor) -> Tensor:
+        """Mean squared error of predictions (b, c, h, w), weighted by timestep: a scalar in float32."""
+        target = target.float()
         if self.min_snr_gamma is None:
             return F.mse_loss(prediction.float(), target)
         errors = F.mse_loss(prediction.float(), target, reduction="none").mean(dim=(1, 2, 3))

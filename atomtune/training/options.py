@@ -7,10 +7,11 @@ from typing import Any, Self
 from ..data.concept import Concept, expand, names
 from ..data.options import DataOptions
 from ..errors import AtomtuneError, UsageError, excerpt
-from ..methods.options import MethodOptions, learning_rate
+from ..methods.options import TEXTUAL_INVERSION, MethodOptions, learning_rate
 from ..models.options import ModelOptions
 from ..runtime.option import option, same_as
 from ..runtime.options import Options
+from .preservation_options import PreservationOptions
 
 OPTIMIZERS = ("adamw", "adamw8bit", "prodigy")
 
@@ -233,6 +234,7 @@ class TrainOptions(
     OptimizerOptions,
     LossOptions,
     PriorOptions,
+    PreservationOptions,
     SpeedOptions,
     PreviewOptions,
     RunOptions,
@@ -252,6 +254,8 @@ class TrainOptions(
                 self.class_prompt(self.concept)
         except UsageError as problem:
             yield "prior_prompt", problem.message
+        if self.preserve and self.method == TEXTUAL_INVERSION:
+            yield "preserve", "is for other methods: textual-inversion changes no prompt without the token"
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -17,7 +17,7 @@ from .options import TrainOptions
 
 _DESCRIBED = (
     *("batch_size", "grad_accum", "optimizer", "lr", "lr_scheduler", "weight_decay", "ema", "min_snr_gamma"),
-    *("noise_offset", "prior_preservation", "seed", "resolution", "crop", "flip", "precision"),
+    *("noise_offset", "prior_preservation", "preserve", "seed", "resolution", "crop", "flip", "precision"),
     *("train_text_encoder", "train_token"),
 )
 

@@ -1,6 +1,7 @@
 """The parts of a training run, made from its options: accelerator, tunings, loop."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -14,13 +15,13 @@ from ..core.decompose import ALGORITHM
 from ..core.precision import DTYPES
 from ..errors import UsageError
 from ..methods import METHODS
-from ..methods.base import Tuning
+from ..methods.base import Tuning, switched_off
 from ..methods.options import MethodOptions
 from ..methods.specs import AtomsSpec
 from ..methods.textual_inversion import TokenTuning
 from ..models.base_model import ModelSource, pick_device
 from ..models.components import encoder_spec, name_in_file, token_id
-from ..models.conditioning import embed, text_encoders, tokenize, tokenizer_of
+from ..models.conditioning import Embeddings, Tokens, embed, text_encoders, tokenize, tokenizer_of
 from ..models.decomposition import load_or_decompose
 from ..models.options import ModelOptions
 from ..runtime.progress import Events
@@ -34,6 +35,7 @@ from .loss import Objective
 from .model import Tuned, place
 from .optimizers import make_optimizer, make_schedule
 from .options import SpeedOptions, TrainOptions
+from .preservation import encode_each, preservation_of
 from .prior_preservation import Prior
 from .run_folder import RunFolder
 
@@ -85,6 +87,14 @@ class Tunings:
     def export(self) -> dict[str, Tensor]:
         """The tensors of the atoms file. Raises AtomtuneError where one is not finite."""
         return {name(key): value for tuning, name in self.named for key, value in tuning.export().items()}
+
+    @contextmanager
+    def switched_off(self) -> Iterator[None]:
+        """Within the context the pipeline computes as before training, without gradients."""
+        with ExitStack() as stack:
+            for tuning, _ in self.named:
+                stack.enter_context(switched_off(tuning))
+            yield
 
 
 def make_tunings(
@@ -145,10 +155,11 @@ def make_tunings(
 
 def make_loop(
     pipeline: Any,
-    parameters: dict[str, nn.Parameter],
+    tunings: Tunings,
     images: Sequence[Image.Image],
     captions: Sequence[str],
     class_images: list[Image.Image],
+    preserved: Sequence[str],
     options: TrainOptions,
     accelerator: Any,
     events: Events,
@@ -156,24 +167,27 @@ def make_loop(
     """The loop over a pipeline that is ready for training.
 
     Args:
-        parameters: what is trained.
         images: of the concept, each with its caption in `captions`.
         class_images: for prior preservation; none without it.
+        preserved: prompts of preservation; none without it.
     """
     events.phase("encoding the images")
     device = accelerator.device
     mirrored = (image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in images if options.flip)
     latents = encode_latents(pipeline.vae.to(device), chain(images, mirrored))
     class_latents = encode_latents(pipeline.vae, class_images) if class_images else None
+    parameters = tunings.parameters
     encoders = text_encoders(pipeline)
     for encoder in encoders.values():
         encoder.to(device)
     distinct = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
     learning: list[Any] = list(encoders.values()) if options.encoders_learn else []
-    condition, class_condition = (
-        tokenize(pipeline, prompts, device) if learning else embed(pipeline, prompts)
-        for prompts in (list(distinct), [options.class_prompt(options.concept)])
-    )
+
+    def encoded(prompts: Sequence[str]) -> Embeddings | Tokens:
+        return tokenize(pipeline, prompts, device) if learning else embed(pipeline, prompts)
+
+    condition, class_condition = encoded(list(distinct)), encoded([options.class_prompt(options.concept)])
+    kept = encode_each(preserved, encoded) if preserved else None
     # not needed at any step
     for part in (pipeline.vae, *(encoder for encoder in encoders.values() if not learning)):
         part.to("cpu")
@@ -200,6 +214,7 @@ def make_loop(
         grad_accum=options.grad_accum,
         max_grad_norm=options.max_grad_norm,
         prior=prior,
+        preservation=None if kept is None else preservation_of(kept, batches, options, tunings.switched_off),
         average=Average(parameters, options.ema_decay) if options.ema else None,
     )
     choose_stepping(loop, options, options.precision, events)

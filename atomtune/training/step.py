@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .data import Inputs
 from .loss import Objective
+from .preservation import Preservation
 
 
 class Stepper:
@@ -19,6 +21,7 @@ class Stepper:
         grad_accum: micro-batches in a step.
         max_grad_norm: clip gradients to this norm; 0 disables clipping.
         prior_weight: weight of the loss of each micro-batch's second half, the class images; None without them.
+        preservation: of the extra rows that come last, where a micro-batch has some; None without them.
 
     Attributes:
         forward: the prediction for noisy latents, timesteps and condition: the model itself, or compiled.
@@ -34,6 +37,7 @@ class Stepper:
         grad_accum: int,
         max_grad_norm: float,
         prior_weight: float | None,
+        preservation: Preservation | None = None,
     ) -> None:
         self.accelerator = accelerator
         self.model = model
@@ -44,6 +48,7 @@ class Stepper:
         self.grad_accum = grad_accum
         self.max_grad_norm = max_grad_norm
         self.prior_weight = prior_weight
+        self.preservation = preservation
 
     def backward(self, inputs: Inputs, is_last: bool) -> Tensor:
         """Add the gradients of a micro-batch; returns its loss, a mean over its examples.
@@ -59,9 +64,23 @@ class Stepper:
     def loss(self, inputs: Inputs) -> Tensor:
         """The loss of a micro-batch, with its graph."""
         noisy = self.objective.noisy(inputs.latents, inputs.noise, inputs.timesteps)
+        if self.preservation is None or not inputs.preserved:
+            with self.accelerator.autocast():
+                prediction = self.forward(noisy, inputs.timesteps, inputs.condition)
+            return self._loss_of_examples(prediction, inputs.latents, inputs.noise, inputs.timesteps)
+        examples, kept = slice(None, -inputs.preserved), slice(-inputs.preserved, None)
+        # a context of autocast for each: the types that it casts weights to are kept until it ends
+        with torch.no_grad(), self.preservation.base_model(), self.accelerator.autocast():
+            base = self.forward(noisy[kept], inputs.timesteps[kept], inputs.condition[kept])
         with self.accelerator.autocast():
             prediction = self.forward(noisy, inputs.timesteps, inputs.condition)
         parts = (prediction, inputs.latents, inputs.noise, inputs.timesteps)
+        loss = self._loss_of_examples(*(part[examples] for part in parts))
+        moved = self.objective.distance(prediction[kept], base, inputs.timesteps[kept])
+        return loss + self.preservation.weight * moved
+
+    def _loss_of_examples(self, *parts: Tensor) -> Tensor:
+        """Of the concept's examples, and of class images after them; `parts` as for `Objective.loss`."""
         if self.prior_weight is None:
             return self.objective.loss(*parts)
         concept, prior = zip(*(x.chunk(2) for x in parts), strict=True)

@@ -24,6 +24,8 @@ from .accelerator import own_accelerate_state
 from .optimizers import advise, require_package
 from .options import TrainOptions
 from .overwrite import remove, replacement, settled, steps_taken, take_place
+from .preservation import KEY as PRESERVATION_PROMPTS
+from .preservation import prompts_for
 from .preview import Preview
 from .prior_preservation import ClassImages, class_images, images_digest
 from .record import TrainResult, describe, new_record
@@ -120,6 +122,7 @@ def _train(
     material = material_of(images, captions)
     if not is_new:
         check_material(recorded_images(record), material)
+    preserved = prompts_for(options, options.concept, source.name, options.seed, None if is_new else record)
     preview_prompts = _preview_prompts(options)  # what they name wrongly is known before the model loads
     accelerator = make_accelerator(options, options.tracker, folder)
     is_main = accelerator.is_main_process
@@ -131,7 +134,7 @@ def _train(
     accelerator.wait_for_everyone()
     events.phase(f"loading {source.name}")
     pipeline = load_pipeline(source)
-    for warning in check_prompts(pipeline.tokenizer, [*captions, *preview_prompts], [options.concept]):
+    for warning in check_prompts(pipeline.tokenizer, [*captions, *preview_prompts, *preserved], [options.concept]):
         events.warn(warning)
     base = fingerprint(pipeline.unet)
     components = {name: fingerprint(part) for name, part in {"vae": pipeline.vae, **text_encoders(pipeline)}.items()}
@@ -140,6 +143,8 @@ def _train(
     else:
         check_base(record, stored, source, base, components)
     record |= {"options": options.to_dict(), "paths": paths_from(output, options, source)}
+    if preserved:
+        record[PRESERVATION_PROMPTS] = preserved
     if is_main:
         if is_new:
             _make_room(home, folder)
@@ -167,7 +172,15 @@ def _train(
     check_cached(recorded_digests(record), cached, cache_folder())
     record["cached"] = cached
     loop = make_loop(
-        pipeline, tunings.parameters, [item.image for item in images], captions, prior, options, accelerator, events
+        pipeline,
+        tunings,
+        [item.image for item in images],
+        captions,
+        prior,
+        preserved,
+        options,
+        accelerator,
+        events,
     )
     preview = None
     if options.sample_every:

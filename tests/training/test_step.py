@@ -46,6 +46,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "max_grad_norm": 0.0,
         "min_snr_gamma": 5.0,
     },
+    "preserved": {"method": "lora", "spec": RankSpec(layers="attention", rank=2), "preserve": 1.0, "lr": 1e-2},
 }
 each_run = pytest.mark.parametrize("run", RUNS)
 

@@ -243,6 +243,8 @@ def test_every_wrong_option_is_named_at_once(options: Options) -> None:
         "prior_images": 0,
         "prior_weight": -1.0,
         "prior_prompt": "a castle",
+        "preserve": -1.0,
+        "preserve_every": 0,
         "ema_decay": 1.0,
         "tracker": "paper",
     }
@@ -257,10 +259,11 @@ def test_every_wrong_option_is_named_at_once(options: Options) -> None:
 def test_two_processes_are_one_with_the_summed_batch(
     tiny_model: Path, images: Path, options: Options, tmp_path: Path
 ) -> None:
-    shared: dict[str, Any] = {**SHORT, "prior_preservation": True, "prior_images": 8, "model": str(tiny_model)}
-    train(options(**shared, batch_size=4), tmp_path / "one")
+    shared: dict[str, Any] = {**SHORT, "prior_preservation": True, "prior_images": 8, "preserve": 0.5}
+    train(options(**shared, batch_size=4, preserve_rows=4), tmp_path / "one")
     flags = f"--concept castle --images {images} --model {tiny_model} --device cpu --preset c1 --steps 3 --json"
     flags += f" --batch-size 1 --grad-accum 2 --prior-preservation --prior-images 8 --output {tmp_path / 'two'}"
+    flags += " --preserve 0.5 --preserve-rows 1"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(LAUNCHER)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ATOMTUNE_CACHE": str(tmp_path / "other-cache")}
     command = [*launch, "train", *flags.split()]
