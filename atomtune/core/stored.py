@@ -1,0 +1,90 @@
+"""ΔW of one layer from the base weight and what an atoms file holds of the layer, with nothing else of atomtune.
+
+For other programs that have the weight at hand: how the weight is cut into rows follows from the shapes, and only λ has
+to be known beside them.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from .decompose import Decomposition
+from .deltas import AtomDelta, OvercompleteDelta
+from .layout import RowLayout, largest_divisor
+from .precision import all_finite
+
+NAMES = ("atoms", "delta_atoms", "delta_mixing", "delta_coefficients")
+"""What a file can hold of a layer: D, ΔD, Δβ of overcomplete atoms, and Δα where coefficients were trained."""
+
+
+def stored_layout(shape: Sequence[int], tensors: Mapping[str, Tensor]) -> RowLayout:
+    """How a weight of this shape was cut into rows, by the shapes of the layer's tensors.
+
+    A layer has at most one pair of tile sides for each number of entries: as the limit k_c grows neither side shrinks.
+
+    Args:
+        shape: of the weight.
+        tensors: by `NAMES`, without the layer's name.
+
+    Raises ValueError where these tensors are not of a weight of this shape.
+    """
+    shape, length = tuple(shape), tensors["atoms"].shape[-1]
+    overcomplete = "delta_mixing" in tensors
+    if len(shape) > 2 and (math.prod(shape[2:]) > 1 or overcomplete):
+        layout = RowLayout.of(shape, 1, pointwise_tiles=False)
+    else:
+        layout = RowLayout.of(shape, _tile_limit(shape, length))
+    count = tensors["atoms"].shape[0]
+    expected: dict[str, tuple[int, ...]] = {"atoms": (count, layout.length), "delta_atoms": (count, layout.length)}
+    if overcomplete:
+        mix = tensors["delta_mixing"].shape[-1]
+        expected |= {"delta_atoms": (count, mix, layout.length), "delta_mixing": (shape[1], count, mix)}
+    if "delta_coefficients" in tensors:
+        expected["delta_coefficients"] = (layout.count, count)
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if found != expected:
+        raise ValueError(f"a weight of shape {shape} has no atoms of the shapes {found}")
+    return layout
+
+
+@torch.no_grad()
+def stored_delta(weight: Tensor, tensors: Mapping[str, Tensor], sparsity: float) -> Tensor:
+    """ΔW, (weight shape), float32, where the weight is.
+
+    Args:
+        weight: the untouched base weight, any floating type.
+        tensors: by `NAMES`, as in the file.
+        sparsity: λ of the decomposition, in the file's metadata.
+
+    Raises ValueError as `stored_layout`, and for weights whose coefficients are not finite.
+    """
+    if not all_finite(weight):
+        raise ValueError("the weight holds values that are not finite")
+    layout = stored_layout(weight.shape, tensors)
+    part = Decomposition(layout, tensors["atoms"].to(weight.device, torch.float32), None, sparsity)
+    trains_coefficients = "delta_coefficients" in tensors
+    if not part.may_follow or trains_coefficients:
+        part = Decomposition(layout, part.atoms, part.coded(weight), sparsity)
+    delta: AtomDelta
+    if "delta_mixing" in tensors:
+        mix = tensors["delta_mixing"].shape[-1]
+        delta = OvercompleteDelta(part, overcomplete=mix, train_coefficients=trains_coefficients)
+    else:
+        delta = AtomDelta(part, train_coefficients=trains_coefficients)
+    delta.to(weight.device)
+    for name, parameter in delta.trainable().items():
+        parameter.copy_(tensors[name])
+    return delta.delta_weight(weight)
+
+
+def _tile_limit(shape: tuple[int, ...], length: int) -> int:
+    """The least k_c that cuts tiles of `length` entries. Raises ValueError where none does."""
+    for limit in range(1, length + 1):
+        entries = largest_divisor(shape[0], limit) * largest_divisor(shape[1], limit)
+        if entries == length:
+            return limit
+        if entries > length:
+            break
+    raise ValueError(f"a weight of shape {shape} has no tiles of {length} entries")
