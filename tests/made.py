@@ -11,17 +11,18 @@ from atomtune.core.fingerprint import fingerprint
 from atomtune.files.atoms_file import AtomsInfo, save_atoms
 from atomtune.methods.atoms import Atoms, decompose_model
 from atomtune.methods.merging import PartChanges, merged_tensors
-from atomtune.methods.specs import PRESETS
+from atomtune.methods.specs import PRESETS, AtomsSpec, preset_name
 from atomtune.models.architecture import architecture_of
 from atomtune.models.base_model import load_pipeline, resolve
 
 
 def made_atoms(
-    path: Path, model: Path, strength: float = 0.02, seed: int = 0, preset: str = "c1", **changes: Any
+    path: Path, model: Path, strength: float = 0.02, seed: int = 0, preset: str | None = None, **changes: Any
 ) -> Path:
-    """Write an atoms file for a base model whose change shows in images; returns `path`."""
+    """Write an atoms file for a base model whose change shows in images; of all layers, without a preset."""
     unet = load_pipeline(resolve(str(model))).unet
-    deltas = Atoms().create(unet, PRESETS[preset], decompose_model(unet, PRESETS[preset]))
+    spec = PRESETS[preset] if preset else AtomsSpec(atoms=6, tile=4)
+    deltas = Atoms().create(unet, spec, decompose_model(unet, spec))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for delta in deltas.values():
@@ -29,8 +30,8 @@ def made_atoms(
                 parameter.copy_(strength * torch.randn(parameter.shape, generator=generator))
     info: dict[str, Any] = {
         "method": Atoms.name,
-        "preset": preset,
-        "spec": PRESETS[preset].to_dict(),
+        "preset": preset_name(spec),
+        "spec": spec.to_dict(),
         "base": str(model),
         "base_fingerprint": fingerprint(unet),
         "architecture": architecture_of(unet),

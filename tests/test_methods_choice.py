@@ -77,7 +77,6 @@ def test_groups(name: str, group: str) -> None:
 def test_presets_are_named_and_go_through_json() -> None:
     assert list(PRESETS) == [
         *("c1", "c2", "c3", "c4"),
-        *("paper-c1", "paper-c2", "paper-c3"),
         *("conv", "conv-overcomplete"),
     ]
     for name, spec in PRESETS.items():

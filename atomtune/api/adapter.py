@@ -282,8 +282,9 @@ def attach(
     check_free(model)
     if isinstance(train, str):
         train = [train]
+    skipped = skipped_layers(model)  # before the layers of a library stand among the model's own
     adapter = Adapter(model, kind, spec, train, seed, decomposition)
-    if skipped := skipped_layers(model):
+    if skipped:
         warn(_about_skipped(skipped), SkippedLayersWarning)
     return adapter
 

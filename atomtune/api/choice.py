@@ -10,6 +10,7 @@ from ..errors import UsageError, excerpt
 from ..methods import METHODS
 from ..methods.atoms import decompose_model
 from ..methods.base import Method
+from ..methods.options import default_spec
 from ..methods.specs import PRESETS, AtomsSpec, Spec
 from ..methods.textual_inversion import TextualInversion
 
@@ -70,7 +71,7 @@ def _named(name: str) -> tuple[Method, Spec]:
             f"there is no preset or method {excerpt(repr(name))}",
             f"presets: {', '.join(PRESETS)}; methods: {', '.join(METHODS)}",
         )
-    return METHODS[name], METHODS[name].spec()
+    return METHODS[name], default_spec(name)
 
 
 def _of_spec(spec: Spec) -> Method:

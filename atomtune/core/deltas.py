@@ -87,6 +87,16 @@ class AtomDelta(WeightDelta):
     linear: Tensor | None
     atoms: Tensor
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether it is a matrix by which every tile is multiplied, see `matrix`."""
+        return self.linear is not None and not self.layout.is_filter
+
+    def matrix(self) -> Tensor:
+        """P·ΔD, (r, r): ΔW is X times this. Where α is not held."""
+        assert self.linear is not None
+        return self.linear @ self._change()
+
     def coefficients(self, weight: Tensor) -> Tensor:
         """α, (N, m), float32, for the base weight: what is held has another order, and may have the gain in it."""
         if self.placed is None:
@@ -110,8 +120,7 @@ class AtomDelta(WeightDelta):
     def update(self) -> Update:
         """See `WeightDelta.update`."""
         if self.placed is None:
-            assert self.linear is not None
-            return MatrixUpdate(self.layout, (self.linear @ self._change(),))
+            return MatrixUpdate(self.layout, (self.matrix(),))
         extra = None if self.delta_coefficients is None else self.layout.by_place(self.delta_coefficients)
         placed = self.placed if self.layout.is_filter else self.layout.by_place(self.placed)
         return AtomUpdate(self.layout, (self._change(), extra), placed, self.atoms)

@@ -16,7 +16,10 @@ from .layout import RowLayout, largest_divisor
 from .precision import all_finite
 
 NAMES = ("atoms", "delta_atoms", "delta_mixing", "delta_coefficients")
-"""What a file can hold of a layer: D, ΔD, Δβ of overcomplete atoms, and Δα where coefficients were trained."""
+"""What a file can hold of a layer: D, ΔD, Δβ of overcomplete atoms, and Δα where coefficients were trained.
+
+Without D, ΔD is that of the unit vectors: the matrix of a complete dictionary.
+"""
 
 
 def stored_layout(shape: Sequence[int], tensors: Mapping[str, Tensor]) -> RowLayout:
@@ -30,6 +33,7 @@ def stored_layout(shape: Sequence[int], tensors: Mapping[str, Tensor]) -> RowLay
 
     Raises ValueError where these tensors are not of a weight of this shape.
     """
+    tensors = _with_atoms(tensors)
     shape, length = tuple(shape), tensors["atoms"].shape[-1]
     overcomplete = "delta_mixing" in tensors
     if len(shape) > 2 and (math.prod(shape[2:]) > 1 or overcomplete):
@@ -62,6 +66,7 @@ def stored_delta(weight: Tensor, tensors: Mapping[str, Tensor], sparsity: float)
     """
     if not all_finite(weight):
         raise ValueError("the weight holds values that are not finite")
+    tensors = _with_atoms(tensors)
     layout = stored_layout(weight.shape, tensors)
     part = Decomposition(layout, tensors["atoms"].to(weight.device, torch.float32), None, sparsity)
     trains_coefficients = "delta_coefficients" in tensors
@@ -77,6 +82,10 @@ def stored_delta(weight: Tensor, tensors: Mapping[str, Tensor], sparsity: float)
     for name, parameter in delta.trainable().items():
         parameter.copy_(tensors[name])
     return delta.delta_weight(weight)
+
+
+def _with_atoms(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {"atoms": torch.eye(tensors["delta_atoms"].shape[-1])} | dict(tensors)
 
 
 def _tile_limit(shape: tuple[int, ...], length: int) -> int:

@@ -157,11 +157,17 @@ class Atoms:
     def export(self, deltas: Mapping[str, WeightDelta]) -> dict[str, Tensor]:
         """The file's tensors: "LAYER.atoms" (D) and, as trained, "LAYER.delta_…", all float16.
 
+        A complete dictionary needs no D: ΔW = X·D⁺·ΔD, and "LAYER.delta_atoms" is the matrix D⁺·ΔD, which is ΔD where
+        the atoms are the unit vectors.
+
         Raises AtomtuneError where a delta is not finite in float16.
         """
         tensors: dict[str, Tensor] = {}
         for name, delta in deltas.items():
             assert isinstance(delta, AtomDelta)
+            if delta.is_complete:
+                tensors[f"{name}.delta_atoms"] = delta.matrix()
+                continue
             tensors[f"{name}.atoms"] = delta.atoms
             for key, parameter in delta.trainable().items():
                 tensors[f"{name}.{key}"] = delta.gain * parameter if key == "delta_atoms" else parameter
@@ -190,7 +196,11 @@ def _by_layer(
         coefficients = torch.empty(layout.count, count, device="meta")
         expected = _delta(spec, Decomposition(layout, atoms, coefficients, spec.sparsity)).trainable()
         shapes = {"atoms": atoms.shape, **{key: parameter.shape for key, parameter in expected.items()}}
-        found[name] = {key: held(tensors, f"{name}.{key}", tuple(shape)) for key, shape in shapes.items()}
+        is_complete = spec.tile_atoms == "complete" and not layout.is_filter
+        given = {}
+        if is_complete and not spec.train_coefficients and f"{name}.atoms" not in tensors:
+            given["atoms"] = torch.eye(*shapes.pop("atoms"))  # see `Atoms.export`
+        found[name] = given | {key: held(tensors, f"{name}.{key}", tuple(shape)) for key, shape in shapes.items()}
         used.update(f"{name}.{key}" for key in shapes)
     check_all_used(tensors, used)
     return found

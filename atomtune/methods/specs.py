@@ -103,7 +103,7 @@ class AtomsSpec(Spec):
             if self.tile > MAX_COMPLETE_TILE:
                 yield "tile", f"must be at most {MAX_COMPLETE_TILE} where tile_atoms is complete: k_c⁴ numbers a layer"
             if self.sparsity != 0:
-                yield "sparsity", "must be 0 where tile_atoms is complete"
+                yield "sparsity", "must be 0 where tile_atoms is complete; tile_atoms same goes with it"
 
     @property
     def decomposition_key(self) -> str:
@@ -123,20 +123,19 @@ class AtomsSpec(Spec):
 _PAPER: Any = {"layers": "blocks", "tile_atoms": "complete", "pointwise": "filters"}
 
 PRESETS: dict[str, AtomsSpec] = {
-    "c1": AtomsSpec(atoms=6, tile=4),
-    "c2": AtomsSpec(atoms=9, tile=16),
-    "c3": AtomsSpec(atoms=9, tile=16, overcomplete=3),
-    "c4": AtomsSpec(atoms=9, tile=16, overcomplete=3, train_coefficients=True),
-    "paper-c1": AtomsSpec(atoms=6, tile=4, **_PAPER),
-    "paper-c2": AtomsSpec(atoms=9, tile=8, **_PAPER),
-    "paper-c3": AtomsSpec(atoms=9, tile=8, overcomplete=3, **_PAPER),
+    "c1": AtomsSpec(atoms=6, tile=4, **_PAPER),
+    "c2": AtomsSpec(atoms=9, tile=8, **_PAPER),
+    "c3": AtomsSpec(atoms=9, tile=8, overcomplete=3, **_PAPER),
+    "c4": AtomsSpec(atoms=9, tile=8, layers="blocks", train_coefficients=True),
     "conv": AtomsSpec(atoms=9, tile=16, layers="conv"),
     "conv-overcomplete": AtomsSpec(atoms=9, tile=16, overcomplete=3, layers="conv"),
 }
-"""Configurations after the paper's Table 2, and its ΔD alone: the atoms of the k×k convolutions, plain or mixed.
+"""The configurations of the paper's Table 2, and its ΔD alone: the atoms of the k×k convolutions, plain or mixed.
 
-`paper-c1` to `paper-c3` have the paper's counts on Stable Diffusion v1.4: complete dictionaries for the tiles of the
-linear layers of the blocks, the 3×3 convolutions of the blocks, and 1×1 convolutions as filters of one tap.
+`c1` to `c3` have the paper's counts on Stable Diffusion v1.4, which follow from one rule: complete dictionaries for the
+tiles of the linear layers of the blocks, m atoms for the 3×3 convolutions of the blocks, and 1×1 convolutions as
+filters of one tap, trained where every input channel has a mix of its own. `c4` is the paper's by its text (α, D and
+D_c), whose count follows from no rule that is known.
 """
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import nn
 
 import atomtune
 from atomtune.files.atoms_file import load_atoms
-from atomtune.methods.specs import AtomsSpec, RankSpec
+from atomtune.methods.specs import PRESETS, AtomsSpec, RankSpec
 from small_models import noise, small_resnet, text_encoder, unet
 
 
@@ -56,10 +57,10 @@ def test_every_public_name_is_there_and_documented() -> None:
 @pytest.mark.parametrize(
     ("method", "options", "expected"),
     [
-        ("c1", {}, ("atoms", "c1", AtomsSpec(atoms=6, tile=4))),
-        ("c2", {"tile": 8}, ("atoms", "custom", AtomsSpec(tile=8))),
+        ("c1", {}, ("atoms", "c1", PRESETS["c1"])),
+        ("c2", {"tile": 4}, ("atoms", "custom", replace(PRESETS["c2"], tile=4))),
         (AtomsSpec(atoms=3), {}, ("atoms", "custom", AtomsSpec(atoms=3))),
-        ("atoms", {}, ("atoms", "c2", AtomsSpec())),
+        ("atoms", {}, ("atoms", "c2", PRESETS["c2"])),
         ("lora", {"rank": 4, "layers": "0"}, ("lora", "lora", RankSpec(layers="0", rank=4))),
     ],
 )
@@ -131,8 +132,15 @@ def test_a_with_statement_gives_the_model_back_unless_it_was_merged() -> None:
 
 def test_the_description_names_method_layers_and_numbers() -> None:
     adapter = atomtune.attach(net(), "c1", train=["5"])
-    assert repr(adapter) == "Adapter(atoms c1 on Sequential: 3 layers, 204 parameters, 5 in full, scale 1)"
-    assert sum(parameter.numel() for parameter in adapter.parameters()) == 204 + 68
+    assert repr(adapter) == "Adapter(atoms c1 on Sequential: 3 layers, 364 parameters, 5 in full, scale 1)"
+    assert sum(parameter.numel() for parameter in adapter.parameters()) == 364 + 68
+
+
+@pytest.mark.parametrize("method", ["c2", "lora", "oft", "loldu", "bitfit"])
+def test_the_layers_that_a_method_puts_in_are_none_that_are_left_out(method: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", atomtune.SkippedLayersWarning)
+        atomtune.attach(net(), method, **({"layers": "all"} if method == "loldu" else {}))
 
 
 def test_layers_that_cannot_be_adapted_are_named_in_one_warning() -> None:

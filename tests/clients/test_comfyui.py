@@ -71,7 +71,7 @@ def check_weights(patcher: Patcher, own: dict[str, str], pipeline: Any, part: st
             assert error < 1e-3, layer
 
 
-@pytest.mark.parametrize("preset", ["c2", "paper-c3", "lambda"])
+@pytest.mark.parametrize("preset", ["c2", "c3", "lambda"])
 def test_a_file_gives_the_merged_weights(
     preset: str, nodes: Any, base: Any, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,9 +105,9 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
 def test_a_config_gives_defaults_and_the_command_line_wins(cli: Cli) -> None:
     Path("run.toml").write_text('concept = "castle"\npreset = "c1"\nlayers = "conv"\n', encoding="utf-8")
     assert cli("train", "--dry-run", "--config", "run.toml").out.startswith("custom on CompVis/stable-diffusion-v1-4")
-    both = cli("train", "--dry-run", "--config", "run.toml", "--layers", "all")
+    both = cli("train", "--dry-run", "--config", "run.toml", "--layers", "blocks")
     assert "total" in both.out
-    assert both.out.startswith("c1 on CompVis/stable-diffusion-v1-4 would train 24,888 parameters")
+    assert both.out.startswith("c1 on CompVis/stable-diffusion-v1-4 would train 49,292 parameters")
 
 
 def test_errors_of_a_config_all_show_on_the_command_line(cli: Cli) -> None:

@@ -79,7 +79,8 @@ def test_decompose_takes_a_device(cli: Cli, tiny_model: Path) -> None:
 
 
 def test_decompose_tells_specs_apart(cli: Cli, tiny_model: Path) -> None:
-    specs = [(), ("--preset", "c1"), ("--atoms", "5"), ("--tile", "8"), ("--sparsity", "0.2"), ("--layers", "conv")]
+    specs = [(), ("--preset", "c1"), ("--atoms", "5"), ("--tile", "4")]
+    specs += [("--tile-atoms", "same", "--sparsity", "0.2"), ("--preset", "conv")]
     answers = [parsed(cli("decompose", "--model", tiny_model, "--json", *spec)) for spec in specs]
     assert len({answer["path"] for answer in answers}) == len(specs)
     assert [answer["preset"] for answer in answers] == ["c2", "c1", "custom", "custom", "custom", "conv"]
@@ -137,11 +138,11 @@ def test_train_reads_a_config(cli: Cli, castle: Path, tiny_model: Path) -> None:
     assert result["steps"] == 1
 
 
-@pytest.mark.parametrize(("preset", "count"), [("c1", 24_888), ("c2", 534_132), ("c3", 2_046_024)])
+@pytest.mark.parametrize(("preset", "count"), [("c1", 49_292), ("c2", 749_522), ("c3", 2_393_600)])
 def test_dry_run_counts_the_papers_presets_without_weights(cli: Cli, preset: str, count: int) -> None:
     plan = parsed(cli("train", "--concept", "castle", "--preset", preset, "--dry-run", "--json"))
     assert plan["trainable_parameters"] == plan["parameters"] == count
-    assert (plan["conv"], plan["conv_1x1"], plan["linear"]) == (52, 46, 184)
+    assert (plan["conv"], plan["conv_1x1"], plan["linear"]) == (50, 46 if preset == "c3" else 0, 182)
     assert sum(group["parameters"] for group in plan["groups"]) == count
     assert plan["base"] == "CompVis/stable-diffusion-v1-4"
     assert not Path("runs").exists()
@@ -149,9 +150,9 @@ def test_dry_run_counts_the_papers_presets_without_weights(cli: Cli, preset: str
 
 def test_dry_run_shows_a_table_by_group(cli: Cli) -> None:
     lines = cli("train", "--concept", "castle", "--dry-run").out.splitlines()
-    assert lines[0] == "c2 on CompVis/stable-diffusion-v1-4 would train 534,132 parameters"
+    assert lines[0] == "c2 on CompVis/stable-diffusion-v1-4 would train 749,522 parameters"
     assert lines[2].split() == ["group", "layers", "conv", "conv", "1x1", "linear", "rows", "parameters"]
-    assert lines[-1].split()[:2] == ["total", "282"]
+    assert lines[-1].split()[:2] == ["total", "232"]
     assert any(line.startswith("mid_block") for line in lines)
 
 

@@ -19,7 +19,7 @@ from atomtune.methods.specs import PRESETS
         ("lora", "lora", {"layers": "all", "rank": 8}),
         ("lora:attention", "lora:attention", {"layers": "attention"}),
         ("lora:rank=4:attention", "lora:attention:rank=4", {"layers": "attention", "rank": 4}),
-        ("atoms:sparsity=1", "atoms:c2:sparsity=1.0", {"sparsity": 1.0}),
+        ("atoms:conv:sparsity=1", "atoms:conv:sparsity=1.0", {"sparsity": 1.0}),
         ("lora:all:rank=8", "lora", {}),
         ("loldu:start=zeros", "loldu:start=zeros", {"start": "zeros"}),
         ("loldu:attention", "loldu", {"layers": "attention"}),

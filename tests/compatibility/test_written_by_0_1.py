@@ -152,7 +152,8 @@ def test_an_old_run_that_finished_goes_on_with_the_images_of_its_cache(old: Cli)
 def test_a_new_decomposition_stands_beside_an_old_one_in_the_cache(options: tuple[object, ...], old: Cli) -> None:
     """The atoms of 0.1 were others, so a new run does not take them; those of old runs stay where they are."""
     before = digests(Path("cache"))
-    answer = old("decompose", "--model", "model", "--preset", "c1", *options)
+    as_c1_was = ("--preset", "c1", "--layers", "all", "--tile-atoms", "same", "--pointwise", "tiles")
+    answer = old("decompose", "--model", "model", *as_c1_was, *options)
     assert answer.code == 0, answer.err
     assert "Warning" not in answer.err
     after = digests(Path("cache"))

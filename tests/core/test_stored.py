@@ -14,7 +14,7 @@ from atomtune.methods.specs import PRESETS, AtomsSpec
 
 SPECS = {
     **PRESETS,
-    "lambda": replace(PRESETS["c2"], sparsity=0.05),
+    "lambda": AtomsSpec(sparsity=0.05),
     "lambda-c4": replace(PRESETS["c4"], sparsity=0.05),
     "many": AtomsSpec(atoms=12, tile=4),
 }

@@ -13,6 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from atomtune.adapt import attach
+from atomtune.core.deltas import AtomDelta
 from atomtune.core.fingerprint import fingerprint
 from atomtune.errors import AtomtuneError, Interrupted, Terminated, UsageError
 from atomtune.files.cache import cache_folder
@@ -87,7 +88,9 @@ def test_the_file_and_the_base_alone_give_the_trained_model(atoms: Path, tiny_mo
     deltas = Atoms().create(attached.unet, PRESETS["c2"], decomposition)
     with torch.no_grad():
         for name, delta in deltas.items():
-            delta.delta_atoms.copy_(loaded.tensors[f"{name}.delta_atoms"].float() / delta.gain)
+            stored = loaded.tensors[f"{name}.delta_atoms"].float() / delta.gain
+            assert isinstance(delta, AtomDelta)
+            delta.delta_atoms.copy_(delta.atoms @ stored if delta.is_complete else stored)
     attach(attached.unet, deltas)
 
     report.path.unlink()

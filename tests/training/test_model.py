@@ -14,7 +14,7 @@ from atomtune.adapt import AdaptedLayer, adapted_layers
 from atomtune.core.deltas import AtomDelta
 from atomtune.files.checkpoint import load_checkpoint
 from atomtune.methods.atoms import Atoms
-from atomtune.methods.specs import PRESETS
+from atomtune.methods.specs import AtomsSpec
 from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.runtime.malloc import keep_freed_memory
 from atomtune.runtime.progress import Events
@@ -30,9 +30,9 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def pipeline(tiny_model: Path) -> Any:
-    """The tiny pipeline with deltas on its UNet."""
+    """The tiny pipeline with deltas on its UNet, some of which hold coefficients."""
     loaded = load_pipeline(resolve(str(tiny_model)))
-    Atoms().attach(loaded.unet, PRESETS["c2"])
+    Atoms().attach(loaded.unet, AtomsSpec())
     return loaded
 
 
@@ -80,7 +80,7 @@ def delta_of(layer: AdaptedLayer) -> AtomDelta:
 
 
 def test_a_run_with_low_memory_ends_near_the_plain_one(options: Options, tmp_path: Path) -> None:
-    drawn: dict[str, Any] = {"sample_every": 3, "sample_steps": 2}
+    drawn: dict[str, Any] = {"spec": AtomsSpec(), "sample_every": 3, "sample_steps": 2}
     train(options(**drawn), tmp_path / "plain")
     train(options(**drawn, low_memory=True), tmp_path / "low")
     one, other = (load_checkpoint(tmp_path / run / "checkpoint.safetensors") for run in ("plain", "low"))
