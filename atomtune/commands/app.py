@@ -23,6 +23,7 @@ from .doctor import doctor
 from .evaluate import evaluate
 from .export import export
 from .inspect import inspect
+from .mask import mask
 from .merge import merge
 from .options.command import Group, command_class
 from .pocket import images, list_, pocket
@@ -41,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS = (decompose, prepare, train, sample, evaluate, compare, merge, export, concepts, inspect, doctor, demo)
+COMMANDS = (decompose, mask, prepare, train, sample, evaluate, compare, merge, export, concepts, inspect, doctor, demo)
 POCKET: dict[str, Callable[..., None]] = {"images": images, "list": list_}
 
 

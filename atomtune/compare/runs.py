@@ -104,7 +104,12 @@ def check(jobs: Sequence[Job], events: Events, overwrite: bool = False) -> list[
         options, key = job.options, (job.subject.concept.name, job.seed if job.options.crop == "random" else 0)
         if key not in material:
             images = load_images(
-                options.images, options.resolution or 0, crop=options.crop, seed=options.seed, events=events
+                options.images,
+                options.resolution or 0,
+                crop=options.crop,
+                seed=options.seed,
+                masked=options.masked,
+                events=events,
             )
             captions = captions_of([image.path for image in images], options.prompt, options.concept, events)
             material[key] = material_of(images, captions)

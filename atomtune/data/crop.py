@@ -21,18 +21,20 @@ def check_crop(crop: str) -> None:
         _smartcrop()
 
 
-def square(image: Image.Image, side: int, crop: str = "center", seed: int = 0, name: str = "") -> Image.Image:
-    """The largest square at the place of `crop`, scaled to `side` pixels.
+def place_of(image: Image.Image, crop: str, seed: int = 0, name: str = "") -> tuple[float, float]:
+    """Where the square is cut: fractions of the spare width on the left and of the spare height above.
 
     Args:
         image: RGB.
         crop: "center"; "random", the same for the same `seed` and `name`; "smart", by detail, colour and skin.
     """
-    place = (0.5, 0.5)
     if crop == "random":
-        place = (float(torch.rand((), generator=derived_generator(seed, "crop", name))),) * 2
-    elif crop == "smart":
-        place = _smart_place(image)
+        return (float(torch.rand((), generator=derived_generator(seed, "crop", name))),) * 2
+    return _smart_place(image) if crop == "smart" else (0.5, 0.5)
+
+
+def fitted(image: Image.Image, side: int, place: tuple[float, float]) -> Image.Image:
+    """The largest square at a place, scaled to `side` pixels."""
     return ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS, centering=place)
 
 

@@ -37,6 +37,27 @@ def decode(path: Path, least: int) -> tuple[Image.Image, tuple[int, int]]:
     Raises HeicSupportMissing, and for a broken file nearly anything: Image.DecompressionBombWarning for too many pixels
     (`Image.MAX_IMAGE_PIXELS`), OSError for a file that ends early.
     """
+    with _opened(path, least) as (opened, size):
+        turned = _turn(opened)
+        return to_rgb(turned), size if turned.size == opened.size else (size[1], size[0])
+
+
+def alpha_of(path: Path) -> Image.Image | None:
+    """How opaque the first frame of a file is, upright, "L"; None where nothing in it can be transparent.
+
+    Raises as `decode`.
+    """
+    with _opened(path, 1) as (opened, _):
+        if not opened.has_transparency_data:
+            return None
+        turned = _turn(opened)
+        layer = turned.convert("LA") if turned.mode == "La" else turned.convert("RGBA")
+        return layer.getchannel("A")
+
+
+@contextmanager
+def _opened(path: Path, least: int) -> Iterator[tuple[Image.Image, tuple[int, int]]]:
+    """The first frame of a file with its pixels read, and its whole size, neither turned."""
     if path.stat().st_size == 0:
         raise ValueError("the file is empty")
     if is_heic(path):
@@ -49,8 +70,7 @@ def decode(path: Path, least: int) -> tuple[Image.Image, tuple[int, int]]:
         opened, size = _open(path, formats, least)
         with opened:
             opened.load()
-            turned = _turn(opened)
-            return to_rgb(turned), size if turned.size == opened.size else (size[1], size[0])
+            yield opened, size
 
 
 def _open(path: Path, formats: list[str], least: int) -> tuple[Image.Image, tuple[int, int]]:

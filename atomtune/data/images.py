@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,9 +10,10 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import AtomtuneError
 from ..runtime.progress import Events
-from .crop import check_crop, square
+from .crop import check_crop, fitted, place_of
 from .decode import decode
 from .heic import HeicSupportMissing
+from .masks import is_mask, read_mask
 
 SUFFIXES = frozenset(
     {
@@ -22,7 +23,7 @@ SUFFIXES = frozenset(
 )
 FEWEST, MOST = 4, 9  # images of a concept, as in the paper and in DreamBooth
 
-_JUNK = frozenset({".ds_store", ".localized", "desktop.ini", "ehthumbs.db", "thumbs.db"})
+_JUNK = frozenset({".atomtune-files", ".ds_store", ".localized", "desktop.ini", "ehthumbs.db", "thumbs.db"})
 _SHOWN = 10  # names in one warning
 
 Read = TypeVar("Read")
@@ -36,22 +37,33 @@ class TrainingImage:
         image: the square, RGB.
         size: width and height of the whole image, upright, in pixels.
         digest: of the decoded pixels before cropping; equal for the same image under two names.
+        mask: "L", of the size of `image`, 255 where the concept is; None where there is none, or it was not asked for.
+        mask_digest: as `digest`, of the whole mask.
     """
 
     path: Path
     image: Image.Image
     size: tuple[int, int]
     digest: str
+    mask: Image.Image | None = None
+    mask_digest: str = ""
 
 
 def load_images(
-    folder: Path, resolution: int, *, crop: str = "center", seed: int = 0, events: Events | None = None
+    folder: Path,
+    resolution: int,
+    *,
+    crop: str = "center",
+    seed: int = 0,
+    masked: bool = False,
+    events: Events | None = None,
 ) -> list[TrainingImage]:
     """The images of a folder, sorted by name. Only one at a time is in memory at its full size.
 
     Args:
         resolution: side of the squares in pixels.
-        crop: see `crop.square`; `seed` decides the random one.
+        crop: see `crop.place_of`; `seed` decides the random one.
+        masked: read masks too, see `masks.read_mask`; some image must have one.
         events: warned of skipped files, duplicates, small images, and of fewer or more images than usual.
 
     Raises AtomtuneError where the folder is missing or empty, or files cannot be decoded whole (all of them are named),
@@ -63,12 +75,36 @@ def load_images(
     def cut(path: Path) -> TrainingImage:
         # twice the resolution leaves the scaling to a good filter
         whole, size = decode(path, 2 * resolution)
-        return TrainingImage(path, square(whole, resolution, crop, seed, path.name), size, pixel_digest(whole))
+        place = place_of(whole, crop, seed, path.name)
+        image = TrainingImage(path, fitted(whole, resolution, place), size, pixel_digest(whole))
+        mask = read_mask(path, whole, 2 * resolution) if masked else None
+        if mask is None:
+            return image
+        return replace(image, mask=fitted(mask, resolution, place), mask_digest=pixel_digest(mask))
 
     images = _read_all(folder, events, cut)
     for warning in image_warnings(images, resolution):
         events.warn(warning)
+    if masked:
+        _check_masks(folder, images, events)
     return images
+
+
+def _check_masks(folder: Path, images: Sequence[TrainingImage], events: Events) -> None:
+    without = [image.path.name for image in images if image.mask is None]
+    if len(without) == len(images):
+        raise AtomtuneError(
+            f"no image in {folder} has a mask",
+            "put 01.mask.png beside 01.jpg, white where the concept is: atomtune mask makes them",
+        )
+    if without:
+        events.warn(f"without a mask, so all of it is learned: {_listed(without)}")
+    empty = [image.path.name for image in images if image.mask is not None and not image.mask.getbbox()]
+    if empty:
+        raise AtomtuneError(
+            f"the square that is trained on holds nothing of the mask: {_listed(empty)}",
+            "--crop smart or another cut of the image shows the concept",
+        )
 
 
 def load_whole_images(folder: Path, least: int, events: Events | None = None) -> list[tuple[Path, Image.Image]]:
@@ -115,7 +151,7 @@ def find_images(folder: Path) -> tuple[list[Path], list[str]]:
     for path in sorted(folder.iterdir()):
         is_hidden, suffix = path.name.startswith("."), path.suffix.lower()
         if suffix in SUFFIXES and not is_hidden and path.is_file():
-            if not path.stem.endswith(".mask"):  # of the image beside it, as 01.mask.png of 01.png
+            if not is_mask(path):
                 images.append(path)
         elif path.name.lower() not in _JUNK and not path.name.startswith("._"):
             others.append(path)

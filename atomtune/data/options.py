@@ -20,7 +20,8 @@ class DataOptions(Options, panel="Concept and images"):
         concept: what is learned.
         prompt: the caption of every image without a text file of its own; `<name>` or `{}` stands for the concept.
         resolution: None for the model's own.
-        crop: see `crop.square`.
+        crop: see `crop.place_of`.
+        masked, mask_floor: see `masks`.
     """
 
     concept: Concept
@@ -48,6 +49,14 @@ class DataOptions(Options, panel="Concept and images"):
     )
     crop: str = option("center", "Crop to a square; smart keeps detail, colour and skin.", choices=CROPS)
     flip: bool = option(False, "Random horizontal flips.", aliases=("random_flip",))
+    masked: bool = option(
+        False,
+        "Learn what masks show: 01.mask.png beside 01.jpg, white where the concept is, or the image's transparency.",
+        aliases=("masked_loss", "alpha_mask"),
+    )
+    mask_floor: float = option(
+        0.1, "Weight of the loss outside of masks; 0 ignores the background.", at_least=0, at_most=1, metavar="W"
+    )
 
     def check(self) -> Iterator[tuple[str, str]]:
         """See `Options.check`."""

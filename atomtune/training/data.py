@@ -1,7 +1,7 @@
 """Training data: the images' latents, computed once, and the batches drawn from them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Self
 
@@ -23,10 +23,15 @@ def to_tensor(images: Sequence[Image.Image]) -> Tensor:
 
 @dataclass(frozen=True)
 class Latents:
-    """The VAE's posterior of each image: mean and standard deviation of the latents, (n, c, h, w) each, scaled."""
+    """The VAE's posterior of each image: mean and standard deviation of the latents, (n, c, h, w) each, scaled.
+
+    Attributes:
+        weights: of the loss, (n, 1, h, w), see `data.masks`; None where all of every image counts.
+    """
 
     mean: Tensor
     std: Tensor
+    weights: Tensor | None = None
 
     def draw(self, index: int, generator: torch.Generator) -> Tensor:
         """One latent sample of one image, (c, h, w)."""
@@ -49,16 +54,28 @@ def encode_latents(vae: Any, images: Iterable[Image.Image], batch: int = 4) -> L
 
 @dataclass(frozen=True)
 class Batch:
-    """Latents and noise (b, c, h, w) in float32, timesteps and numbers of the captions (b,), on the CPU."""
+    """Latents and noise (b, c, h, w) in float32, timesteps and numbers of the captions (b,), on the CPU.
+
+    Attributes:
+        weights: of the loss, (b, 1, h, w); None where they are 1.
+    """
 
     latents: Tensor
     noise: Tensor
     timesteps: Tensor
     captions: Tensor
+    weights: Tensor | None = None
 
     def __add__(self, other: "Batch") -> "Batch":
-        pairs = ((getattr(self, part.name), getattr(other, part.name)) for part in fields(Batch))
-        return Batch(*(torch.cat(pair) for pair in pairs))
+        weights = None
+        if self.weights is not None or other.weights is not None:
+            weights = torch.cat((self._weights(), other._weights()))
+        names = ("latents", "noise", "timesteps", "captions")
+        latents, noise, timesteps, captions = (torch.cat((getattr(self, name), getattr(other, name))) for name in names)
+        return Batch(latents, noise, timesteps, captions, weights)
+
+    def _weights(self) -> Tensor:
+        return torch.ones_like(self.latents[:, :1]) if self.weights is None else self.weights
 
 
 @dataclass(frozen=True)
@@ -86,10 +103,11 @@ class Batches:
     def draw(self, step: int, first: int = 0, count: int | None = None) -> Batch:
         """Examples first, …, first + count − 1 of a step; all of them by default."""
         parts = [self._example(step, first + i) for i in range(self.size if count is None else count)]
-        latents, noise, timesteps, captions = zip(*parts, strict=True)
-        return Batch(torch.stack(latents), torch.stack(noise), torch.tensor(timesteps), torch.tensor(captions))
+        latents, noise, timesteps, captions, indices = zip(*parts, strict=True)
+        weights = None if self.latents.weights is None else self.latents.weights[list(indices)]
+        return Batch(torch.stack(latents), torch.stack(noise), torch.tensor(timesteps), torch.tensor(captions), weights)
 
-    def _example(self, step: int, place: int) -> tuple[Tensor, Tensor, int, int]:
+    def _example(self, step: int, place: int) -> tuple[Tensor, Tensor, int, int, int]:
         images = self.latents.mean.shape[0] // (2 if self.flip else 1)
         epoch, turn = divmod(step * self.size + place, images)
         order = torch.randperm(images, generator=derived_generator(self.seed, "order", epoch))
@@ -103,7 +121,7 @@ class Batches:
         timestep = int(torch.randint(self.timesteps, (), generator=generator))
         if self.noise_offset:
             noise = offset_noise(noise, self.noise_offset, generator)
-        return latent, noise, timestep, caption
+        return latent, noise, timestep, caption, index
 
 
 @dataclass(frozen=True)
@@ -114,6 +132,7 @@ class Inputs:
         latents, noise: (b, c, h, w), float32; timesteps: (b,).
         condition: the captions' embeddings, or their tokens where text encoders are trained.
         preserved: how many examples, the last ones, are the extra rows of preservation.
+        weights: of the loss, (b, 1, h, w); None where they are 1.
     """
 
     latents: Tensor
@@ -121,6 +140,7 @@ class Inputs:
     timesteps: Tensor
     condition: Embeddings | Tokens
     preserved: int = 0
+    weights: Tensor | None = None
 
     @classmethod
     def of(cls, batch: Batch, condition: Any, device: torch.device, preserved: int = 0) -> Self:
@@ -128,16 +148,18 @@ class Inputs:
         latents, noise, timesteps = (
             x.to(device, non_blocking=True) for x in (batch.latents, batch.noise, batch.timesteps)
         )
-        return cls(latents, noise, timesteps, condition, preserved)
+        weights = None if batch.weights is None else batch.weights.to(device, non_blocking=True)
+        return cls(latents, noise, timesteps, condition, preserved, weights)
 
     def tensors(self) -> list[Tensor]:
         """All that it holds."""
-        return [self.latents, self.noise, self.timesteps, *self.condition.tensors()]
+        weights = [] if self.weights is None else [self.weights]
+        return [self.latents, self.noise, self.timesteps, *weights, *self.condition.tensors()]
 
     def held(self) -> Self:
         """A copy with memory of its own."""
         copies = (self.latents.clone(), self.noise.clone(), self.timesteps.clone(), self.condition.clone())
-        return type(self)(*copies, self.preserved)
+        return type(self)(*copies, self.preserved, None if self.weights is None else self.weights.clone())
 
     def take(self, other: Self) -> None:
         """Copy the values of another one, which must have the same shapes."""

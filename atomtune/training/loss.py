@@ -44,16 +44,28 @@ class Objective:
         velocity: Tensor = self.schedule.get_velocity(latents, noise, timesteps)
         return velocity
 
-    def loss(self, prediction: Tensor, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """The loss of a batch, a scalar in float32."""
-        return self.distance(prediction, self.target(latents, noise, timesteps), timesteps)
+    def loss(
+        self, prediction: Tensor, latents: Tensor, noise: Tensor, timesteps: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
+        """The loss of a batch, a scalar in float32; `weights` as for `distance`."""
+        return self.distance(prediction, self.target(latents, noise, timesteps), timesteps, weights)
 
-    def distance(self, prediction: Tensor, target: Tensor, timesteps: Tensor) -> Tensor:
-        """Mean squared error of predictions (b, c, h, w), weighted by timestep: a scalar in float32."""
+    def distance(self, prediction: Tensor, target: Tensor, timesteps: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Mean squared error of predictions (b, c, h, w), weighted by timestep: a scalar in float32.
+
+        Args:
+            weights: of the errors within each example, (b, 1, h, w); their mean is Σ(weight·error)/Σ weight.
+        """
         target = target.float()
-        if self.min_snr_gamma is None:
+        if self.min_snr_gamma is None and weights is None:
             return F.mse_loss(prediction.float(), target)
-        errors = F.mse_loss(prediction.float(), target, reduction="none").mean(dim=(1, 2, 3))
+        errors = F.mse_loss(prediction.float(), target, reduction="none")
+        if weights is None:
+            errors = errors.mean(dim=(1, 2, 3))
+        else:
+            errors = (weights * errors).mean(dim=1).sum(dim=(1, 2)) / weights.sum(dim=(1, 2, 3))
+        if self.min_snr_gamma is None:
+            return errors.mean()
         snr = signal_to_noise(self.schedule.alphas_cumprod.to(timesteps.device)[timesteps])
         return (min_snr_weight(snr, self.min_snr_gamma, self.prediction_type) * errors).mean()
 

@@ -8,6 +8,7 @@ from ..data.captions import captions_of
 from ..data.concept import check_prompts
 from ..data.contact_sheet import captioned_sheet
 from ..data.images import duplicates, load_images
+from ..data.masks import overlaid
 from ..errors import UsageError
 from ..files.output_folder import check_replaceable, claim
 from ..files.png import save_png
@@ -27,6 +28,7 @@ class PreparedImage:
         caption: as the text encoder gets it.
         same_as: an earlier image with the same pixels.
         enlarged: smaller than the training resolution.
+        masked: its mask counts; the sheet shows in pink what it leaves out.
     """
 
     path: Path
@@ -35,6 +37,7 @@ class PreparedImage:
     caption: str
     same_as: Path | None
     enlarged: bool
+    masked: bool
 
 
 @dataclass(frozen=True)
@@ -77,19 +80,28 @@ def prepare(
     listening = _Listening(events or Events())
     source = resolve(options.model)
     side = options.resolution or native_resolution(source)
-    images = load_images(options.images, side, crop=options.crop, seed=options.seed, events=listening)
+    images = load_images(
+        options.images, side, crop=options.crop, seed=options.seed, masked=options.masked, events=listening
+    )
     captions = captions_of([image.path for image in images], options.prompt, options.concept, listening)
     for warning in check_prompts(clip_tokenizer(), captions, [options.concept]):
         listening.warn(warning)
     first = {copy.path: group[0].path for group in duplicates(images) for copy in group[1:]}
     prepared = [
-        PreparedImage(image.path, *image.size, caption, first.get(image.path), min(image.size) < side)
+        PreparedImage(
+            image.path,
+            *image.size,
+            caption,
+            first.get(image.path),
+            min(image.size) < side,
+            image.mask is not None,
+        )
         for image, caption in zip(images, captions, strict=True)
     ]
     labels = [(_label(image), image.caption) for image in prepared]
     columns = max(min(len(images), 5), math.isqrt(len(images) - 1) + 1)
     claim(output, [sheet.name])
-    save_png(sheet, captioned_sheet([image.image for image in images], labels, columns))
+    save_png(sheet, captioned_sheet([overlaid(image.image, image.mask) for image in images], labels, columns))
     return Prepared(sheet, source.name, side, options.crop, options.flip, prepared, listening.warnings)
 
 

@@ -55,7 +55,7 @@ class Preservation:
     def draw(self, step: int, first: int, count: int) -> Batch:
         """Rows first, …, first + count − 1 of a step; `captions` are numbers of the prompts in `condition`."""
         chosen = [self._prompt(step, first + row) for row in range(count)]
-        return replace(self.batches.draw(step, first, count), captions=torch.tensor(chosen))
+        return replace(self.batches.draw(step, first, count), captions=torch.tensor(chosen), weights=None)
 
     def _prompt(self, step: int, place: int) -> int:
         generator = derived_generator(self.batches.seed, "prompt", step, place)

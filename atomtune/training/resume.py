@@ -165,9 +165,10 @@ def found_again(stored: TrainOptions, output: Path, record: Mapping[str, Any]) -
 
 
 def material_of(images: Sequence[TrainingImage], captions: Sequence[str]) -> list[dict[str, str]]:
-    """File name, digest of the pixels and caption of every image, for JSON."""
+    """File name, digest of the pixels, caption and digest of the mask of every image, for JSON."""
     return [
         {"file": image.path.name, "digest": image.digest, "caption": caption}
+        | ({"mask": image.mask_digest} if image.mask_digest else {})
         for image, caption in zip(images, captions, strict=True)
     ]
 
@@ -183,14 +184,18 @@ def check_material(stored: Any, now: Sequence[Mapping[str, str]]) -> None:
     Raises UsageError that lists every difference, a line each; AtomtuneError where `stored` is missing or damaged.
     """
     try:
-        before = {str(entry["file"]): (str(entry["digest"]), str(entry["caption"])) for entry in stored}
-    except (TypeError, KeyError):
+        before = {
+            str(entry["file"]): (str(entry["digest"]), str(entry["caption"]), str(entry.get("mask", "")))
+            for entry in stored
+        }
+    except (TypeError, KeyError, AttributeError):
         raise AtomtuneError("run.json does not say which images the run was begun with", _AGAIN) from None
-    after = {entry["file"]: (entry["digest"], entry["caption"]) for entry in now}
+    after = {entry["file"]: (entry["digest"], entry["caption"], entry.get("mask", "")) for entry in now}
     differences = [f"{_shown(name)} was added" for name in after if name not in before]
     differences += [f"{_shown(name)} is missing" for name in before if name not in after]
     both = [name for name in before if name in after]
     differences += [f"{_shown(name)} was changed" for name in both if before[name][0] != after[name][0]]
+    differences += [f"the mask of {_shown(name)} was changed" for name in both if before[name][2] != after[name][2]]
     differences += [
         f"the caption of {_shown(name)} was {excerpt(repr(before[name][1]))}, now {excerpt(repr(after[name][1]))}"
         for name in both

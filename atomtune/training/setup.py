@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from ..core.decompose import ALGORITHM
 from ..core.precision import DTYPES
+from ..data.images import TrainingImage
+from ..data.masks import latent_weights
 from ..errors import UsageError
 from ..methods import METHODS
 from ..methods.base import Tuning, switched_off
@@ -156,7 +158,7 @@ def make_tunings(
 def make_loop(
     pipeline: Any,
     tunings: Tunings,
-    images: Sequence[Image.Image],
+    images: Sequence[TrainingImage],
     captions: Sequence[str],
     class_images: list[Image.Image],
     preserved: Sequence[str],
@@ -173,8 +175,13 @@ def make_loop(
     """
     events.phase("encoding the images")
     device = accelerator.device
-    mirrored = (image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in images if options.flip)
-    latents = encode_latents(pipeline.vae.to(device), chain(images, mirrored))
+    pixels = [item.image for item in images]
+    mirrored = (image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in pixels if options.flip)
+    latents = encode_latents(pipeline.vae.to(device), chain(pixels, mirrored))
+    if options.masked:
+        height, width = latents.mean.shape[2:]
+        weights = latent_weights([item.mask for item in images], height, width, options.mask_floor)
+        latents = replace(latents, weights=torch.cat([weights, weights.flip(-1)]) if options.flip else weights)
     class_latents = encode_latents(pipeline.vae, class_images) if class_images else None
     parameters = tunings.parameters
     encoders = text_encoders(pipeline)

@@ -67,23 +67,24 @@ class Stepper:
         if self.preservation is None or not inputs.preserved:
             with self.accelerator.autocast():
                 prediction = self.forward(noisy, inputs.timesteps, inputs.condition)
-            return self._loss_of_examples(prediction, inputs.latents, inputs.noise, inputs.timesteps)
+            parts = (prediction, inputs.latents, inputs.noise, inputs.timesteps, inputs.weights)
+            return self._loss_of_examples(*parts)
         examples, kept = slice(None, -inputs.preserved), slice(-inputs.preserved, None)
         # a context of autocast for each: the types that it casts weights to are kept until it ends
         with torch.no_grad(), self.preservation.base_model(), self.accelerator.autocast():
             base = self.forward(noisy[kept], inputs.timesteps[kept], inputs.condition[kept])
         with self.accelerator.autocast():
             prediction = self.forward(noisy, inputs.timesteps, inputs.condition)
-        parts = (prediction, inputs.latents, inputs.noise, inputs.timesteps)
-        loss = self._loss_of_examples(*(part[examples] for part in parts))
+        parts = (prediction, inputs.latents, inputs.noise, inputs.timesteps, inputs.weights)
+        loss = self._loss_of_examples(*(None if part is None else part[examples] for part in parts))
         moved = self.objective.distance(prediction[kept], base, inputs.timesteps[kept])
         return loss + self.preservation.weight * moved
 
-    def _loss_of_examples(self, *parts: Tensor) -> Tensor:
+    def _loss_of_examples(self, *parts: Any) -> Tensor:
         """Of the concept's examples, and of class images after them; `parts` as for `Objective.loss`."""
         if self.prior_weight is None:
             return self.objective.loss(*parts)
-        concept, prior = zip(*(x.chunk(2) for x in parts), strict=True)
+        concept, prior = zip(*((None, None) if x is None else x.chunk(2) for x in parts), strict=True)
         return self.objective.loss(*concept) + self.prior_weight * self.objective.loss(*prior)
 
     def finish(self) -> None:

@@ -117,7 +117,14 @@ def _train(
     check_disk(options, folder)
 
     # what it sees: images, captions, the base model
-    images = load_images(options.images, options.resolution or 0, crop=options.crop, seed=options.seed, events=events)
+    images = load_images(
+        options.images,
+        options.resolution or 0,
+        crop=options.crop,
+        seed=options.seed,
+        masked=options.masked,
+        events=events,
+    )
     captions = captions_of([image.path for image in images], options.prompt, options.concept, events)
     material = material_of(images, captions)
     if not is_new:
@@ -174,7 +181,7 @@ def _train(
     loop = make_loop(
         pipeline,
         tunings,
-        [item.image for item in images],
+        images,
         captions,
         prior,
         preserved,

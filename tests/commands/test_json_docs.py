@@ -13,6 +13,7 @@ from atomtune.evaluation.measure import Measures
 from atomtune.export.lora import ExportResult
 from atomtune.export.merged_model import MergedAtoms, MergeResult
 from atomtune.files.atoms_file import AtomsInfo
+from atomtune.training.make_masks import MadeMask, MadeMasks
 from atomtune.training.prepare import Prepared, PreparedImage
 from atomtune.training.record import TrainResult
 from atomtune.training.runs import Learned
@@ -29,6 +30,7 @@ def documented(verb: str) -> set[str]:
 
 def test_every_key_is_documented() -> None:
     assert {field.name for kind in (Prepared, PreparedImage) for field in fields(kind)} <= documented("prepare")
+    assert {field.name for kind in (MadeMasks, MadeMask) for field in fields(kind)} <= documented("mask")
     assert {field.name for field in fields(TrainResult)} <= documented("train")
     assert {field.name for field in fields(DemoResult)} <= documented("demo")
     assert {field.name for field in fields(AtomsInfo)} | {"kind", "trigger", "sha256"} <= documented("inspect")

@@ -35,7 +35,7 @@ def test_the_sheet_and_the_keys(cli: Cli, castle: Path) -> None:
     assert (data["base"], data["resolution"], data["crop"], data["flip"]) == ("pocket", 64, "center", True)
     assert data["sheet"] == "runs/castle/prepare.png"
     images = {Path(image["path"]).name: image for image in data["images"]}
-    assert set(images["1.png"]) == {"path", "width", "height", "caption", "same_as", "enlarged"}
+    assert set(images["1.png"]) == {"path", "width", "height", "caption", "same_as", "enlarged", "masked"}
     assert images["1.png"]["caption"] == "sks castle, seen from the lake"
     assert images["2.png"]["caption"] == "a photo of a sks castle"
     assert (images["small.png"]["width"], images["small.png"]["height"]) == (40, 30)

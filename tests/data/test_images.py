@@ -11,10 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from atomtune.data.crop import square
+from atomtune.data.crop import fitted, place_of
 from atomtune.data.images import find_images, load_images
 from atomtune.errors import AtomtuneError, UsageError
 from photo_files import Heard, fill, noise, png_header
+
+
+def square(image: Image.Image, side: int, crop: str = "center", seed: int = 0, name: str = "") -> Image.Image:
+    return fitted(image, side, place_of(image, crop, seed, name))
 
 
 def test_folders_without_images(tmp_path: Path) -> None:

@@ -72,3 +72,15 @@ def test_offset_noise_moves_whole_channels() -> None:
     moved = offset_noise(noise, 0.1, torch.Generator().manual_seed(0)) - noise
     assert torch.allclose(moved, moved[:, :1, :1].expand_as(moved), atol=1e-6)
     assert torch.allclose(moved[:, 0, 0], 0.1 * torch.randn(4, generator=torch.Generator().manual_seed(0)), atol=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [None, 5.0])
+def test_weights_make_the_loss_a_weighted_mean_within_each_example(gamma: float | None) -> None:
+    tensors, made = draw(), objective("epsilon", gamma)
+    ones = torch.ones(SHAPE[0], 1, *SHAPE[2:])
+    torch.testing.assert_close(made.loss(*tensors, ones), made.loss(*tensors))
+    torch.testing.assert_close(made.loss(*tensors, 0.1 * ones), made.loss(*tensors))
+    half = ones.clone()
+    half[..., 4:] = 0.0
+    left = [part[..., :4] if part.ndim == 4 else part for part in tensors]
+    torch.testing.assert_close(made.loss(*tensors, half), made.loss(*left))
