@@ -130,10 +130,13 @@ def check_fits(
     optimizer: Mapping[str, Any],
     schedule: Mapping[str, Any],
     averaged: bool,
+    known_optimizer: bool = True,
 ) -> None:
     """Raise AtomtuneError where a run cannot go on from a checkpoint.
 
     Args:
+        known_optimizer: that its state is one of those that are known here; of any other optimiser what moves is not
+            known, nor of which shapes its tensors are.
         parameters, averaged: what the run trains, and whether it averages them.
         optimizer, schedule: the run's own state dicts, from before the first step.
     """
@@ -144,8 +147,11 @@ def check_fits(
     sizes = list(shapes.values())
     if not (
         len(groups) == len(own)
-        and all(map(_is_group_of, own, groups))
-        and all(_is_state_of(sizes, *entry) for entry in checkpoint.optimizer["state"].items())
+        and all(_is_group_of(mine, its, known_optimizer) for mine, its in zip(own, groups, strict=True))
+        and all(
+            _is_state_of(sizes, *entry) if known_optimizer else 0 <= entry[0] < len(sizes)
+            for entry in checkpoint.optimizer["state"].items()
+        )
         and _SCHEDULED & schedule.keys() <= checkpoint.schedule.keys()
         and same_kind(checkpoint.schedule, {key: own for key, own in schedule.items() if key in checkpoint.schedule})
         and checkpoint.schedule.get("lr_lambdas") == schedule.get("lr_lambdas")
@@ -172,10 +178,11 @@ def same_kind(stored: Any, own: Any) -> bool:
     return isinstance(stored, float) or (type(stored) is int and abs(stored) < 2**63)
 
 
-def _is_group_of(own: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
+def _is_group_of(own: Mapping[str, Any], stored: Mapping[str, Any], known_optimizer: bool) -> bool:
     def settles(key: str) -> bool:
         value = list(own[key]) if isinstance(own[key], tuple) else own[key]
-        return same_kind(stored[key], value) and (key in _MOVING or bool(stored[key] == value))
+        may_move = key in _MOVING or not known_optimizer
+        return same_kind(stored[key], value) and (may_move or bool(stored[key] == value))
 
     # what another version of the optimiser does not know yet is the run's own
     return stored.get("params") == own["params"] and all(settles(key) for key in own if key in stored)

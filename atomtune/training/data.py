@@ -10,9 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..errors import UsageError
 from ..models.conditioning import Embeddings, Tokens
 from ..runtime.seeds import derived_generator
 from .loss import offset_noise
+from .options import timestep_range
 
 
 def to_tensor(images: Sequence[Image.Image]) -> Tensor:
@@ -90,6 +92,7 @@ class Batches:
         size: examples in a step on all processes together.
         noise_offset: standard deviation of the noise that is constant over a channel.
         captions: number of each image's caption; none where all images have the same.
+        sampling: which timesteps are drawn, see `LossOptions.timesteps`.
     """
 
     latents: Latents
@@ -99,6 +102,7 @@ class Batches:
     seed: int
     noise_offset: float = 0.0
     captions: tuple[int, ...] = ()
+    sampling: str = "uniform"
 
     def draw(self, step: int, first: int = 0, count: int | None = None) -> Batch:
         """Examples first, …, first + count − 1 of a step; all of them by default."""
@@ -118,10 +122,21 @@ class Batches:
             index += images
         latent = self.latents.draw(index, generator)
         noise = torch.randn(latent.shape, generator=generator)
-        timestep = int(torch.randint(self.timesteps, (), generator=generator))
+        timestep = drawn_timestep(self.sampling, self.timesteps, generator)
         if self.noise_offset:
             noise = offset_noise(noise, self.noise_offset, generator)
         return latent, noise, timestep, caption, index
+
+
+def drawn_timestep(sampling: str, timesteps: int, generator: torch.Generator) -> int:
+    """A timestep of 0..timesteps − 1: uniform, logit-normal (Esser et al. 2024, arXiv 2403.03206), or of a range."""
+    if sampling == "logit-normal":
+        return min(int(torch.randn((), generator=generator).sigmoid() * timesteps), timesteps - 1)
+    first, last = timestep_range(sampling) or (0, timesteps - 1)
+    last = min(last, timesteps - 1)
+    if first > last:
+        raise UsageError(f"--timesteps {sampling}: the model has {timesteps}, from 0 on", "as in --timesteps 200-800")
+    return first + int(torch.randint(last - first + 1, (), generator=generator))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from .data import Batch, Batches, Inputs
 from .ema import Average
 from .loss import Objective
 from .model import Tuned
-from .optimizers import learning_rate
+from .optimizers import begin_training, evaluated, learning_rate
 from .preservation import Preservation
 from .prior_preservation import Prior
 from .step import Stepper
@@ -41,6 +41,7 @@ class Loop:
         average: of the parameters over the steps.
         stepper: runs the operations of a step; a plain one until `use_cuda_graph`.
         losses: loss of every step taken so far, the mean over all processes.
+        known_optimizer: see `check_fits`.
     """
 
     accelerator: Any
@@ -57,6 +58,7 @@ class Loop:
     preservation: Preservation | None = None
     average: Average | None = None
     losses: list[float] = field(default_factory=list)
+    known_optimizer: bool = True
     seconds: float = 0.0
     lr: float = field(default=0.0, init=False)  # of the step taken last
 
@@ -98,6 +100,7 @@ class Loop:
         Raises AtomtuneError before the optimiser's step where a loss is not finite.
         """
         self.model.train()
+        begin_training(self.optimizer)
         while self.step < steps:
             began = time.perf_counter()
             self.losses.append(self._take_step(self.step))
@@ -167,8 +170,8 @@ class Loop:
         return bool(self.accelerator.gather(torch.tensor([int(flag)], device=self.accelerator.device)).any())
 
     def averaged(self) -> AbstractContextManager[None]:
-        """Within the context, the parameters hold their average where there is one."""
-        return self.average.in_place() if self.average is not None else nullcontext()
+        """Within the context, the parameters hold their average where there is one, see also `evaluated`."""
+        return self.average.in_place() if self.average is not None else evaluated(self.optimizer)
 
     @property
     def trained_numbers(self) -> int:
@@ -196,7 +199,14 @@ class Loop:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint. Raises AtomtuneError where it is of another run."""
         own = self.optimizer.state_dict()
-        check_fits(checkpoint, self.parameters, own, self.schedule.state_dict(), averaged=self.average is not None)
+        check_fits(
+            checkpoint,
+            self.parameters,
+            own,
+            self.schedule.state_dict(),
+            averaged=self.average is not None,
+            known_optimizer=self.known_optimizer,
+        )
         scaler = getattr(self.accelerator, "scaler", None)
         if scaler is not None and checkpoint.scaler and not same_kind(checkpoint.scaler, scaler.state_dict()):
             raise AtomtuneError("the checkpoint's loss scaler is damaged", "start again with --overwrite")

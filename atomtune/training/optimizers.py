@@ -1,15 +1,18 @@
 """Optimisers and learning rate schedules by the names that users of diffusers and kohya's scripts know."""
 
+import ast
 import contextlib
 import importlib.util
+import inspect
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from importlib.metadata import packages_distributions
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..errors import AtomtuneError
+from ..errors import AtomtuneError, UsageError, excerpt
 from .options import SCHEDULES, OptimizerOptions
 
 ENDLESS = frozenset({"constant", "constant-with-warmup"})
@@ -41,27 +44,94 @@ def make_optimizer(
 
     "adamw" (fused; on CUDA ready to be recorded as a CUDA graph), "adamw8bit" (Dettmers et al. 2022,
     bitsandbytes) or "prodigy" (Mishchenko & Defazio 2023, prodigyopt), which finds the step size itself: its lr is a
-    factor, usually 1. Raises AtomtuneError where the package is missing or cannot work on the device.
+    factor, usually 1; or any class of an installed package, by its dotted name.
+
+    Raises AtomtuneError where the package is missing, cannot work on the device or refuses the arguments.
     """
     require_package("optimizer", options.optimizer)
-    trained = list(parameters)
-    lr, weight_decay = options.lr, options.weight_decay
-    if options.optimizer == "adamw":
+    if options.optimizer == "adamw8bit" and device.type != "cuda":
+        raise AtomtuneError(f"--optimizer adamw8bit needs a CUDA device, not {device.type}", "use --optimizer adamw")
+    kind, given = _class_of(options.optimizer), dict(map(_argument, options.optimizer_args))
+    if kind is torch.optim.AdamW:
         on_cuda = device.type == "cuda"
         fused = True if on_cuda or device.type == "cpu" else None
-        return torch.optim.AdamW(trained, lr=lr, weight_decay=weight_decay, fused=fused, capturable=on_cuda)
-    if options.optimizer == "prodigy":
+        given = {"fused": fused, "capturable": on_cuda} | given
+    takes = inspect.signature(kind).parameters
+    if "weight_decay" in takes:
+        given = {"weight_decay": options.weight_decay} | given
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # some print, and standard output is the result's
+            made: torch.optim.Optimizer = kind(list(parameters), lr=options.lr, **given)
+    except (TypeError, ValueError, AssertionError) as problem:
+        raise AtomtuneError(
+            f"{options.optimizer} refuses its arguments: {excerpt(problem)}", f"it takes {', '.join(list(takes)[1:])}"
+        ) from problem
+    if options.ema and _has_modes(made):
+        raise UsageError(f"{options.optimizer} averages what it trains itself", "leave --ema out")
+    return made
+
+
+def _class_of(name: str) -> Any:
+    """The class of an optimiser by its name. Raises UsageError where an installed package has none of that name."""
+    if name == "adamw":
+        return torch.optim.AdamW
+    if name == "prodigy":
         from prodigyopt import Prodigy
 
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints, and standard output is the result's
-            return Prodigy(trained, lr=lr, weight_decay=weight_decay)
-    if device.type != "cuda":
-        raise AtomtuneError(
-            f"--optimizer {options.optimizer} needs a CUDA device, not {device.type}", "use --optimizer adamw"
-        )
-    from bitsandbytes.optim import AdamW8bit
+        return Prodigy
+    if name == "adamw8bit":
+        from bitsandbytes.optim import AdamW8bit
 
-    return AdamW8bit(trained, lr=lr, weight_decay=weight_decay)
+        return AdamW8bit
+    module, _, attribute = name.rpartition(".")
+    # a record or a file of options may name it, so it must not be code that lies in the folder
+    if module.partition(".")[0] not in packages_distributions():
+        raise UsageError(f"--optimizer {excerpt(name)}: no such package is installed", "pip install it, or use adamw")
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except ImportError as problem:
+        raise UsageError(f"--optimizer {excerpt(name)}: {excerpt(problem)}", _A_CLASS) from problem
+    if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)):
+        raise UsageError(f"--optimizer {excerpt(name)} is no optimizer of torch's kind", _A_CLASS)
+    return found
+
+
+_A_CLASS = "as in torch.optim.SGD, schedulefree.AdamWScheduleFree or pytorch_optimizer.Lion"
+
+
+def _argument(text: str) -> tuple[str, Any]:
+    """A name and its value: a literal of Python, else the text itself."""
+    name, _, value = text.partition("=")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+@contextlib.contextmanager
+def evaluated(optimizer: Any) -> Iterator[None]:
+    """Within the context, the parameters are those that an optimiser has for use, where these differ from those that it
+    trains, as the average of the schedule-free ones (Defazio et al. 2024)."""
+    inner = getattr(optimizer, "optimizer", optimizer)  # accelerate's wrapper has both methods for every optimiser
+    if not _has_modes(inner):
+        yield
+        return
+    inner.eval()
+    try:
+        yield
+    finally:
+        inner.train()
+
+
+def begin_training(optimizer: Any) -> None:
+    """Tell an optimiser that has a mode for training that it begins."""
+    inner = getattr(optimizer, "optimizer", optimizer)
+    if _has_modes(inner):
+        inner.train()
+
+
+def _has_modes(optimizer: Any) -> bool:
+    return callable(getattr(optimizer, "train", None)) and callable(getattr(optimizer, "eval", None))
 
 
 def make_schedule(options: OptimizerOptions, optimizer: torch.optim.Optimizer) -> Any:

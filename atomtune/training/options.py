@@ -25,7 +25,17 @@ SCHEDULES = {
 }
 """diffusers' schedules by the names of `--lr-scheduler`."""
 
+TIMESTEPS = ("uniform", "logit-normal")
+
 TRACKERS = ("tensorboard", "wandb")
+
+
+def timestep_range(text: str) -> tuple[int, int] | None:
+    """The first and the last timestep of a range as "200-800"; None for anything else."""
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and last.isdecimal() and len(text) < 20):
+        return None
+    return (int(first), int(last)) if int(first) <= int(last) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +59,16 @@ class OptimizerOptions(Options, panel="Optimizer"):
     )
     optimizer: str = option(
         "adamw",
-        "Optimizer; adamw8bit needs the package bitsandbytes, prodigy prodigyopt.",
-        choices=OPTIMIZERS,
+        "Optimizer: adamw, adamw8bit (bitsandbytes), prodigy (prodigyopt), or a package's class, as torch.optim.SGD.",
+        metavar="NAME",
         aliases=("optimizer_type",),
+    )
+    optimizer_args: tuple[str, ...] = option(
+        (),
+        "Any argument of the optimizer's class; give it again for more.",
+        name="optimizer_arg",
+        metavar="NAME=VALUE",
+        aliases=("optimizer_args",),
     )
     lr: float = option(
         None,
@@ -92,6 +109,14 @@ class OptimizerOptions(Options, panel="Optimizer"):
 
     def check(self) -> Iterator[tuple[str, str]]:
         """See `Options.check`."""
+        if self.optimizer not in OPTIMIZERS and "." not in self.optimizer:
+            yield (
+                "optimizer",
+                f"must be one of {', '.join(OPTIMIZERS)}, or a class as PACKAGE.CLASS, not {self.optimizer}",
+            )
+        for text in self.optimizer_args:
+            if not text.partition("=")[0].isidentifier() or "=" not in text:
+                yield "optimizer_arg", f"takes NAME=VALUE, not {excerpt(text)!r}"
         if self.warmup and self.lr_scheduler == "constant":
             yield "warmup", "needs an lr_scheduler that has one: constant-with-warmup, linear, cosine, …"
         if self.warmup >= self.steps:
@@ -112,6 +137,18 @@ class LossOptions(Options, panel="Loss"):
     noise_offset: float = option(
         0.0, "Noise offset: noise that is constant over a channel, for dark and bright images.", at_least=0, metavar="X"
     )
+    timesteps: str = option(
+        "uniform",
+        "Which timesteps are trained: uniform, logit-normal (more of the middle ones), or a range, as 200-800.",
+        metavar="WHICH",
+        aliases=("timestep_sampling", "weighting_scheme"),
+    )
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """See `Options.check`."""
+        yield from super().check()
+        if self.timesteps not in TIMESTEPS and timestep_range(self.timesteps) is None:
+            yield "timesteps", f"must be {', '.join(TIMESTEPS)}, or a range as 200-800, not {excerpt(self.timesteps)}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ from .loop import Loop
 from .loss import Objective
 from .model import Tuned, place
 from .optimizers import make_optimizer, make_schedule
-from .options import SpeedOptions, TrainOptions
+from .options import OPTIMIZERS, SpeedOptions, TrainOptions
 from .preservation import encode_each, preservation_of
 from .prior_preservation import Prior
 from .run_folder import RunFolder
@@ -201,7 +201,16 @@ def make_loop(
     objective = Objective(pipeline.scheduler, options.min_snr_gamma)
     size = options.batch_size * options.grad_accum * accelerator.num_processes
     numbers = tuple(distinct[caption] for caption in captions)
-    batches = Batches(latents, options.flip, objective.timesteps, size, options.seed, options.noise_offset, numbers)
+    batches = Batches(
+        latents,
+        options.flip,
+        objective.timesteps,
+        size,
+        options.seed,
+        options.noise_offset,
+        numbers,
+        options.timesteps,
+    )
     prior = None
     if class_latents is not None:
         seed = derived_seed(options.seed, "class")
@@ -223,6 +232,7 @@ def make_loop(
         prior=prior,
         preservation=None if kept is None else preservation_of(kept, batches, options, tunings.switched_off),
         average=Average(parameters, options.ema_decay) if options.ema else None,
+        known_optimizer=options.optimizer in OPTIMIZERS,
     )
     choose_stepping(loop, options, options.precision, events)
     return loop

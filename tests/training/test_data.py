@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from PIL import Image
 
 from atomtune.data.images import load_images
+from atomtune.errors import UsageError
 from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.runtime.seeds import derived_seed
 from atomtune.training.data import Batches, Latents, encode_latents, to_tensor
@@ -76,3 +78,25 @@ def test_noise_and_timesteps_have_the_right_distribution() -> None:
 
 def test_seeds_are_the_same_everywhere() -> None:
     assert derived_seed(0, "example", 1, 2) == 8639155405961839054
+
+
+@pytest.mark.parametrize(
+    ("sampling", "low", "high", "mean"),
+    [("uniform", 0, 999, 500), ("200-299", 200, 299, 250), ("900-5000", 900, 999, 950)],
+)
+def test_timesteps_are_drawn_from_their_range(sampling: str, low: int, high: int, mean: int) -> None:
+    drawn = Batches(latents(2), False, 1000, 2000, seed=0, sampling=sampling).draw(0).timesteps.float()
+    assert low <= float(drawn.min()) <= low + 20
+    assert high - 20 <= float(drawn.max()) <= high
+    assert float(drawn.mean()) == pytest.approx(mean, abs=25)
+
+
+def test_logit_normal_timesteps_are_mostly_middle_ones() -> None:
+    drawn = Batches(latents(2), False, 1000, 2000, seed=0, sampling="logit-normal").draw(0).timesteps
+    share = float(((drawn > 269) & (drawn < 731)).float().mean())  # within one standard deviation of the logit
+    assert share == pytest.approx(0.683, abs=0.04)
+
+
+def test_a_range_beyond_the_models_timesteps_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"--timesteps 1000-2000: the model has 1000, from 0 on"):
+        Batches(latents(2), False, 1000, 1, seed=0, sampling="1000-2000").draw(0)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,21 @@ import pytest
 import torch
 from torch import nn
 
-from atomtune.errors import AtomtuneError
+from atomtune.errors import AtomtuneError, Interrupted
 from atomtune.files.checkpoint import Checkpoint, load_checkpoint, parameters_of, save_checkpoint
 from atomtune.training.ema import Average
 from atomtune.training.optimizers import (
     advise,
+    begin_training,
+    evaluated,
     learning_rate,
     make_optimizer,
     make_schedule,
     require_package,
 )
-from atomtune.training.options import OPTIMIZERS, SCHEDULES, OptimizerOptions
+from atomtune.training.options import OPTIMIZERS, SCHEDULES, OptimizerOptions, TrainOptions
+from atomtune.training.train import train
+from stopping import StopAfter
 
 CPU = torch.device("cpu")
 STEPS, WARMUP = 12, 3
@@ -167,3 +172,107 @@ def test_the_average_follows_its_formula_and_stands_in_for_a_while() -> None:
     average.update()
     other.update()
     assert all(torch.equal(average.state()[name], other.state()[name]) for name in named)
+
+
+def test_any_optimizer_of_an_installed_package_with_its_arguments() -> None:
+    named = parameters()
+    options = OptimizerOptions(
+        lr=0.5, optimizer="torch.optim.SGD", optimizer_args=("momentum=0.9", "nesterov=True"), weight_decay=0.01
+    )
+    made = make_optimizer(options, named.values(), CPU)
+    assert type(made) is torch.optim.SGD
+    group = made.param_groups[0]
+    assert (group["lr"], group["momentum"], group["nesterov"], group["weight_decay"]) == (0.5, 0.9, True, 0.01)
+    adam = OptimizerOptions(lr=0.5, optimizer_args=("betas=(0.8, 0.9)",))
+    assert make_optimizer(adam, named.values(), CPU).param_groups[0]["betas"] == (0.8, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "arguments", "said"),
+    [
+        ("torch.optim.SGD", ("momentums=0.9",), r"torch\.optim\.SGD refuses its arguments: .*momentums"),
+        ("torch.optim.SGD", ("momentum=-1",), r"torch\.optim\.SGD refuses its arguments: .*momentum"),
+        ("torch.optim.Momentum", (), "is no optimizer of torch's kind"),
+        ("torch.nn.Linear", (), "is no optimizer of torch's kind"),
+        ("torch.none.SGD", (), r"No module named 'torch\.none'"),
+        ("nowhere.SGD", (), "no such package is installed"),
+        ("os.system", (), "no such package is installed"),
+    ],
+)
+def test_optimizers_that_cannot_be_are_one_line_and_a_hint(
+    optimizer: str, arguments: tuple[str, ...], said: str
+) -> None:
+    options = OptimizerOptions(lr=0.5, optimizer=optimizer, optimizer_args=arguments)
+    with pytest.raises(AtomtuneError, match=said) as problem:
+        make_optimizer(options, parameters().values(), CPU)
+    assert problem.value.hint
+    assert "\n" not in problem.value.message
+
+
+def test_code_that_lies_in_the_folder_is_no_optimizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "evil.py").write_text("raise SystemExit('it ran')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(AtomtuneError, match="no such package is installed"):
+        make_optimizer(OptimizerOptions(lr=0.5, optimizer="evil.Evil"), parameters().values(), CPU)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"optimizer": "adam"}, "must be one of adamw, adamw8bit, prodigy, or a class"),
+        ({"optimizer_args": ("momentum",)}, "takes NAME=VALUE, not 'momentum'"),
+        ({"optimizer_args": ("a b=1",)}, "takes NAME=VALUE"),
+    ],
+)
+def test_names_and_arguments_that_mean_nothing_are_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(AtomtuneError, match=said):
+        OptimizerOptions(lr=0.5, **changes)
+
+
+class Modal(torch.optim.SGD):
+    """One with modes, as the schedule-free ones have them: for use the parameters are twice what is trained."""
+
+    mode = "none"
+
+    def _scale(self, factor: float) -> None:
+        with torch.no_grad():
+            for parameter in self.param_groups[0]["params"]:
+                parameter.mul_(factor)
+
+    def train(self) -> None:
+        if self.mode == "eval":
+            self._scale(0.5)
+        self.mode = "train"
+
+    def eval(self) -> None:
+        if self.mode == "train":
+            self._scale(2.0)
+        self.mode = "eval"
+
+
+def test_an_optimizer_with_modes_is_told_of_them() -> None:
+    named = parameters()
+    optimizer = Modal(named.values(), lr=0.1)
+    begin_training(optimizer)
+    before = named["a"].detach().clone()
+    with evaluated(optimizer):
+        assert torch.equal(named["a"], 2 * before)
+    assert torch.equal(named["a"], before)
+    assert optimizer.mode == "train"
+    plain = torch.optim.SGD(named.values(), lr=0.1)
+    begin_training(plain)
+    with evaluated(plain):
+        assert torch.equal(named["a"], before)
+
+
+@pytest.mark.parametrize("optimizer", ["torch.optim.SGD", "torch.optim.Adafactor"])
+def test_a_run_with_any_optimizer_is_resumed_bit_equal(
+    optimizer: str, options: Callable[..., TrainOptions], tmp_path: Path
+) -> None:
+    arguments = ("momentum=0.9",) if optimizer.endswith("SGD") else ()
+    asked = options(optimizer=optimizer, optimizer_args=arguments, steps=4)
+    whole = train(asked, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        train(asked, tmp_path / "run", events=StopAfter(2))
+    assert train(asked, tmp_path / "run", resume=True).sha256 == whole.sha256
