@@ -56,6 +56,7 @@ def load_images(
     crop: str = "center",
     seed: int = 0,
     masked: bool = False,
+    usual: bool = True,
     events: Events | None = None,
 ) -> list[TrainingImage]:
     """The images of a folder, sorted by name. Only one at a time is in memory at its full size.
@@ -64,6 +65,7 @@ def load_images(
         resolution: side of the squares in pixels.
         crop: see `crop.place_of`; `seed` decides the random one.
         masked: read masks too, see `masks.read_mask`; some image must have one.
+        usual: whether it is the folder of a concept, so that an unusual number of images is worth a warning.
         events: warned of skipped files, duplicates, small images, and of fewer or more images than usual.
 
     Raises AtomtuneError where the folder is missing or empty, or files cannot be decoded whole (all of them are named),
@@ -83,7 +85,7 @@ def load_images(
         return replace(image, mask=fitted(mask, resolution, place), mask_digest=pixel_digest(mask))
 
     images = _read_all(folder, events, cut)
-    for warning in image_warnings(images, resolution):
+    for warning in image_warnings(images, resolution, usual):
         events.warn(warning)
     if masked:
         _check_masks(folder, images, events)
@@ -163,8 +165,8 @@ def find_images(folder: Path) -> tuple[list[Path], list[str]]:
     return images, [_name(path) for path in others if not is_caption[path]]
 
 
-def image_warnings(images: Sequence[TrainingImage], resolution: int) -> list[str]:
-    """Warnings about images: duplicates, small ones, an unusual number of them."""
+def image_warnings(images: Sequence[TrainingImage], resolution: int, usual: bool = True) -> list[str]:
+    """Warnings about images: duplicates, small ones, an unusual number of them; `usual` as for `load_images`."""
     found = [
         f"the same image {len(group)} times: {_listed(_name(image.path) for image in group)}"
         for group in duplicates(images)
@@ -172,7 +174,7 @@ def image_warnings(images: Sequence[TrainingImage], resolution: int) -> list[str
     small = [f"{_name(i.path)} ({i.size[0]}×{i.size[1]})" for i in images if min(i.size) < resolution]
     if small:
         found.append(f"smaller than {resolution} pixels and enlarged: {_listed(small)}")
-    if not FEWEST <= len(images) <= MOST:
+    if usual and not FEWEST <= len(images) <= MOST:
         one = "1 image" if len(images) == 1 else f"{len(images)} images"
         found.append(f"{one} in {images[0].path.parent}: {FEWEST} to {MOST} work best")
     return found

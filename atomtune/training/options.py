@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from ..data.concept import Concept, expand, names
 from ..data.options import DataOptions
 from ..errors import AtomtuneError, UsageError, excerpt
 from ..methods.options import TEXTUAL_INVERSION, MethodOptions, learning_rate
@@ -12,6 +11,7 @@ from ..models.options import ModelOptions
 from ..runtime.option import option, same_as
 from ..runtime.options import Options
 from .preservation_options import PreservationOptions
+from .prior_options import PriorOptions
 
 OPTIMIZERS = ("adamw", "adamw8bit", "prodigy")
 
@@ -149,51 +149,6 @@ class LossOptions(Options, panel="Loss"):
         yield from super().check()
         if self.timesteps not in TIMESTEPS and timestep_range(self.timesteps) is None:
             yield "timesteps", f"must be {', '.join(TIMESTEPS)}, or a range as 200-800, not {excerpt(self.timesteps)}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PriorOptions(Options, panel="Prior preservation"):
-    """Images of the class beside those of the concept; see `prior_preservation`.
-
-    Attributes:
-        prior_prompt: None for "a photo of a" and the class noun, for which `{}` and `<name>` stand.
-    """
-
-    prior_preservation: bool = option(
-        False, "Prior preservation: train on images of the class as well.", aliases=("with_prior_preservation",)
-    )
-    prior_images: int = option(
-        100,
-        "Class images; the base model generates them once.",
-        at_least=1,
-        metavar="N",
-        aliases=("num_class_images",),
-    )
-    prior_weight: float = option(
-        1.0, "Weight of the prior loss.", at_least=0, metavar="X", aliases=("prior_loss_weight",)
-    )
-    prior_prompt: str | None = option(
-        None,
-        "Prompt of the class images; {} stands for the class noun.",
-        shown_default="a photo of a {}",
-        metavar="PROMPT",
-        aliases=("class_prompt",),
-    )
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        """See `Options.check`."""
-        if self.prior_prompt is not None and not self.prior_preservation:
-            yield "prior_prompt", "needs prior_preservation"
-
-    def class_prompt(self, concept: Concept) -> str:
-        """The prompt of the class images. Raises UsageError where it names what is no concept, or the token."""
-        prompt = expand(self.prior_prompt or "a photo of a {}", [concept], with_token=False)
-        if names(prompt, concept) and not names(concept.class_noun, concept):
-            raise UsageError(
-                f"the class prompt {excerpt(prompt)!r} holds the token {concept.token!r}, which means the concept",
-                "--prior-prompt describes the class, as in 'a photo of a {}'",
-            )
-        return prompt
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from ..data.images import pixel_digest
+from ..data.images import load_images, pixel_digest
 from ..files.atomic import write_text
 from ..files.cache import cache_folder
 from ..files.png import save_png
@@ -77,6 +77,19 @@ class ClassImages:
         return cache_folder() / "prior" / f"{base[:16]}-{digest}"
 
 
+def own_class_images(options: TrainOptions, events: Events) -> list[Image.Image]:
+    """The class images of the user's folder, in the order of their names, cut as the concept's are.
+
+    Raises as `load_images`.
+    """
+    assert options.prior_dir is not None
+    found = load_images(
+        options.prior_dir, options.resolution or 0, crop=options.crop, seed=options.seed, usual=False, events=events
+    )
+    events.phase(f"{len(found)} class images in {options.prior_dir}")
+    return [image.image for image in found]
+
+
 def class_images(pipeline: Any, wanted: ClassImages, base: str, accelerator: Any, events: Events) -> list[Image.Image]:
     """Images of the class by the base model, from the cache or generated now.
 
@@ -105,6 +118,10 @@ def class_images(pipeline: Any, wanted: ClassImages, base: str, accelerator: Any
         with Image.open(path) as image:
             images.append(image.convert("RGB"))
     return images
+
+
+GENERATED, OWN = "class images", "images of --prior-dir"
+"""What a run's record calls the digest of its class images, generated ones and those of a folder."""
 
 
 def images_digest(images: Sequence[Image.Image]) -> str:

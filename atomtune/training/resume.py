@@ -13,11 +13,12 @@ from ..runtime.progress import Events
 from .optimizers import ENDLESS
 from .options import TrainOptions
 from .overwrite import active, replacement
+from .prior_preservation import OWN
 from .run_folder import RunFolder
 
 MAY_CHANGE = frozenset(
     {
-        *("images", "model"),  # the paths: what is found there must be the same, see `check_images`
+        *("images", "model", "prior_dir"),  # the paths: what is found there must be the same, see `check_images`
         *("device", "cuda_graph", "compile", "gradient_checkpointing"),  # the same result, but for rounding
         *("checkpoint_every", "sample_every", "sample_prompts", "sample_steps", "tracker"),
     }
@@ -250,10 +251,12 @@ def check_cached(stored: Mapping[str, str], now: Mapping[str, str], where: Path)
     """
     for name, digest in now.items() if stored else ():
         if stored.get(name) != digest:
+            place, mend = " than those in the cache", f"delete them in {where} so that they are made again"
+            if name == OWN:
+                place, mend = "", "put them back"
             raise AtomtuneError(
-                f"the run was begun with other {name} than those in the cache "
-                f"({excerpt(stored.get(name))[:12]}, now {digest[:12]})",
-                f"delete them in {where} so that they are made again, or {_AGAIN}",
+                f"the run was begun with other {name}{place} ({excerpt(stored.get(name))[:12]}, now {digest[:12]})",
+                f"{mend}, or {_AGAIN}",
             )
 
 

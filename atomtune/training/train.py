@@ -27,7 +27,7 @@ from .overwrite import remove, replacement, settled, steps_taken, take_place
 from .preservation import KEY as PRESERVATION_PROMPTS
 from .preservation import prompts_for
 from .preview import Preview
-from .prior_preservation import ClassImages, class_images, images_digest
+from .prior_preservation import GENERATED, OWN, ClassImages, class_images, images_digest, own_class_images
 from .record import TrainResult, describe, new_record
 from .resources import check_disk, explained_memory
 from .resume import (
@@ -160,9 +160,13 @@ def _train(
             folder.write_record(record)
 
     # what is trained
-    prior = []
+    prior, own = [], options.prior_dir is not None
     if options.prior_preservation:
-        prior = class_images(pipeline, ClassImages.of(options), base, accelerator, events)
+        prior = (
+            own_class_images(options, events)
+            if own
+            else class_images(pipeline, ClassImages.of(options), base, accelerator, events)
+        )
     tunings = make_tunings(
         pipeline,
         source,
@@ -175,7 +179,7 @@ def _train(
         algorithm=record.get("decomposition", FIRST_ALGORITHM),
         began_with=recorded_digests(record),
     )
-    cached = tunings.digests | ({"class images": images_digest(prior)} if prior else {})
+    cached = tunings.digests | ({OWN if own else GENERATED: images_digest(prior)} if prior else {})
     check_cached(recorded_digests(record), cached, cache_folder())
     record["cached"] = cached
     loop = make_loop(
