@@ -1,7 +1,7 @@
 """Atoms files in ComfyUI: read by its own Load LoRA, and by a node of this package. See docs/comfyui.md."""
 
 try:
-    import atomtune.core.stored  # noqa: F401
+    import atomtune.files.stored_layers  # noqa: F401
 except ModuleNotFoundError as problem:
     raise ModuleNotFoundError(
         f"{problem}. Install atomtune into the Python that runs ComfyUI: python -m pip install --no-deps atomtune"

@@ -58,13 +58,13 @@ class LoadAtoms:
             if isinstance(patch, AtomsAdapter)
         }
         layers = {key.rpartition(".")[0] for key in tensors}
-        if missing := sorted(layers - {adapter.layer for adapter in found.values()}):
+        if missing := sorted(layers - {adapter.layer.name for adapter in found.values()}):
             needs_clip = clip is None and all(layer.startswith("text_encoder") for layer in missing)
             hint = "connect clip" if needs_clip else f"it was trained on {info.base} ({info.architecture})"
             raise ValueError(f"{file} changes {len(missing)} layers that are not here, as {missing[0]}: {hint}")
         for key, adapter in found.items():
             try:
-                adapter.check(weights[key].shape)
+                adapter.layer.check(weights[key].shape)
             except ValueError as problem:
                 raise ValueError(f"{problem}. {file} was trained on {info.base} ({info.architecture})") from None
         model = model.clone()

@@ -31,6 +31,7 @@ ORDER = (
     "training",
     "api",
     "evaluation",
+    "publish",
     "compare",
     "demo",
     "commands",

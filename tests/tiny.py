@@ -30,7 +30,7 @@ def tiny_pipeline(folder: Path, seed: int = 0) -> Path:
     tokenizer = _tokenizer(folder / "tokenizer", END)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        unet, vae, text_encoder = _unet(), _vae(), CLIPTextModel(_text_config(tokenizer))
+        unet, vae, text_encoder = tiny_unet(), _vae(), CLIPTextModel(_text_config(tokenizer))
     scheduler = DDIMScheduler(**NOISE, clip_sample=False, set_alpha_to_one=False)
     return _write_sd(folder, tokenizer, unet, vae, text_encoder, scheduler)
 
@@ -40,7 +40,7 @@ def tiny_v2(folder: Path) -> Path:
     tokenizer = _tokenizer(folder / "tokenizer", "!")
     with torch.random.fork_rng():
         torch.manual_seed(2)
-        unet = _unet(use_linear_projection=True, attention_head_dim=[2, 4])
+        unet = tiny_unet(use_linear_projection=True, attention_head_dim=[2, 4])
         vae, text_encoder = _vae(), CLIPTextModel(_text_config(tokenizer, hidden_act="gelu"))
     scheduler = DDIMScheduler(**NOISE, clip_sample=False, set_alpha_to_one=False, prediction_type="v_prediction")
     return _write_sd(folder, tokenizer, unet, vae, text_encoder, scheduler)
@@ -52,7 +52,7 @@ def tiny_xl(folder: Path) -> Path:
     wide = 24
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        unet = _unet(
+        unet = tiny_unet(
             down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
             cross_attention_dim=WIDTH + wide,
@@ -85,7 +85,8 @@ def _tokenizer(folder: Path, pad_token: str) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(folder)
 
 
-def _unet(**changes: Any) -> UNet2DConditionModel:
+def tiny_unet(**changes: Any) -> UNet2DConditionModel:
+    """A UNet with random weights; `changes` are to its configuration."""
     config: dict[str, Any] = {
         "sample_size": SIDE // 2,
         "in_channels": 4,

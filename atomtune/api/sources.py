@@ -39,12 +39,7 @@ def find_file(source: str | os.PathLike[str], filename: str | None = None, revis
         names = [found.name for found in path.glob("*.safetensors")]
         return path / (filename or _only(names, str(path)))
     match = _HUB_ID.fullmatch(str(source))
-    # a folder of this name says that a path was meant, and so does a file's ending
-    if (
-        match is None
-        or (str(source).endswith(".safetensors") and ":" not in str(source))
-        or (path.parent.is_dir() and path.parent != Path())
-    ):
+    if match is None or not is_hub_id(source):
         raise AtomtuneError(f"there is no file or folder {excerpt(source)}", _HINT)
     for name, said in (("revision", revision), ("filename", filename)):
         if said is not None and match[name] is not None and said != match[name]:
@@ -52,6 +47,16 @@ def find_file(source: str | os.PathLike[str], filename: str | None = None, revis
                 f"{excerpt(source)} names the {name} {match[name]}, and {said} was asked for", "say it once"
             )
     return _from_hub(match["repo"], filename or match["filename"], revision or match["revision"])
+
+
+def is_hub_id(source: str | os.PathLike[str]) -> bool:
+    """Whether a source means a repository on the hub: it looks like one, and nothing here is called so."""
+    path = Path(source).expanduser()
+    if path.exists() or _HUB_ID.fullmatch(str(source)) is None:
+        return False
+    # a folder of this name says that a path was meant, and so does a file's ending
+    ends_as_file = str(source).endswith(".safetensors") and ":" not in str(source)
+    return not ends_as_file and not (path.parent.is_dir() and path.parent != Path())
 
 
 def _only(names: list[str], place: str) -> str:

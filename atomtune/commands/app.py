@@ -28,6 +28,7 @@ from .merge import merge
 from .options.command import Group, command_class
 from .pocket import images, list_, pocket
 from .prepare import prepare
+from .publish import publish
 from .sample import sample
 from .train import train
 from .verb import Quiet, Verbose, verb
@@ -42,7 +43,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS = (decompose, mask, prepare, train, sample, evaluate, compare, merge, export, concepts, inspect, doctor, demo)
+COMMANDS = (
+    decompose,
+    mask,
+    prepare,
+    train,
+    sample,
+    evaluate,
+    compare,
+    merge,
+    export,
+    publish,
+    concepts,
+    inspect,
+    doctor,
+    demo,
+)
 POCKET: dict[str, Callable[..., None]] = {"images": images, "list": list_}
 
 

@@ -19,6 +19,7 @@ import comfy_stand_in as comfy
 from atomtune.adapt import adaptable_layers
 from atomtune.files.atoms_file import AtomsInfo, save_atoms
 from atomtune.files.atoms_file import load_atoms as load_atoms_file
+from atomtune.files.stored_layers import name_for_comfyui
 from atomtune.methods.atoms import Atoms
 from atomtune.methods.specs import PRESETS
 from atomtune.methods.textual_inversion import TOKEN_CHANGE
@@ -155,7 +156,7 @@ def test_what_cannot_come_out_right_is_refused_by_name(nodes: Any, base: Any, ti
         comfy_lora.calculate_weight(part, model.model.weights[key].clone(), key)
     with pytest.raises(NotImplementedError, match=f"atoms need the base weight of {key}"):
         adapter.calculate_weight(model.model.weights[key], key, 1.0, 1.0, None, None)
-    with pytest.raises(ValueError, match=f"the atoms of {adapter.layer} do not fit this model"):
+    with pytest.raises(ValueError, match=f"the atoms of {adapter.layer.name} do not fit this model"):
         comfy_lora.calculate_weight(patched.patches[key], torch.zeros(7, 5), key)
 
     with pytest.raises(ValueError, match="without its metadata"):
@@ -218,7 +219,7 @@ FULL_SIZE = {
 
 
 @pytest.mark.parametrize("name", FULL_SIZE)
-def test_every_layer_of_the_full_models_has_its_name(name: str, nodes: Any) -> None:
+def test_every_layer_of_the_full_models_has_its_name(name: str) -> None:
     unet: Any = unet_on_meta(resolve(name))
     layers = {layer: tuple(module.weight.shape) for layer, module in adaptable_layers(unet).items()}
     count, digest = FULL_SIZE[name]
@@ -227,8 +228,7 @@ def test_every_layer_of_the_full_models_has_its_name(name: str, nodes: Any) -> N
         f"{layer} {lora_name(layer)} {own_name(layer, unet.config)} {layers[layer]}" for layer in sorted(layers)
     )
     assert hashlib.sha256(table.encode()).hexdigest().startswith(digest)
-    name_in_file = sys.modules["custom_nodes_atomtune.adapter"].name_in_file
-    assert [name_in_file(lora_name(layer)) for layer in layers] == list(layers)
+    assert [name_for_comfyui(lora_name(layer)) for layer in layers] == list(layers)
 
 
 def test_a_second_copy_of_the_package_changes_nothing(nodes: Any) -> None:

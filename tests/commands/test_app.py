@@ -27,6 +27,7 @@ VERBS = [
     "compare",
     "merge",
     "export",
+    "publish",
     "concepts",
     "inspect",
     "doctor",

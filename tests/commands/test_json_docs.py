@@ -13,6 +13,7 @@ from atomtune.evaluation.measure import Measures
 from atomtune.export.lora import ExportResult
 from atomtune.export.merged_model import MergedAtoms, MergeResult
 from atomtune.files.atoms_file import AtomsInfo
+from atomtune.publish.publish import PublishResult
 from atomtune.training.make_masks import MadeMask, MadeMasks
 from atomtune.training.prepare import Prepared, PreparedImage
 from atomtune.training.record import TrainResult
@@ -44,5 +45,6 @@ def test_every_key_is_documented() -> None:
     assert {"report", "output", "runs", "differences", "failures", "settings", "worth"} <= documented("compare")
     assert {field.name for kind in (MergeResult, MergedAtoms) for field in fields(kind)} <= documented("merge")
     assert {field.name for kind in (ExportResult, MergedAtoms) for field in fields(kind)} <= documented("export")
+    assert {field.name for field in fields(PublishResult)} <= documented("publish")
     assert {field.name for field in fields(Learned)} | {"concepts", "ready", "sheet"} <= documented("concepts")
     assert {field.name for field in fields(Health)} | {"well"} <= documented("doctor")

@@ -9,16 +9,27 @@ import pytest
 
 from atomtune.files.store import read_header
 
+USER, HOST = "user-of-this-machine", "name-of-this-machine"
+
 
 @pytest.fixture
-def made(cli: Callable[..., Any], images: Path, tiny_model: Path, tmp_path: Path) -> dict[str, list[Path]]:
-    """Everything made from a base model and images under absolute paths."""
+def made(
+    cli: Callable[..., Any], images: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, list[Path]]:
+    """Everything made from a base model and images under absolute paths, by a user of a machine with names."""
+    for name in ("USER", "LOGNAME", "USERNAME"):
+        monkeypatch.setenv(name, USER)
+    for name in ("HOSTNAME", "COMPUTERNAME"):
+        monkeypatch.setenv(name, HOST)
+    for function in ("socket.gethostname", "socket.getfqdn", "platform.node"):
+        monkeypatch.setattr(function, lambda *_: HOST)
     train = ("--concept", "castle", "--images", images, "--model", tiny_model, "--steps", 1, "--device", "cpu")
     for command in (
         ("train", *train),
         ("sample", "--concept", "castle", "--prompt", "a <castle>", "--steps", 1, "--size", "32x32"),
         ("export", "--concept", "castle", "--rank", 2),
         ("merge", "--concept", "castle", "--output", tmp_path / "merged"),
+        ("publish", "--concept", "castle", "--licence", "mit", "--output", tmp_path / "published"),
     ):
         answer = cli(*command)
         assert answer.code == 0, answer.err
@@ -29,20 +40,29 @@ def made(cli: Callable[..., Any], images: Path, tiny_model: Path, tmp_path: Path
         "atoms": [run / "atoms.safetensors"],
         "images": list(Path().rglob("*.png")),
         "export": exported,
+        "published": [path for path in (tmp_path / "published").rglob("*") if path.is_file()],
         "merged": [path for path in (tmp_path / "merged").rglob("*") if path.is_file()],
     }
 
 
-def test_no_file_that_is_passed_on_holds_a_path(
+def test_no_file_that_is_passed_on_holds_a_path_or_a_name(
     made: dict[str, list[Path]], tmp_path: Path, tiny_model: Path, images: Path
 ) -> None:
-    folders = [str(tmp_path), str(tiny_model.parent), str(images.parent), str(Path.home()) + "/", str(Path.cwd())]
+    said = [
+        str(tmp_path),
+        str(tiny_model.parent),
+        str(images.parent),
+        str(Path.home()) + "/",
+        str(Path.cwd()),
+        USER,
+        HOST,
+    ]
     for paths in made.values():
         assert paths
         for path in paths:
             content = path.read_bytes()
-            for folder in folders:
-                assert folder.encode() not in content, (path, folder)
+            for text in said:
+                assert text.encode() not in content, (path, text)
 
 
 def test_keys_for_other_tools_are_those_that_are_meant(made: dict[str, list[Path]]) -> None:

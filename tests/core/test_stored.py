@@ -80,6 +80,6 @@ def test_a_weight_that_is_not_finite_is_refused() -> None:
 def test_reading_a_file_and_a_change_needs_torch_and_safetensors_alone() -> None:
     heavy = "diffusers transformers peft accelerate open_clip huggingface_hub filelock rich typer jinja2 PIL"
     block = f"import sys; sys.modules.update(dict.fromkeys({heavy.split()}))"
-    code = f"{block}; import atomtune.core.stored, atomtune.files.atoms_file"
+    code = f"{block}; import atomtune.files.stored_layers, atomtune.export.lora_keys"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -30,7 +30,10 @@ class SourceOptions(Options, panel=PROMPTS):
         completes=trained_concepts,
     )
     atoms: tuple[str, ...] = option(
-        (), "Atoms file and its scale; several add up.", metavar="FILE[:SCALE]", aliases=("lora_weights",)
+        (),
+        "Atoms file or hub id (org/mug, org/mug@revision:file), and its scale; several add up.",
+        metavar="FILE[:SCALE]",
+        aliases=("lora_weights",),
     )
     step: int | None = option(
         None,
@@ -64,8 +67,15 @@ class SourceOptions(Options, panel=PROMPTS):
                     f"there is no concept {said} in {RUNS}/", f"learned: {', '.join(there)}" if there else teach
                 )
         found = [(RunFolder(RUNS / name).atoms_at(self.step), 1.0) for name in self.concepts]
-        found += [atoms_source(text) for text in self.atoms]
+        found += [(_fetched(source), scale) for source, scale in map(atoms_source, self.atoms)]
         return [(file, scale * self.scale) for file, scale in found]
+
+
+def _fetched(source: Path) -> Path:
+    """The file of a hub id, downloaded where it is not in the cache; a path as it is. Raises as `find_file`."""
+    from ...api.sources import find_file, is_hub_id
+
+    return find_file(source) if is_hub_id(source) else source
 
 
 def atoms_source(text: str) -> tuple[Path, float]:
