@@ -138,23 +138,11 @@ def test_a_repository_of_the_hub_is_made_and_read_back(hub: Hub, tiny_model: Pat
     assert "org/mug holds README.md" in answer
     assert answer.endswith("code 2")
 
-    for source in ("org/mug", "org/mug:0.5", "org/mug@main", f"org/mug@{COMMIT}:castle.safetensors:0.5"):
-        answer = hub.run(
-            COMMAND,
-            home,
-            str(tmp_path),
-            "sample",
-            "--atoms",
-            source,
-            "--model",
-            str(tiny_model),
-            "--steps",
-            "1",
-            "--prompt",
-            "a <castle>",
-            "--output",
-            str(tmp_path / "out"),
-            "--overwrite",
-        )
+    sample = ["sample", "--model", str(tiny_model), "--prompt", "a <castle>", "--steps", "1", "--size", "32x32"]
+    for source in ("org/mug", f"org/mug@{COMMIT}:castle.safetensors:0.5"):
+        answer = hub.run(COMMAND, home, str(tmp_path), *sample, "--atoms", source, "--output", "out")
         assert answer.endswith("code 0"), answer
+    images = list((tmp_path / "out").rglob("*.png"))
+    assert len(images) == 2
+    assert all(str(home).encode() not in image.read_bytes() for image in images)
     assert load_atoms(run / "atoms.safetensors")[2] == load_atoms(hub.folder / "castle.safetensors")[2]
