@@ -111,7 +111,9 @@ def check(jobs: Sequence[Job], events: Events, overwrite: bool = False) -> list[
                 masked=options.masked,
                 events=events,
             )
-            captions = captions_of([image.path for image in images], options.prompt, options.concept, events)
+            captions = captions_of(
+                [image.path for image in images], options.prompt, options.concept, events, lines=options.caption_lines
+            )
             material[key] = material_of(images, captions)
         try:
             found = _differences(job, material[key])

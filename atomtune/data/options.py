@@ -49,6 +49,23 @@ class DataOptions(Options, panel="Concept and images"):
     )
     crop: str = option("center", "Crop to a square; smart keeps detail, colour and skin.", choices=CROPS)
     flip: bool = option(False, "Random horizontal flips.", aliases=("random_flip",))
+    caption_lines: bool = option(
+        False, "Every line of a text file is a caption of its own, one of them by chance.", aliases=("enable_wildcard",)
+    )
+    caption_dropout: float = option(
+        0.0,
+        "Share of the examples that are shown with the empty prompt.",
+        at_least=0,
+        at_most=1,
+        metavar="P",
+        aliases=("caption_dropout_rate",),
+    )
+    shuffle_tags: bool = option(
+        False, "Shuffle what stands between the commas of a caption.", aliases=("shuffle_caption",)
+    )
+    keep_tags: int = option(
+        1, "The first N tags stay in their place.", at_least=0, metavar="N", aliases=("keep_tokens",)
+    )
     masked: bool = option(
         False,
         "Learn what masks show: 01.mask.png beside 01.jpg, white where the concept is, or the image's transparency.",

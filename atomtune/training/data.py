@@ -91,7 +91,8 @@ class Batches:
         timesteps: training timesteps of the noise schedule.
         size: examples in a step on all processes together.
         noise_offset: standard deviation of the noise that is constant over a channel.
-        captions: number of each image's caption; none where all images have the same.
+        captions: numbers of each image's captions, one of which is drawn; none where all images have the same one.
+        dropped: number of the empty prompt and how often it takes the place of a caption; None for never.
         sampling: which timesteps are drawn, see `LossOptions.timesteps`.
     """
 
@@ -101,7 +102,8 @@ class Batches:
     size: int
     seed: int
     noise_offset: float = 0.0
-    captions: tuple[int, ...] = ()
+    captions: tuple[tuple[int, ...], ...] = ()
+    dropped: tuple[int, float] | None = None
     sampling: str = "uniform"
 
     def draw(self, step: int, first: int = 0, count: int | None = None) -> Batch:
@@ -117,7 +119,7 @@ class Batches:
         order = torch.randperm(images, generator=derived_generator(self.seed, "order", epoch))
         generator = derived_generator(self.seed, "example", step, place)
         index = int(order[turn])
-        caption = self.captions[index] if self.captions else 0
+        caption = self._caption(index, step, place)
         if self.flip and int(torch.randint(2, (), generator=generator)):
             index += images
         latent = self.latents.draw(index, generator)
@@ -126,6 +128,14 @@ class Batches:
         if self.noise_offset:
             noise = offset_noise(noise, self.noise_offset, generator)
         return latent, noise, timestep, caption, index
+
+    def _caption(self, index: int, step: int, place: int) -> int:
+        choices = self.captions[index] if self.captions else (0,)
+        generator = derived_generator(self.seed, "caption", step, place)
+        caption = choices[int(torch.randint(len(choices), (), generator=generator))] if len(choices) > 1 else choices[0]
+        if self.dropped is not None and float(torch.rand((), generator=generator)) < self.dropped[1]:
+            return self.dropped[0]
+        return caption
 
 
 def drawn_timestep(sampling: str, timesteps: int, generator: torch.Generator) -> int:

@@ -83,8 +83,11 @@ def prepare(
     images = load_images(
         options.images, side, crop=options.crop, seed=options.seed, masked=options.masked, events=listening
     )
-    captions = captions_of([image.path for image in images], options.prompt, options.concept, listening)
-    for warning in check_prompts(clip_tokenizer(), captions, [options.concept]):
+    captions = captions_of(
+        [image.path for image in images], options.prompt, options.concept, listening, lines=options.caption_lines
+    )
+    texts = [line for caption in captions for line in caption.splitlines()]
+    for warning in check_prompts(clip_tokenizer(), texts, [options.concept]):
         listening.warn(warning)
     first = {copy.path: group[0].path for group in duplicates(images) for copy in group[1:]}
     prepared = [

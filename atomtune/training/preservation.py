@@ -90,6 +90,7 @@ def preservation_of(
         size=batches.size // options.batch_size * rows,
         seed=derived_seed(options.seed, "preservation"),
         captions=(),
+        dropped=None,
     )
     return Preservation(extra, prompts.condition, prompts.numbers, options.preserve, options.preserve_every, base_model)
 

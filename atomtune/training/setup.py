@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..core.decompose import ALGORITHM
 from ..core.precision import DTYPES
+from ..data.captions import caption_variants
 from ..data.images import TrainingImage
 from ..data.masks import latent_weights
 from ..errors import UsageError
@@ -187,7 +188,11 @@ def make_loop(
     encoders = text_encoders(pipeline)
     for encoder in encoders.values():
         encoder.to(device)
-    distinct = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
+    variants = [
+        caption_variants(caption, options.shuffle_tags, options.keep_tags, options.seed) for caption in captions
+    ]
+    shown = [*chain(*variants), *([""] if options.caption_dropout else [])]
+    distinct = {caption: number for number, caption in enumerate(dict.fromkeys(shown))}
     learning: list[Any] = list(encoders.values()) if options.encoders_learn else []
 
     def encoded(prompts: Sequence[str]) -> Embeddings | Tokens:
@@ -200,7 +205,7 @@ def make_loop(
         part.to("cpu")
     objective = Objective(pipeline.scheduler, options.min_snr_gamma)
     size = options.batch_size * options.grad_accum * accelerator.num_processes
-    numbers = tuple(distinct[caption] for caption in captions)
+    numbers = tuple(tuple(distinct[caption] for caption in some) for some in variants)
     batches = Batches(
         latents,
         options.flip,
@@ -209,12 +214,13 @@ def make_loop(
         options.seed,
         options.noise_offset,
         numbers,
+        (distinct[""], options.caption_dropout) if options.caption_dropout else None,
         options.timesteps,
     )
     prior = None
     if class_latents is not None:
         seed = derived_seed(options.seed, "class")
-        class_batches = replace(batches, latents=class_latents, flip=False, seed=seed, captions=())
+        class_batches = replace(batches, latents=class_latents, flip=False, seed=seed, captions=(), dropped=None)
         prior = Prior(class_batches, class_condition, options.prior_weight)
     place(pipeline.unet, learning, options, options.precision, device)
     optimizer = make_optimizer(options, parameters.values(), device)

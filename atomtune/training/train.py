@@ -125,7 +125,10 @@ def _train(
         masked=options.masked,
         events=events,
     )
-    captions = captions_of([image.path for image in images], options.prompt, options.concept, events)
+    captions = captions_of(
+        [image.path for image in images], options.prompt, options.concept, events, lines=options.caption_lines
+    )
+    texts = [line for caption in captions for line in caption.splitlines()]
     material = material_of(images, captions)
     if not is_new:
         check_material(recorded_images(record), material)
@@ -141,7 +144,7 @@ def _train(
     accelerator.wait_for_everyone()
     events.phase(f"loading {source.name}")
     pipeline = load_pipeline(source)
-    for warning in check_prompts(pipeline.tokenizer, [*captions, *preview_prompts, *preserved], [options.concept]):
+    for warning in check_prompts(pipeline.tokenizer, [*texts, *preview_prompts, *preserved], [options.concept]):
         events.warn(warning)
     base = fingerprint(pipeline.unet)
     components = {name: fingerprint(part) for name, part in {"vae": pipeline.vae, **text_encoders(pipeline)}.items()}
@@ -225,7 +228,7 @@ def _train(
 
     def write_atoms(path: Path) -> str:
         architecture = architecture_of(pipeline.unet)
-        info = describe(options, source, base, architecture, captions, loop.step, loop.trained_numbers)
+        info = describe(options, source, base, architecture, texts, loop.step, loop.trained_numbers)
         with loop.averaged():
             return save_atoms(path, info, tunings.export())
 

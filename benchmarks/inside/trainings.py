@@ -200,7 +200,7 @@ class Trainings:
         mean = torch.randn(1, unet.config.in_channels, side, side, generator=generator)
         states = torch.randn(1, TOKENS, unet.config.cross_attention_dim, generator=generator)
         latents = Latents(mean, torch.full_like(mean, 0.1))
-        return Batches(latents, False, self.objective.timesteps, 1, self.options.seed, captions=(0,)), Embeddings(
+        return Batches(latents, False, self.objective.timesteps, 1, self.options.seed, captions=((0,),)), Embeddings(
             states
         )
 

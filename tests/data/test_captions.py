@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from atomtune.data.captions import captions_of
+from atomtune.data.captions import SHUFFLES, caption_variants, captions_of
 from atomtune.data.concept import Concept
 from atomtune.errors import AtomtuneError, Interrupted
 from atomtune.files.atoms_file import load_atoms
@@ -82,7 +82,7 @@ def test_training_sees_every_caption_with_its_image(
     whole = train(options(flip=True), tmp_path / "whole")
     _, info, _ = load_atoms(whole.atoms_file)
     assert info.prompts == ["a photo of a sks castle", "sks castle in the snow", "sks castle by night"]
-    assert loops[0].batches.captions == (0, 1, 0, 2, 1)
+    assert loops[0].batches.captions == ((0,), (1,), (0,), (2,), (1,))
     assert len(loops[0].condition) == 3
     (images / "3.txt").unlink()
     assert train(options(flip=True), tmp_path / "other").sha256 != whole.sha256
@@ -105,3 +105,27 @@ def test_a_run_with_random_crops_and_captions_resumes_bit_equal(
         train(asked, tmp_path / "parts", events=Stop())
     assert train(asked, tmp_path / "parts", resume=True).sha256 == whole.sha256
     assert train(options(flip=True), tmp_path / "centre").sha256 != whole.sha256
+
+
+def test_every_line_can_be_a_caption_of_its_own(tmp_path: Path) -> None:
+    image = tmp_path / "1.jpg"
+    image.with_suffix(".txt").write_text("a {} on a hill\n\n  seen   from below \n", encoding="utf-8")
+    heard = Heard()
+    found = captions_of([image, tmp_path / "2.jpg"], "a photo of a {}", CASTLE, heard, lines=True)
+    assert found == ["a sks castle on a hill\nsks castle, seen from below", "a photo of a sks castle"]
+    assert heard.warnings == ['captions that do not name the concept get "sks castle, " in front: 1.txt']
+    assert captions_of([image], "a {}", CASTLE) == ["a sks castle on a hill seen from below"]
+    assert caption_variants(found[0], False, 1, 0) == ("a sks castle on a hill", "sks castle, seen from below")
+
+
+def test_tags_are_shuffled_but_for_the_first_ones() -> None:
+    caption = "sks castle, tower, moat, snow, night, flag"
+    variants = caption_variants(caption, True, 2, seed=0)
+    assert len(variants) == SHUFFLES
+    assert len(set(variants)) > SHUFFLES // 2
+    for variant in variants:
+        assert variant.startswith("sks castle, tower, ")
+        assert sorted(variant.split(", ")) == sorted(caption.split(", "))
+    assert variants == caption_variants(caption, True, 2, seed=0) != caption_variants(caption, True, 2, seed=1)
+    for unchanged in ("a photo of a sks castle", "sks castle, tower", "a,b"):
+        assert caption_variants(unchanged, True, 1, 0) == (unchanged,)

@@ -1,5 +1,6 @@
 """Latents, and the batches drawn from them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_flips_take_the_second_half_half_of_the_time() -> None:
 
 
 def test_captions_go_with_their_images() -> None:
-    batches = Batches(latents(10), True, 1000, 1, seed=0, captions=(3, 1, 4, 1, 5))
+    batches = Batches(latents(10), True, 1000, 1, seed=0, captions=((3,), (1,), (4,), (1,), (5,)))
     for step in range(40):
         batch = batches.draw(step)
         assert int(batch.captions) == (3, 1, 4, 1, 5)[int(batch.latents.mean()) % 5]
@@ -78,6 +79,19 @@ def test_noise_and_timesteps_have_the_right_distribution() -> None:
 
 def test_seeds_are_the_same_everywhere() -> None:
     assert derived_seed(0, "example", 1, 2) == 8639155405961839054
+
+
+def test_an_image_shows_each_of_its_captions_and_sometimes_none() -> None:
+    captions = ((0, 1), (2,))
+    plain = Batches(latents(2), False, 1000, 2000, seed=0, captions=captions)
+    batch = plain.draw(0)
+    first = batch.captions[batch.latents[:, 0, 0, 0] == 0]
+    assert float((first == 1).float().mean()) == pytest.approx(0.5, abs=0.05)
+    assert set(batch.captions[batch.latents[:, 0, 0, 0] == 1].tolist()) == {2}
+    dropping = replace(plain, dropped=(3, 0.25)).draw(0)
+    assert float((dropping.captions == 3).float().mean()) == pytest.approx(0.25, abs=0.03)
+    assert torch.equal(dropping.noise, batch.noise), "what else is drawn stays the same"
+    assert torch.equal(dropping.timesteps, batch.timesteps)
 
 
 @pytest.mark.parametrize(

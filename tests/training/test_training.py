@@ -90,6 +90,8 @@ def test_an_interrupted_run_with_everything_on_ends_bit_equal(
         warmup=2,
         min_snr_gamma=5.0,
         noise_offset=0.1,
+        timesteps="logit-normal",
+        caption_dropout=0.2,
         prior_preservation=True,
         prior_images=2,
         ema=True,

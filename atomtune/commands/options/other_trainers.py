@@ -14,7 +14,6 @@ INSTEAD: dict[str, str] = {
     "enable_bucket": "--crop: images are cut to squares",
     "enable_xformers_memory_efficient_attention": "nothing: torch's own attention is used",
     "gradient_accumulation": "--grad-accum",
-    "keep_tokens": "nothing",
     "logging_dir": "--output: a tracker's files are in the run's folder",
     "lora_weights": "--atoms FILE",
     "lr_scheduler_type": "--lr-scheduler",
