@@ -98,7 +98,7 @@ def options(tiny_model: Path, images: Path) -> Callable[..., TrainOptions]:
 
     def make(**changes: Any) -> TrainOptions:
         short = TrainOptions(
-            concept=Concept("castle", "castle"),
+            concept=Concept("castle", "castle", "sks"),
             images=images,
             model=str(tiny_model),
             steps=6,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..adapt import freeze, skipped_layers
 from ..core.decompose import Decomposition
 from ..core.fingerprint import fingerprint_of
-from ..data.concept import DEFAULT_TOKEN
+from ..data.tokens import default_token
 from ..errors import AtomtuneError, SkippedLayersWarning, UsageError, excerpt
 from ..files.atoms_file import AtomsInfo, save_atoms
 from ..files.store import read_header
@@ -118,7 +118,7 @@ class Adapter:
         *,
         concept: str | None = None,
         class_noun: str | None = None,
-        token: str = DEFAULT_TOKEN,
+        token: str | None = None,
         base: str | None = None,
         prompts: Iterable[str] = (),
         steps: int = 0,
@@ -129,7 +129,7 @@ class Adapter:
         Args:
             path: the file; an atoms file that is there is replaced, another file never.
             concept: what was learned, for `<concept>` in prompts; by default the name of the file.
-            class_noun, token: as for training; by default the concept's name and "sks".
+            class_noun, token: as for training; by default the concept's name and the token that follows from it.
             base: the name of the base model, as for `--model`; by default what its library says of it.
             prompts, steps: what it was trained with.
             training: more to note, as JSON can hold it (lr=1e-3).
@@ -158,7 +158,7 @@ class Adapter:
             architecture=self.architecture,
             concept=name,
             class_noun=class_noun or name,
-            token=token,
+            token=token or default_token(name),
             prompts=list(prompts),
             steps=steps,
             parameters=sum(parameter.numel() for parameter in self.parameters()),

@@ -32,7 +32,7 @@ class CompareSubjects(Options, panel="Concepts"):
         metavar="NAME[=NOUN]",
     )
     concepts: str = option("", "The same for several, separated by commas.", metavar="A,B=NOUN,…")
-    token: str = same_as(Concept, "token")
+    token: str | None = same_as(Concept, "token", default=None, derived=None)
     prompt: str = same_as(DataOptions, "prompt", panel="Concepts")
     resolution: int | None = same_as(DataOptions, "resolution", panel="Concepts")
 

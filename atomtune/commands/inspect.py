@@ -19,7 +19,7 @@ def inspect(
 
     Examples:
         atomtune inspect runs/castle/atoms.safetensors
-        atomtune inspect runs/castle/samples/00000-0-a-sks-castle.png
+        atomtune inspect runs/castle/samples/00000-0-a-choa-castle.png
     """
     from ..files.describe import describe
 

@@ -25,7 +25,7 @@ def merge(console: Console, source: SourceOptions, options: MergeOptions, place:
     """Write the base model with concepts merged in, as a diffusers folder.
 
     Other programs load it without atomtune; atomtune takes it as a --model. The concept's words are plain words there:
-    "sks castle", not <castle>. The base model's licence holds for the result too.
+    "choa castle", not <castle>. The base model's licence holds for the result too.
 
     Examples:
         atomtune merge --concept castle --output castle-model

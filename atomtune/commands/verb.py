@@ -1,12 +1,13 @@
 """What every command shares: options as parameters and objects, the console, --json, --config, --quiet, --verbose."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ..data.tokens import default_token
 from ..errors import Interrupted, UsageError
 from ..runtime.option import Option
 from ..runtime.options import OptionError, Options, options_of
@@ -106,6 +107,7 @@ def _objects(
     values, problems = given_values(options, texts, config)
     if config and config.is_record:
         _forget_other_method(values, texts)
+        _forget_other_concept(values, texts, config.values)
     hint = f"{context.command_path} --help lists the options"
     objects: dict[str, Options] = {}
     for name, cls in classes.items():
@@ -129,3 +131,20 @@ def _forget_other_method(values: dict[tuple[str, ...], Any], texts: dict[str, An
         if texts.get(option) is not None:
             for path in [path for path in values if path[0] in gone and texts.get(path[-1]) is None]:
                 del values[path]
+
+
+def _forget_other_concept(
+    values: dict[tuple[str, ...], Any], texts: dict[str, Any], recorded: Mapping[tuple[str, ...], Any]
+) -> None:
+    """Where the command line names another concept, what followed from the name of the record's goes."""
+    name = recorded.get(("concept", "name"))
+    others = [option for option in ("concept", "token_vectors") if texts.get(option) is not None]
+    if not isinstance(name, str) or not others:
+        return
+    vectors = recorded.get(("concept", "token_vectors"), 1)
+    followed: dict[tuple[str, ...], Any] = {("concept", "token"): default_token(name, vectors)}
+    if "concept" in others:
+        followed |= {("concept", "class_noun"): name, ("images",): str(Path("concepts") / name)}
+    for path, value in followed.items():
+        if texts.get(path[-1]) is None and path in values and str(values[path]) == value:
+            del values[path]

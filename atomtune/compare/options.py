@@ -10,6 +10,7 @@ from ..errors import UsageError, excerpt
 from ..evaluation.options import EvaluateOptions
 from ..models.architecture import native_resolution
 from ..models.base_model import resolve
+from ..runtime.option import UNSET
 from ..training.options import TrainOptions
 from .variants import Variant, rate_of
 
@@ -123,10 +124,13 @@ def jobs_of(options: CompareOptions) -> list[Job]:
     ]
 
 
-def parse_concept(text: str, token: str) -> Concept:
-    """NAME or NAME=NOUN. Raises UsageError where a name or noun cannot be one."""
+def parse_concept(text: str, token: str | None) -> Concept:
+    """NAME or NAME=NOUN, with the token that follows from the name where none is given.
+
+    Raises UsageError where a name or noun cannot be one.
+    """
     name, equals, noun = text.strip().partition("=")
-    return Concept(name, noun if equals else name, token)
+    return Concept(name, noun if equals else name, UNSET if token is None else token)
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ def captions_of(
     """The caption of each image, as the text encoder gets it.
 
     `{}` and `<name>` stand for the concept's words, in `prompt` as in files. A file without `{}`, `<name>` or the token
-    gets the words in front ("sks castle, on a hill"): without them the caption would not train the token.
+    gets the words in front ("choa castle, on a hill"): without them the caption would not train the token.
     An image without a file, or with an empty one, gets `prompt`.
 
     Args:

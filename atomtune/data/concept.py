@@ -1,4 +1,4 @@
-"""Concepts in prompts: `<castle>` stands for the token and class noun of the concept castle, as "sks castle"."""
+"""Concepts in prompts: `<castle>` stands for the token and class noun of the concept castle, as "choa castle"."""
 
 import re
 import unicodedata
@@ -10,11 +10,16 @@ from typing import Any
 from ..errors import UsageError, excerpt, is_one_line
 from ..runtime.option import UNSET, option
 from .text_files import problem_of, read_lines
+from .tokens import default_token
 
-DEFAULT_TOKEN = "sks"
+FORMER_TOKEN = "sks"
+"""DreamBooth's, which was every concept's by default up to version 0.1."""
+
 _REFERENCE = re.compile(r"<([^\W_][^\s<>/\\:]*)>|\{\}")
 _TAG = re.compile(r"<(?:lora|lyco|lycoris|hypernet|embedding):[^<>]*>", re.IGNORECASE)
 _MAX_NAME = 100  # characters; folders are called so
+MOST_VECTORS = 16
+"""A prompt has 77 tokens."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,9 @@ class Concept:
     Attributes:
         name: of the folder of images and of the run; `<name>` in prompts stands for `words`.
         class_noun: the base model's word for this kind of thing, as "castle"; the name where it is not given.
-        token: the rare word that is trained to mean this one.
+        token: the rare word that is trained to mean this one; as many as `token_vectors` where it is not given. By
+            default the one that follows from the name, see `tokens.default_token`.
+        token_vectors: how many vectors are trained where the embedding of the token is.
     """
 
     name: str = option(..., "Name of the concept; <NAME> in prompts stands for it.", name="concept", metavar="NAME")
@@ -36,13 +43,33 @@ class Concept:
         metavar="NOUN",
         formerly=("class_name",),
     )
-    token: str = option(DEFAULT_TOKEN, "Rare word that is tied to the concept.", metavar="WORD")
+    token: str = option(
+        None,
+        "Rare word that is tied to the concept.",
+        derived=lambda concept: default_token(concept.name, concept.token_vectors),
+        shown_default="one that follows from NAME",
+        metavar="WORD",
+    )
+    token_vectors: int = option(
+        1,
+        "Vectors of the trained token; it is as many rare words.",
+        at_least=1,
+        at_most=MOST_VECTORS,
+        metavar="N",
+        aliases=("num_vectors", "num_vectors_per_token"),
+    )
 
     def __post_init__(self) -> None:
         # é is one letter or two, by the system that it was typed on
         object.__setattr__(self, "name", unicodedata.normalize("NFC", self.name))
         if self.class_noun is UNSET:
             object.__setattr__(self, "class_noun", self.name)
+        if type(self.token_vectors) is not int or not 1 <= self.token_vectors <= MOST_VECTORS:
+            raise UsageError(
+                f"token_vectors must be a whole number from 1 to {MOST_VECTORS}", "as in --token-vectors 2"
+            )
+        if self.token is UNSET:
+            object.__setattr__(self, "token", default_token(self.name, self.token_vectors))
         if not _is_name(self.name):
             raise UsageError(
                 f"{excerpt(repr(self.name))} cannot be the name of a concept",
@@ -50,13 +77,13 @@ class Concept:
                 f"{_MAX_NAME} characters at most",
             )
         if not self.token.strip() or not self.class_noun.strip():
-            raise UsageError("token and class noun must not be empty", "as in --token sks --class-noun castle")
+            raise UsageError("token and class noun must not be empty", "as in --token ohwx --class-noun castle")
         if not is_one_line(self.words):
-            raise UsageError("token and class noun must be words on one line", "as in --token sks --class-noun castle")
+            raise UsageError("token and class noun must be words on one line", "as in --token ohwx --class-noun castle")
 
     @property
     def words(self) -> str:
-        """Token and class noun, as "sks castle"."""
+        """Token and class noun, as "choa castle"."""
         return f"{self.token} {self.class_noun}"
 
 

@@ -64,7 +64,7 @@ class AtomsInfo:
 
     @property
     def trigger(self) -> str:
-        """The words for the concept in a prompt, as in "sks castle"."""
+        """The words for the concept in a prompt, as in "choa castle"."""
         return f"{self.token} {self.class_noun}".strip()
 
 

@@ -1,10 +1,10 @@
 """Textual inversion: learn the embedding of the concept's token (Gal et al. 2022, arXiv 2208.01618).
 
 The token is the concept's own rare word and starts as what the model has for it, so that no tokenizer changes and the
-output is the base model's at the start.
+output is the base model's at the start. More vectors are as many rare words, one after the other in prompts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,29 +16,33 @@ from .base import LayerPlan, halved, held
 from .specs import Spec
 
 TOKEN_CHANGE = "token_embedding.change"
-"""The tensor in the file, (width): what is added to the token's row."""
+"""The tensor in the file: what is added to the token's row, (width); to the rows of several, (vectors, width)."""
 
 _PARAMETER = "token_change"
 
 
 class TokenTuning:
-    """A `Tuning` of one row of a text encoder's token embedding.
+    """A `Tuning` of rows of a text encoder's token embedding.
 
     Args:
         encoder: a text encoder of transformers.
-        token: its number.
+        tokens: the numbers of the concept's words, all different; see `components.token_ids`.
     """
 
-    def __init__(self, encoder: nn.Module, token: int) -> None:
+    def __init__(self, encoder: nn.Module, tokens: Sequence[int]) -> None:
         _, self._table = token_table(encoder)
-        change = nn.Parameter(torch.zeros(self._table.weight.shape[1], device=self._table.weight.device))
+        shape = change_shape(len(tokens), self._table.weight.shape[1])
+        change = nn.Parameter(torch.zeros(shape, device=self._table.weight.device))
         self._table.register_parameter(_PARAMETER, change)
         self.parameters = {TOKEN_CHANGE: change}
         self._scale = 1.0
 
         def add(_table: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            moved = output + (self._scale * change).to(output.dtype)
-            return torch.where((inputs[0] == token).unsqueeze(-1), moved, output)
+            result = output
+            for token, row in zip(tokens, change.view(len(tokens), -1), strict=True):
+                moved = output + (self._scale * row).to(output.dtype)
+                result = torch.where((inputs[0] == token).unsqueeze(-1), moved, result)
+            return result
 
         self._hook = self._table.register_forward_hook(add)
 
@@ -57,13 +61,23 @@ class TokenTuning:
 
 
 @torch.no_grad()
-def token_changes(encoder: nn.Module, token: int, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def token_changes(encoder: nn.Module, tokens: Sequence[int], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What a file adds to a text encoder's parameters: ΔW of its token embedding, by the parameter's name."""
     path, table = token_table(encoder)
-    row = held(tensors, TOKEN_CHANGE, (table.weight.shape[1],)).float()
+    rows = held(tensors, TOKEN_CHANGE, change_shape(len(tokens), table.weight.shape[1])).float()
     change = torch.zeros_like(table.weight, dtype=torch.float32)
-    change[token] = row.to(change.device)
+    change[list(tokens)] = rows.view(len(tokens), -1).to(change.device)
     return {f"{path}.weight": change}
+
+
+def change_shape(vectors: int, width: int) -> tuple[int, ...]:
+    """The shape of `TOKEN_CHANGE` for so many vectors; one vector has no dimension for them, as up to version 0.1."""
+    return (width,) if vectors == 1 else (vectors, width)
+
+
+def vectors_in(change: Tensor) -> int:
+    """How many vectors a file's `TOKEN_CHANGE` holds."""
+    return 1 if change.dim() == 1 else change.shape[0]
 
 
 def token_table(encoder: Any) -> tuple[str, nn.Embedding]:

@@ -1,6 +1,6 @@
 """The components of a pipeline that an atoms file can change: UNet, text encoders, the token's embedding."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,35 +57,39 @@ def encoder_changes(
     encoder: nn.Module,
     part: str,
     tensors: Mapping[str, Tensor],
-    token: int | None,
+    tokens: Sequence[int],
 ) -> dict[str, Tensor]:
     """What a file's tensors for a text encoder add to its parameters. Raises as `Method.changes`.
 
     Args:
         spec: the encoder's own, see `encoder_spec`.
         part: what the encoder is called in the file.
-        token: number of the concept's token, where the file has an embedding of it.
+        tokens: numbers of the concept's token, where the file has an embedding of it.
     """
     found: dict[str, Tensor] = {}
     own = {name_in_file(part, name): name for name, _ in encoder.named_modules() if name}
     renamed = {_own_name(key, own): tensor for key, tensor in tensors.items()}
     embedding = renamed.pop(name_in_file(part, TOKEN_CHANGE), None)
-    if embedding is not None and token is not None:
-        found |= token_changes(encoder, token, {TOKEN_CHANGE: embedding})
+    if embedding is not None:
+        found |= token_changes(encoder, tokens, {TOKEN_CHANGE: embedding})
     if renamed:
         found |= method.changes(encoder, spec, renamed)
     return found
 
 
-def token_id(tokenizer: Any, token: str) -> int:
-    """The number of a token. Raises UsageError where the tokenizer reads the word as several, or does not know it."""
-    ids = tokenizer(token, add_special_tokens=False).input_ids
-    if len(ids) != 1 or ids[0] in tokenizer.all_special_ids:
+def token_ids(tokenizer: Any, token: str, vectors: int = 1) -> list[int]:
+    """The numbers of a token that has so many vectors.
+
+    Raises UsageError where the tokenizer does not read as many different ones, or does not know a word.
+    """
+    ids = [int(number) for number in tokenizer(token, add_special_tokens=False).input_ids]
+    if len(ids) != vectors or len(set(ids)) < len(ids) or not set(ids).isdisjoint(tokenizer.all_special_ids):
+        needed = "one is needed" if vectors == 1 else f"{vectors} different ones are needed"
         raise UsageError(
-            f"{excerpt(repr(token))} is {len(ids)} tokens to the model, one is needed to train its embedding",
-            "--token sks is one; so are most short words",
+            f"{excerpt(repr(token))} is {len(ids)} tokens to the model, {needed} to train its embedding",
+            "most short words are one token; --token-vectors says how many vectors are trained",
         )
-    return int(ids[0])
+    return ids
 
 
 def _own_name(key: str, own: Mapping[str, str]) -> str:

@@ -15,9 +15,9 @@ from ..files.atoms_file import AtomsInfo, load_atoms
 from ..methods import METHODS
 from ..methods.base import Method
 from ..methods.merging import PartChanges
-from ..methods.textual_inversion import TOKEN_CHANGE
+from ..methods.textual_inversion import TOKEN_CHANGE, vectors_in
 from ..methods.trained_parts import check_parts, split_trained
-from ..models.components import encoder_changes, encoder_spec, name_in_file, split_parts, token_id
+from ..models.components import encoder_changes, encoder_spec, name_in_file, split_parts, token_ids
 from ..models.conditioning import text_encoders, tokenizer_of
 from ..models.model_names import architecture_name, is_unet, own_name
 from ..runtime.progress import Events
@@ -42,7 +42,8 @@ class LoadedAtoms:
 def read_atoms(files: Sequence[tuple[Path, float]], events: Events | None = None) -> list[LoadedAtoms]:
     """Read atoms files that are to be used together, each with its scale.
 
-    Several trainings of one concept (its name, token and class noun are the same) add up, with a warning.
+    Several trainings of one concept (its name, token and class noun are the same) add up, with a warning; so do
+    embeddings of the same token.
 
     Raises AtomtuneError as `read_atoms_file`, and UsageError for two that no prompt tells apart: the same atoms twice,
     and different concepts of one name, or of one token and class noun.
@@ -64,7 +65,7 @@ def read_atoms_file(path: Path, scale: float = 1.0) -> LoadedAtoms:
 
 
 def _clash(one: LoadedAtoms, other: LoadedAtoms) -> str | None:
-    """A warning where two files are of one concept. Raises UsageError as `read_atoms`."""
+    """A warning where two files are of one concept, or train the same token. Raises UsageError as `read_atoms`."""
     both = f"{one.path} and {other.path}"
     if one.sha256 == other.sha256:
         raise UsageError(f"{both} hold the same atoms", "give them once; FILE:SCALE makes them stronger")
@@ -81,7 +82,16 @@ def _clash(one: LoadedAtoms, other: LoadedAtoms) -> str | None:
             f"{both} are different concepts that are both {excerpt(one.concept.words)!r} in prompts",
             "train one of them with another --token",
         )
+    if shared := _trained_words(one) & _trained_words(other):
+        listed = ", ".join(sorted(shared))
+        return f"{both} both train the embedding of {excerpt(listed)}: each changes what the other learned"
     return None
+
+
+def _trained_words(item: LoadedAtoms) -> set[str]:
+    """The words of a file's token, where it holds embeddings of them."""
+    holds = any(key.endswith(f".{TOKEN_CHANGE}") for key in item.tensors)
+    return set(item.info.token.lower().split()) if holds else set()
 
 
 class Target:
@@ -133,11 +143,11 @@ def part_changes(target: Target, item: LoadedAtoms, events: Events) -> dict[str,
             f"{item.path.name} tunes a {lacking[0]}, {lacks}", "use its own base model, as a whole pipeline"
         )
     for part, tensors in by_part.items():
-        token = None
-        if name_in_file(part, TOKEN_CHANGE) in tensors:
-            token = token_id(tokenizer_of(target.pipeline, part), item.info.token)
+        embedding, tokens = tensors.get(name_in_file(part, TOKEN_CHANGE)), []
+        if embedding is not None:
+            tokens = token_ids(tokenizer_of(target.pipeline, part), item.info.token, vectors_in(embedding))
         own_spec = encoder_spec(spec, encoders, part)
-        found[part] = partial(_of_encoder, method, own_spec, part, tensors, token)
+        found[part] = partial(_of_encoder, method, own_spec, part, tensors, tokens)
     return found
 
 
@@ -148,9 +158,9 @@ def _of_model(
 
 
 def _of_encoder(
-    method: Method, spec: Any, part: str, tensors: Mapping[str, Tensor], token: int | None, encoder: nn.Module
+    method: Method, spec: Any, part: str, tensors: Mapping[str, Tensor], tokens: Sequence[int], encoder: nn.Module
 ) -> PartChanges:
-    return PartChanges(encoder_changes(method, spec, encoder, part, tensors, token))
+    return PartChanges(encoder_changes(method, spec, encoder, part, tensors, tokens))
 
 
 def _tuned_part(target: Target, item: LoadedAtoms, values: Mapping[str, Tensor]) -> str:

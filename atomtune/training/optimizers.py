@@ -5,7 +5,7 @@ import contextlib
 import importlib.util
 import inspect
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from importlib.metadata import packages_distributions
 from typing import Any
 
@@ -38,13 +38,19 @@ def advise(options: OptimizerOptions) -> str | None:
 
 
 def make_optimizer(
-    options: OptimizerOptions, parameters: Iterable[nn.Parameter], device: torch.device
+    options: OptimizerOptions,
+    parameters: Iterable[nn.Parameter],
+    device: torch.device,
+    token: Collection[nn.Parameter] = (),
 ) -> torch.optim.Optimizer:
     """The optimiser over parameters that are on `device` already.
 
     "adamw" (fused; on CUDA ready to be recorded as a CUDA graph), "adamw8bit" (Dettmers et al. 2022,
     bitsandbytes) or "prodigy" (Mishchenko & Defazio 2023, prodigyopt), which finds the step size itself: its lr is a
     factor, usually 1; or any class of an installed package, by its dotted name.
+
+    Args:
+        token: those of the parameters that have the learning rate `token_lr`, where there is one.
 
     Raises AtomtuneError where the package is missing, cannot work on the device or refuses the arguments.
     """
@@ -56,12 +62,17 @@ def make_optimizer(
         on_cuda = device.type == "cuda"
         fused = True if on_cuda or device.type == "cpu" else None
         given = {"fused": fused, "capturable": on_cuda} | given
+    trained: list[Any] = list(parameters)
+    if options.token_lr is not None and token:
+        own = {id(parameter) for parameter in token}
+        others = [parameter for parameter in trained if id(parameter) not in own]
+        trained = [{"params": others}, {"params": list(token), "lr": options.token_lr}]
     takes = inspect.signature(kind).parameters
     if "weight_decay" in takes:
         given = {"weight_decay": options.weight_decay} | given
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # some print, and standard output is the result's
-            made: torch.optim.Optimizer = kind(list(parameters), lr=options.lr, **given)
+            made: torch.optim.Optimizer = kind(trained, lr=options.lr, **given)
     except (TypeError, ValueError, AssertionError) as problem:
         raise AtomtuneError(
             f"{options.optimizer} refuses its arguments: {excerpt(problem)}", f"it takes {', '.join(list(takes)[1:])}"
@@ -149,6 +160,6 @@ def make_schedule(options: OptimizerOptions, optimizer: torch.optim.Optimizer) -
 
 
 def learning_rate(optimizer: torch.optim.Optimizer) -> float:
-    """The rate of the next step; Prodigy's own estimate is part of it."""
+    """The rate of the next step, that of `lr`; Prodigy's own estimate is part of it."""
     group = optimizer.param_groups[0]
     return float(group["lr"]) * float(group.get("d", 1.0))

@@ -80,6 +80,14 @@ class OptimizerOptions(Options, panel="Optimizer"):
         metavar="X",
         aliases=("learning_rate",),
     )
+    token_lr: float | None = option(
+        None,
+        "Learning rate of the token's embedding.",
+        above=0,
+        below=10,
+        shown_default="that of --lr",
+        metavar="X",
+    )
     lr_scheduler: str = option("constant", "Learning rate schedule.", choices=tuple(SCHEDULES))
     warmup: int = option(
         0,
@@ -119,6 +127,8 @@ class OptimizerOptions(Options, panel="Optimizer"):
                 yield "optimizer_arg", f"takes NAME=VALUE, not {excerpt(text)!r}"
         if self.warmup and self.lr_scheduler == "constant":
             yield "warmup", "needs an lr_scheduler that has one: constant-with-warmup, linear, cosine, …"
+        if self.token_lr is not None and self.optimizer == "prodigy":
+            yield "token_lr", "cannot be had with prodigy, which finds one learning rate for all"
         if self.warmup >= self.steps:
             yield "warmup", f"must be below the {self.steps} steps, not {self.warmup}"
 
@@ -246,6 +256,10 @@ class TrainOptions(
                 self.class_prompt(self.concept)
         except UsageError as problem:
             yield "prior_prompt", problem.message
+        if self.token_lr is not None and not self.train_token:
+            yield "token_lr", "needs train_token; with textual-inversion lr is the token's"
+        if self.concept.token_vectors > 1 and not self.trains_token:
+            yield "token_vectors", "needs train_token, or the method textual-inversion"
         if self.preserve and self.method == TEXTUAL_INVERSION:
             yield "preserve", "is for other methods: textual-inversion changes no prompt without the token"
 

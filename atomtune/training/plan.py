@@ -25,5 +25,6 @@ def plan(options: TrainOptions) -> list[LayerPlan]:
             layers += [replace(layer, name=name_in_file(part, layer.name), group=part) for layer in own]
         if options.trains_token:
             width = token_table(encoder)[1].weight.shape[1]
-            layers.append(LayerPlan(name_in_file(part, TOKEN_CHANGE), part, "other", width))
+            trained = options.concept.token_vectors * width
+            layers.append(LayerPlan(name_in_file(part, TOKEN_CHANGE), part, "other", trained))
     return layers

@@ -16,9 +16,9 @@ from ..models.base_model import ModelSource
 from .options import TrainOptions
 
 _DESCRIBED = (
-    *("batch_size", "grad_accum", "optimizer", "lr", "lr_scheduler", "weight_decay", "ema", "min_snr_gamma"),
-    *("noise_offset", "prior_preservation", "preserve", "seed", "resolution", "crop", "flip", "precision"),
-    *("train_text_encoder", "train_token"),
+    *("batch_size", "grad_accum", "optimizer", "lr", "token_lr", "lr_scheduler", "weight_decay", "ema"),
+    *("min_snr_gamma", "noise_offset", "prior_preservation", "preserve", "seed", "resolution", "crop", "flip"),
+    *("precision", "train_text_encoder", "train_token"),
 )
 
 

@@ -6,7 +6,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from ..data.concept import FORMER_TOKEN
 from ..data.images import TrainingImage
+from ..data.tokens import default_token
 from ..errors import AtomtuneError, UsageError, excerpt
 from ..models.base_model import ModelSource
 from ..runtime.progress import Events
@@ -55,6 +57,9 @@ def same_run(stored: TrainOptions, asked: TrainOptions, output: Path) -> TrainOp
 
     Raises UsageError where another one was given: anything differs that may not change.
     """
+    concept = asked.concept
+    if stored.concept.token == FORMER_TOKEN and concept.token == default_token(concept.name, concept.token_vectors):
+        asked = replace(asked, concept=replace(concept, token=FORMER_TOKEN))  # begun when that was the default
     differences = _differences(stored, asked, frozenset(stored.flat_dict()) - MAY_CHANGE)
     if differences:
         raise UsageError(
@@ -66,9 +71,11 @@ def same_run(stored: TrainOptions, asked: TrainOptions, output: Path) -> TrainOp
 
 def changed_fields(options: TrainOptions) -> frozenset[str]:
     """The fields of options that are not what they would be by default; the concept is left out."""
-    usual = TrainOptions(concept=options.concept, method=options.method)
-    changed = {field.name for field in fields(options) if getattr(options, field.name) != getattr(usual, field.name)}
-    is_usual_method = options.method == TrainOptions(concept=options.concept).method
+    concept = replace(options.concept, token_vectors=1)  # more would need other options than the usual ones
+    usual = TrainOptions(concept=concept, method=options.method)
+    names = {field.name for field in fields(options)} - {"concept"}
+    changed = {name for name in names if getattr(options, name) != getattr(usual, name)}
+    is_usual_method = options.method == TrainOptions(concept=concept).method
     return frozenset(changed if is_usual_method else {*changed, "method"})
 
 

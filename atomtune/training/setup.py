@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..core.decompose import ALGORITHM
 from ..core.precision import DTYPES
 from ..data.captions import caption_variants
+from ..data.concept import Concept
 from ..data.images import TrainingImage
 from ..data.masks import latent_weights
 from ..errors import UsageError
@@ -21,9 +22,9 @@ from ..methods import METHODS
 from ..methods.base import Tuning, switched_off
 from ..methods.options import MethodOptions
 from ..methods.specs import AtomsSpec
-from ..methods.textual_inversion import TokenTuning
+from ..methods.textual_inversion import TOKEN_CHANGE, TokenTuning
 from ..models.base_model import ModelSource, pick_device
-from ..models.components import encoder_spec, name_in_file, token_id
+from ..models.components import encoder_spec, name_in_file, token_ids
 from ..models.conditioning import Embeddings, Tokens, embed, text_encoders, tokenize, tokenizer_of
 from ..models.decomposition import load_or_decompose
 from ..models.options import ModelOptions
@@ -108,7 +109,7 @@ def make_tunings(
     accelerator: Any,
     events: Events,
     *,
-    token: str,
+    concept: Concept,
     seed: int,
     algorithm: int = ALGORITHM,
     began_with: Mapping[str, str] | None = None,
@@ -117,7 +118,7 @@ def make_tunings(
 
     Args:
         base: fingerprint of the UNet.
-        token: of the concept.
+        concept: whose token is trained, as asked.
         seed: of the run; random starts are derived from it.
         algorithm: of the decomposition that the run began with; began_with: the digests, see `Tunings`.
     """
@@ -151,8 +152,8 @@ def make_tunings(
                 (tuned(encoder, encoder_spec(options.spec, encoders, part), part), partial(name_in_file, part))
             )
         if options.trains_token:
-            number = token_id(tokenizer_of(pipeline, part), token)
-            named.append((TokenTuning(encoder, number), partial(name_in_file, part)))
+            tokens = token_ids(tokenizer_of(pipeline, part), concept.token, concept.token_vectors)
+            named.append((TokenTuning(encoder, tokens), partial(name_in_file, part)))
     return Tunings(named, digests)
 
 
@@ -223,7 +224,8 @@ def make_loop(
         class_batches = replace(batches, latents=class_latents, flip=False, seed=seed, captions=(), dropped=None)
         prior = Prior(class_batches, class_condition, options.prior_weight)
     place(pipeline.unet, learning, options, options.precision, device)
-    optimizer = make_optimizer(options, parameters.values(), device)
+    token = [parameter for name, parameter in parameters.items() if name.endswith(f".{TOKEN_CHANGE}")]
+    optimizer = make_optimizer(options, parameters.values(), device, token)
     loop = Loop(
         accelerator=accelerator,
         tuned=Tuned(pipeline.unet, learning, options.resolution or 0),

@@ -177,7 +177,7 @@ def _train(
         base,
         accelerator,
         events,
-        token=options.concept.token,
+        concept=options.concept,
         seed=options.seed,
         algorithm=record.get("decomposition", FIRST_ALGORITHM),
         began_with=recorded_digests(record),

@@ -21,7 +21,7 @@ ROOM = 30e9
 
 @dataclass(frozen=True)
 class Way:
-    """A row of the table; `key` and `against` as in `benchmarks.compared`."""
+    """A row of the table; `key` and `against` as in `benchmarks.compared`; the mean of `steps` is what is timed."""
 
     what: str
     make: Callable[[], Training]
@@ -29,15 +29,26 @@ class Way:
     against: tuple[str, ...] = tuple(PEERS)
     about: str = ""
     traced: bool = False
+    steps: int = 1
 
 
-def ways(trainings: Trainings) -> list[Way]:
-    """The rows, in the order in which they are shown."""
+def ways(trainings: Trainings, preserve: float = 0.0) -> list[Way]:
+    """The rows, in the order in which they are shown; with a weight `preserve`, some with preservation."""
     device = trainings.device
     on_cuda = device.type == "cuda"
     how = "recorded as a CUDA graph" if on_cuda else ""
     lora = f"LoRA of rank {RANK}"
     rows = [Way("ours", trainings.ours, about=how, traced=True)]
+    if preserve:
+        rows += [
+            Way("ours, with preservation", lambda: trainings.ours(preserve=preserve), about=how),
+            Way(
+                "ours, with preservation on every second step",
+                lambda: trainings.ours(preserve=preserve, preserve_every=2),
+                about=f"two steps; {how}".removesuffix("; "),
+                steps=2,
+            ),
+        ]
     if on_cuda:
         rows.append(Way("ours, operation by operation", lambda: trainings.ours(cuda_graph=False)))
     rows.append(Way("ours by autograd alone", lambda: trainings.ours(by_autograd=True, cuda_graph=False)))
@@ -58,9 +69,14 @@ def measure(way: Way, device: torch.device, times: int, profile: Path | None) ->
     training = way.make()
     first = training.step()
     if device.type == "cuda":
-        for _ in range(WARM_UP):  # kernels are chosen, then the steps are recorded
+        for _ in range(WARM_UP * way.steps):  # kernels are chosen, then the steps are recorded
             training.step()
-    seconds = clock.median(training.step, device, times)
+
+    def timed() -> None:
+        for _ in range(way.steps):
+            training.step()
+
+    seconds = clock.median(timed, device, times) / way.steps
     if way.traced and profile is not None:
         clock.trace(training.step, device, profile / "train_step.json")
     more = {"key": way.key} if way.key is not None else {}
@@ -73,11 +89,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = clock.parser("benchmarks.inside.train_step", __doc__)
     add_options(options, None)
     options.add_argument("--times", type=int)
+    options.add_argument("--preserve", type=float, default=0.0)
     given = options.parse_args(arguments)
     trainings = trainings_of(given)
     times = given.times or (50 if given.device.type == "cuda" else 5)
     rows = {}
-    shown = ways(trainings)
+    shown = ways(trainings, given.preserve)
     # the peers first: ours set the C library's allocator for good, as `train` does, and the peers are to run without it
     for way in sorted(shown, key=lambda way: way.key is None):
         rows[way.what] = measure(way, given.device, times, given.profile)

@@ -5,6 +5,7 @@ import gc
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ import torch.nn.functional as F
 from diffusers import DDPMScheduler
 from diffusers.training_utils import cast_training_params
 from peft import LoraConfig
-from torch import Tensor, nn
+from torch import Tensor
 
 from atomtune.adapt import DEFAULT, adapted_layers, swap
 from atomtune.core.deltas import WeightDelta
 from atomtune.core.precision import DTYPES
 from atomtune.data.concept import Concept
 from atomtune.methods import METHODS
+from atomtune.methods.base import Tuning, switched_off
 from atomtune.methods.select import select_layers
 from atomtune.methods.specs import PRESETS
 from atomtune.models.base_model import load_unet, resolve
@@ -34,6 +36,7 @@ from atomtune.training.loss import Objective
 from atomtune.training.model import Tuned, place
 from atomtune.training.optimizers import make_optimizer, make_schedule
 from atomtune.training.options import TrainOptions
+from atomtune.training.preservation import EncodedPrompts, preservation_of
 from atomtune.training.run_folder import RunFolder
 from atomtune.training.setup import choose_stepping, make_accelerator
 
@@ -114,16 +117,16 @@ class Trainings:
             unet, self.source, spec, base_fingerprint=self._base, events=Strict(), device=self.device
         )
         self._base = report.base_fingerprint
-        parameters = METHODS["atoms"].attach(unet, spec, decomposition=decomposition).parameters
+        tuning = METHODS["atoms"].attach(unet, spec, decomposition=decomposition)
         if by_autograd:
             swap(unet, {name: ByAutograd(_delta(layer)) for name, layer in adapted_layers(unet).items()})
-        return self._looped(unet, parameters, METHODS["atoms"].learning_rate, **changes)
+        return self._looped(unet, tuning, METHODS["atoms"].learning_rate, **changes)
 
     def full(self) -> Training:
         """Every parameter of the UNet, by our loop."""
         keep_freed_memory()
         unet, method = load_unet(self.source), METHODS["full"]
-        return self._looped(unet, method.attach(unet, method.spec()).parameters, method.learning_rate)
+        return self._looped(unet, method.attach(unet, method.spec()), method.learning_rate)
 
     def peft(self, layers: str, keep_freed: bool = False) -> Training:
         """A LoRA as diffusers' script for DreamBooth trains it: its own types, optimiser and clipping.
@@ -168,22 +171,27 @@ class Trainings:
 
         return Training(step, sum(parameter.numel() for parameter in trained))
 
-    def _looped(self, unet: Any, parameters: dict[str, nn.Parameter], rate: float, **changes: Any) -> Training:
+    def _looped(self, unet: Any, tuning: Tuning, rate: float, **changes: Any) -> Training:
         """By the product's own loop, put together as `make_loop` does."""
-        options = replace(self.options, lr=rate, **changes)
+        options, parameters = replace(self.options, lr=rate, **changes), tuning.parameters
         batches, condition = self._material(unet)
+        condition = condition.to(self.device, torch.float32)
+        other = EncodedPrompts(condition, (0,))
         place(unet, [], options, options.precision, self.device)
         optimizer = make_optimizer(options, parameters.values(), self.device)
         loop = Loop(
             accelerator=make_accelerator(options, None, RunFolder(Path())),
             tuned=Tuned(unet, [], options.resolution or 0),
             parameters=parameters,
-            condition=condition.to(self.device, torch.float32),
+            condition=condition,
             objective=self.objective,
             batches=batches,
             optimizer=optimizer,
             schedule=make_schedule(options, optimizer),
             max_grad_norm=options.max_grad_norm,
+            preservation=(
+                preservation_of(other, batches, options, partial(switched_off, tuning)) if options.preserve else None
+            ),
         )
         choose_stepping(loop, options, options.precision, Strict())
 

@@ -290,9 +290,9 @@ def test_a_weight_that_two_modules_share_is_not_merged() -> None:
 def test_a_file_says_what_it_is_and_nothing_of_the_machine(tmp_path: Path, tiny_model: Path) -> None:
     kind = unet(tiny_model)
     adapter = atomtune.attach(kind.make(), "lora", rank=2)
-    path = adapter.save(tmp_path / "blue-mug.safetensors", steps=3, prompts=["a photo of a sks mug"], class_noun="mug")
+    path = adapter.save(tmp_path / "blue-mug.safetensors", steps=3, prompts=["a photo of a rcn mug"], class_noun="mug")
     tensors, info, _ = load_atoms(path)
-    assert (info.method, info.concept, info.class_noun, info.token, info.steps) == ("lora", "blue-mug", "mug", "sks", 3)
+    assert (info.method, info.concept, info.class_noun, info.token, info.steps) == ("lora", "blue-mug", "mug", "rcn", 3)
     assert info.base == "UNet2DConditionModel"
     assert info.parameters == sum(parameter.numel() for parameter in adapter.parameters())
     assert all(name.startswith("unet.") for name in tensors)

@@ -32,7 +32,7 @@ def test_the_benchmark_has_thirty_subjects(tmp_path: Path) -> None:
     by_name = {one.concept.name: one for one in taught}
     assert by_name["dog6"].prompts.name == "dreambooth_live_subjects.txt"
     assert by_name["rc_car"].prompts.name == "dreambooth_objects.txt"
-    assert by_name["rc_car"].concept.words == "sks toy"
+    assert by_name["rc_car"].concept.class_noun == "toy"
     assert by_name["cat2"].images == tmp_path / "cat2"
 
 

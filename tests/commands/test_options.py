@@ -188,6 +188,21 @@ def test_a_runs_record_gives_its_options_again(
     assert again.spec == LoLDUSpec(rank=8, start="zeros")
 
 
+def test_what_follows_from_a_records_name_is_not_another_concepts(
+    cli: Cli, trained: list[tuple[TrainOptions, Any]]
+) -> None:
+    record = TrainOptions(concept=Concept("rex"), steps=3)
+    Path("run.json").write_text(json.dumps({"options": record.to_dict()}), encoding="utf-8")
+    cli("train", "--config", "run.json", "--concept", "mia")
+    cli("train", "--config", "run.json", "--concept", "mia", "--token", "sks")
+    cli("train", "--config", "run.json", "--token-vectors", "2", "--train-token")
+    assert [(one.concept, one.images) for one, _ in trained] == [
+        (Concept("mia"), Path("concepts/mia")),
+        (Concept("mia", "mia", "sks"), Path("concepts/mia")),
+        (Concept("rex", token_vectors=2), Path("concepts/rex")),
+    ]
+
+
 def test_another_method_or_preset_than_the_records_takes_its_own_defaults(
     cli: Cli, trained: list[tuple[TrainOptions, Any]]
 ) -> None:

@@ -36,8 +36,8 @@ def test_the_sheet_and_the_keys(cli: Cli, castle: Path) -> None:
     assert data["sheet"] == "runs/castle/prepare.png"
     images = {Path(image["path"]).name: image for image in data["images"]}
     assert set(images["1.png"]) == {"path", "width", "height", "caption", "same_as", "enlarged", "masked"}
-    assert images["1.png"]["caption"] == "sks castle, seen from the lake"
-    assert images["2.png"]["caption"] == "a photo of a sks castle"
+    assert images["1.png"]["caption"] == "choa castle, seen from the lake"
+    assert images["2.png"]["caption"] == "a photo of a choa castle"
     assert (images["small.png"]["width"], images["small.png"]["height"]) == (40, 30)
     assert [name for name, image in images.items() if image["enlarged"]] == ["small.png"]
     assert images["again.png"]["same_as"] == "concepts/castle/0.png"

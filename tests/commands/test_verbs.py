@@ -198,10 +198,10 @@ def test_sample_answers_in_json(cli: Cli, trained: Path) -> None:
     assert result["seed"] == 3
     assert result["grid"] is None
     assert [(item["prompt"], item["seed"], item["base"]) for item in result["images"]] == [
-        ("a sks castle on the beach", 3, False),
-        ("a sks castle on the beach", 4, False),
-        ("a red sks castle", 3, False),
-        ("a red sks castle", 4, False),
+        ("a choa castle on the beach", 3, False),
+        ("a choa castle on the beach", 4, False),
+        ("a red choa castle", 3, False),
+        ("a red choa castle", 4, False),
     ]
     for item in result["images"]:
         with Image.open(item["path"]) as image:
@@ -242,14 +242,14 @@ def test_scale_multiplies_every_scale(cli: Cli, trained: Path, monkeypatch: pyte
 def test_inspect_describes_atoms_and_decompositions(cli: Cli, trained: Path, tiny_model: Path) -> None:
     atoms = parsed(cli("inspect", trained, "--json"))
     assert atoms["kind"] == "atoms"
-    assert (atoms["preset"], atoms["base"], atoms["trigger"]) == ("c1", tiny_model.name, "sks castle")
+    assert (atoms["preset"], atoms["base"], atoms["trigger"]) == ("c1", tiny_model.name, "choa castle")
     assert atoms["parameters"] > 0
     path = parsed(cli("decompose", "--preset", "c1", "--json"))["path"]
     decomposition = parsed(cli("inspect", path, "--json"))
     assert (decomposition["kind"], decomposition["preset"]) == ("decomposition", "c1")
     assert decomposition["base"] == str(tiny_model)
     shown = cli("inspect", trained)
-    assert "sks castle" in shown.out
+    assert "choa castle" in shown.out
     assert shown.err == ""
 
 

@@ -15,7 +15,7 @@ from atomtune.training.options import TrainOptions
 from atomtune.training.train import train
 from photo_files import Heard
 
-CASTLE = Concept("castle", "castle")
+CASTLE = Concept("castle", "castle", "sks")
 
 
 def captions(folder: Path, **texts: str) -> tuple[list[str], list[str]]:

@@ -8,7 +8,7 @@ from transformers import CLIPTokenizer
 from atomtune.data.concept import Concept, check_prompts, cut_by_tokenizer, expand, names, read_prompts, unnamed
 from atomtune.errors import UsageError
 
-CASTLE, DOG = Concept("my-castle", "castle"), Concept("rex", "dog", "qzx")
+CASTLE, DOG = Concept("my-castle", "castle", "sks"), Concept("rex", "dog", "qzx")
 
 
 def test_names_become_words() -> None:

@@ -13,9 +13,10 @@ import pytest
 from atomtune.data.captions import captions_of
 from atomtune.data.concept import Concept, expand, names, read_prompts
 from atomtune.data.images import find_images
+from atomtune.data.tokens import default_token
 from atomtune.errors import AtomtuneError, UsageError
 
-CASTLE = Concept("castle", "castle")
+CASTLE = Concept("castle", "castle", "sks")
 ENCODINGS = {
     "plain": ("utf-8", b""),
     "UTF-8 with a mark": ("utf-8", codecs.BOM_UTF8),
@@ -86,7 +87,7 @@ SCRIPTS = ["猫", "Élan", "кот", "हिन्दी", "قطة", "ねこ-2",
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_concepts_have_names_in_any_script(name: str) -> None:
-    concept = Concept(name, "cat")
+    concept = Concept(name, "cat", "sks")
     assert expand(f"a <{name}>, in the snow", [concept]) == "a sks cat, in the snow"
     assert names(f"a <{name}>", concept)
 
@@ -95,9 +96,8 @@ def test_a_letter_that_is_typed_as_two_is_the_same_letter() -> None:
     parts = unicodedata.normalize("NFD", "Élan")
     assert parts != "Élan"
     assert Concept(parts, "car").name == Concept("Élan", "car").name
-    assert (
-        expand(f"a <{parts}>", [Concept("Élan", "car")]) == expand("a <Élan>", [Concept(parts, "car")]) == "a sks car"
-    )
+    expected = f"a {default_token('Élan')} car"
+    assert expand(f"a <{parts}>", [Concept("Élan", "car")]) == expand("a <Élan>", [Concept(parts, "car")]) == expected
 
 
 @pytest.mark.parametrize(
@@ -119,5 +119,5 @@ def test_a_concept_in_another_script_is_trained_and_generated(
     answer = cli("sample", "--concept", name, "--prompt", f"a <{name}>", "--steps", 1, "--size", "32x32", "--json")
     assert answer.code == 0, answer.err
     (image,) = json.loads(answer.out)["images"]
-    assert image["prompt"] == f"a sks {name}"
+    assert image["prompt"] == f"a {default_token(name)} {name}"
     assert Path(image["path"]).is_file()

@@ -124,7 +124,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(evaluated: dict[str, Any
     assert all(address.startswith("data:image/webp;base64,") for address in addresses)
     assert "<script" not in page
     assert page.count("<svg") >= 7, "loss, four scores over the steps, two scatters"
-    for words in ("sks castle", "Which checkpoint to keep", "best fidelity", "worst alignment", "in the snow"):
+    for words in ("choa castle", "Which checkpoint to keep", "best fidelity", "worst alignment", "in the snow"):
         assert words in page
 
 

@@ -16,9 +16,11 @@ from atomtune.adapt import attach
 from atomtune.core.deltas import AtomDelta
 from atomtune.core.fingerprint import fingerprint
 from atomtune.errors import AtomtuneError, Interrupted, Terminated, UsageError
+from atomtune.files.atoms_file import load_atoms, save_atoms
 from atomtune.files.cache import cache_folder
 from atomtune.methods.atoms import Atoms
 from atomtune.methods.specs import PRESETS
+from atomtune.methods.textual_inversion import change_shape
 from atomtune.models.base_model import load_pipeline, resolve
 from atomtune.models.conditioning import embed
 from atomtune.models.decomposition import load_or_decompose
@@ -146,6 +148,21 @@ def test_two_trainings_of_one_concept_add_up_with_a_warning(tiny_model: Path, tm
     heard = Heard()
     assert len(read_atoms([(file, 0.5) for file in files], heard)) == 2
     assert "are of one concept, 'sks castle'" in heard.warnings[0]
+
+
+def test_two_concepts_that_train_one_token_are_pointed_out(tiny_model: Path, tmp_path: Path) -> None:
+    files = []
+    for name, token in (("castle", "choa uer"), ("dog", "uer apha"), ("mug", "wiwx")):
+        tensors, info, _ = load_atoms(made_atoms(tmp_path / "made.safetensors", tiny_model, seed=len(files)))
+        vectors = len(token.split())
+        tensors["text_encoder.token_embedding.change"] = torch.ones(change_shape(vectors, 16), dtype=torch.float16)
+        files.append(tmp_path / f"{name}.safetensors")
+        save_atoms(files[-1], replace(info, concept=name, class_noun=name, token=token), tensors)
+    heard = Heard()
+    read_atoms([(file, 1.0) for file in files], heard)
+    (warning,) = heard.warnings
+    assert "castle.safetensors and" in warning
+    assert "both train the embedding of uer: each changes what the other learned" in warning
 
 
 def test_pngs_say_how_they_were_made(atoms: Path, tmp_path: Path) -> None:

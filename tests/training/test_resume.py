@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from atomtune.data.concept import Concept
 from atomtune.errors import AtomtuneError, Interrupted, UsageError
 from atomtune.files import store
 from atomtune.files.decomposition_file import KIND
@@ -33,6 +34,15 @@ def interrupted(options: TrainOptions, run: Path, after: int, **how: Any) -> Int
 def own(header: dict[str, str]) -> dict[str, str]:
     """The metadata of a file without what `store` adds."""
     return {key: value for key, value in header.items() if not key.startswith(("format", "sha256", "metadata_sha256"))}
+
+
+def test_a_run_that_was_begun_when_every_token_was_sks_goes_on(options: Options, tmp_path: Path) -> None:
+    interrupted(options(concept=Concept("castle", "castle", "sks")), tmp_path / "run", 2)
+    with pytest.raises(UsageError, match="concept was"):
+        train(options(concept=Concept("castle", "castle", "zwq")), tmp_path / "run")
+    assert train(options(concept=Concept("castle", "castle")), tmp_path / "run").steps == 6
+    record = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert record["options"]["data"]["concept"]["token"] == "sks"
 
 
 # steps

@@ -181,7 +181,7 @@ def test_class_images_are_drawn_once_and_kept(options: Options, tmp_path: Path) 
 
 
 def test_the_class_prompt_names_the_class(options: Options) -> None:
-    castle = Concept("home", "castle")
+    castle = Concept("home", "castle", "sks")
 
     def class_prompt(prompt: str) -> str:
         return options(prior_preservation=True, prior_prompt=prompt, concept=castle, prompt="a {}").class_prompt(castle)
@@ -195,7 +195,7 @@ def test_the_class_prompt_names_the_class(options: Options) -> None:
 
 @pytest.mark.parametrize("prompt", ["a photo of a cat", "a photo of a category", "risks", "a <dog>", "a <lora:cat:1>"])
 def test_a_prompt_that_does_not_name_the_concept_is_refused(prompt: str, options: Options) -> None:
-    cat = Concept("cat", "cat")
+    cat = Concept("cat", "cat", "sks")
     with pytest.raises(UsageError, match="prompt"):
         options(concept=cat, prompt=prompt)
     for right in ("a photo of a {}", "a <cat> asleep", "SKS cat, from above"):
@@ -242,6 +242,7 @@ def test_every_wrong_option_is_named_at_once(options: Options) -> None:
         "max_grad_norm": -1.0,
         "min_snr_gamma": 0.0,
         "noise_offset": -0.1,
+        "token_lr": -1.0,
         "prior_images": 0,
         "prior_weight": -1.0,
         "prior_prompt": "a castle",
@@ -274,4 +275,4 @@ def test_two_processes_are_one_with_the_summed_batch(
     assert json.loads(done.stdout)["steps"] == 3, "both processes wrote a result, or none"
     agree(tmp_path / "one", tmp_path / "two")
     with pytest.raises(UsageError, match="begun with 2 processes, not 1"):
-        train(options(**shared), tmp_path / "two", resume=True)
+        train(options(**shared), tmp_path / "two", resume=True, explicit=frozenset())

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from atomtune.errors import UsageError
+from atomtune.data.concept import Concept, expand
+from atomtune.errors import Interrupted, UsageError
 from atomtune.files.atoms_file import load_atoms
 from atomtune.files.describe import describe
 from atomtune.methods import METHODS
 from atomtune.methods.specs import RankSpec, Spec
 from atomtune.models.base_model import load_pipeline, resolve
-from atomtune.models.components import split_parts, token_id
+from atomtune.models.components import split_parts, token_ids
 from atomtune.models.conditioning import embed, text_encoders
 from atomtune.runtime.progress import Events
 from atomtune.sampling.apply import applied, merge_atoms
@@ -24,6 +25,7 @@ from atomtune.training.loop import Loop
 from atomtune.training.options import TrainOptions
 from atomtune.training.plan import plan
 from atomtune.training.train import train
+from stopping import StopAfter
 from tiny import tiny_xl
 
 Options = Callable[..., TrainOptions]
@@ -116,13 +118,36 @@ def test_the_token_alone_moves_in_the_table(name: str, options: Options, tmp_pat
     pipeline = load_pipeline(resolve(str(tiny_model)))
     before = weights(pipeline)
     merge_atoms(pipeline, read_atoms([(result.atoms_file, 1.0)]), Events())
-    token = token_id(pipeline.tokenizer, "sks")
+    (token,) = token_ids(pipeline.tokenizer, "sks")
     for key, tensor in weights(pipeline).items():
         if key.startswith("text_encoder."):
             rows = (tensor != before[key]).reshape(len(tensor), -1).any(1).nonzero() if tensor.dim() else []
             assert [int(row) for row in rows] == ([token] if "token_embedding" in key else []), key
         elif name == "textual-inversion":
             assert torch.equal(tensor, before[key]), key
+
+
+def test_the_token_has_a_learning_rate_of_its_own(options: Options, tmp_path: Path) -> None:
+    wanted = asked(options, "bitfit", train_token=True, steps=4, lr_scheduler="linear")
+    same = train(replace(wanted, token_lr=wanted.lr), tmp_path / "same")
+    assert same.sha256 == train(wanted, tmp_path / "plain").sha256
+    faster = replace(wanted, token_lr=5 * wanted.lr)
+    whole = train(faster, tmp_path / "whole")
+    with pytest.raises(Interrupted, match="stopped after step 2"):
+        train(faster, tmp_path / "parts", events=StopAfter(2))
+    assert train(faster, tmp_path / "parts", resume=True).sha256 == whole.sha256
+    key = "text_encoder.token_embedding.change"
+    slow, fast = (load_atoms(result.atoms_file)[0] for result in (same, whole))
+    assert fast[key].norm() > 3 * slow[key].norm()
+    assert all(fast[name].norm() < 2 * tensor.norm() for name, tensor in slow.items() if name != key)
+
+
+def test_a_rate_for_a_token_that_is_not_trained_is_refused(options: Options) -> None:
+    for changes in ({}, {"method": "textual-inversion", "spec": Spec()}):
+        with pytest.raises(UsageError, match="token_lr needs train_token"):
+            options(token_lr=1e-3, **changes)
+    with pytest.raises(UsageError, match="prodigy, which finds one learning rate"):
+        options(token_lr=1e-3, train_token=True, optimizer="prodigy", lr=1.0)
 
 
 def test_the_token_of_two_text_encoders(options: Options, tmp_path: Path) -> None:
@@ -144,11 +169,48 @@ def test_the_token_of_two_text_encoders(options: Options, tmp_path: Path) -> Non
     assert bool(moved[16:].any())
 
 
-def test_a_token_that_is_several_is_refused(options: Options, tmp_path: Path) -> None:
-    wanted = options(method="textual-inversion", spec=Spec())
-    wanted = replace(wanted, concept=replace(wanted.concept, token="zqxwvut"))
-    with pytest.raises(UsageError, match=r"'zqxwvut' is [2-9] tokens"):
+@pytest.mark.parametrize(
+    ("token", "vectors", "said"),
+    [("zqxwvut", 1, r"'zqxwvut' is [2-9] tokens"), ("sks", 2, "is 1 tokens"), ("sks sks", 2, "2 different ones")],
+)
+def test_a_token_that_is_not_as_many_as_its_vectors_is_refused(
+    token: str, vectors: int, said: str, options: Options, tmp_path: Path
+) -> None:
+    wanted = options(method="textual-inversion", spec=Spec(), concept=Concept("castle", "castle", token, vectors))
+    with pytest.raises(UsageError, match=said):
         train(wanted, tmp_path / "run")
+
+
+def test_several_vectors_are_trained_resumed_and_sampled(options: Options, tmp_path: Path, tiny_model: Path) -> None:
+    concept = Concept("castle", "castle", token_vectors=3)
+    wanted = asked(options, "textual-inversion", concept=concept, steps=4)
+    result = train(wanted, tmp_path / "run")
+    with pytest.raises(Interrupted, match="stopped after step 2"):
+        train(wanted, tmp_path / "parts", events=StopAfter(2))
+    assert train(wanted, tmp_path / "parts", resume=True).sha256 == result.sha256
+    assert result.trainable_parameters == 48 == sum(layer.parameters for layer in plan(wanted))
+    tensors, info, _ = load_atoms(result.atoms_file)
+    assert (info.token, {key: tuple(tensor.shape) for key, tensor in tensors.items()}) == (
+        "choa uer rufc",
+        {"text_encoder.token_embedding.change": (3, 16)},
+    )
+    pipeline = load_pipeline(resolve(str(tiny_model)))
+    table = pipeline.text_encoder.get_input_embeddings().weight
+    before, numbers = table.detach().clone(), token_ids(pipeline.tokenizer, info.token, 3)
+    atoms = read_atoms([(result.atoms_file, 1.0)])
+    prompt = expand("a photo of a <castle>", [atoms[0].concept])
+    assert prompt == "a photo of a choa uer rufc castle"
+    merge_atoms(pipeline, atoms, Events())
+    change = tensors["text_encoder.token_embedding.change"].float()
+    assert bool(change.any(dim=1).all()), "every vector learned"
+    torch.testing.assert_close(table.detach()[numbers] - before[numbers], change, atol=1e-6, rtol=1e-3)
+    untouched = torch.ones(len(table), dtype=torch.bool).index_fill(0, torch.tensor(numbers), value=False)
+    assert torch.equal(table.detach()[untouched], before[untouched])
+
+
+def test_more_vectors_without_a_trained_token_are_refused(options: Options) -> None:
+    with pytest.raises(UsageError, match="token_vectors needs train_token"):
+        options(concept=Concept("castle", token_vectors=2))
 
 
 def test_a_spec_of_another_method_is_refused(options: Options) -> None:

@@ -34,7 +34,7 @@ INSTEAD: dict[str, str] = {
     "save_state": "--checkpoint-every",
     "scale_lr": "--lr",
     "sdpa": "nothing: torch's own attention is used",
-    "text_encoder_lr": "--lr: it is one for all that is trained",
+    "text_encoder_lr": "--lr: it is one for all that is trained but the token, see --token-lr",
     "tokenizer_name": "--model",
     "train_data_dir": "--images DIR, a folder of images",
     "unet_lr": "--lr",
