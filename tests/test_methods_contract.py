@@ -37,6 +37,7 @@ CASES: dict[str, tuple[str, Spec]] = {
     "full": ("full", Spec()),
     "full, a part": ("full", Spec("attn*,norm")),
     **{f"loldu, {start}": ("loldu", LoLDUSpec("all", rank=3, alpha=6, start=start)) for start in STARTS},
+    "loldu, fixed scale": ("loldu", LoLDUSpec("all", rank=3, alpha=6, fixed_scale=True)),
 }
 each_case = pytest.mark.parametrize(("name", "spec"), CASES.values(), ids=CASES.keys())
 each_method = pytest.mark.parametrize("name", sorted({name for name, _ in CASES.values()}))

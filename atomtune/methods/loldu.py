@@ -21,15 +21,17 @@ _TINY = 1e-12
 class LDUDelta(WeightDelta):
     """ΔW = scale·P·L_r·diag((1 + δσ)(z₀ + δz) − z₀)·U_r.
 
-    Parameters: `delta_diagonal` (r), `delta_scale` (1).
+    Parameters: `delta_diagonal` (r), `delta_scale` (1) where σ is trained.
 
     Args:
         weight: W; its sides after the first are taken together.
-        rank, start: see `LoLDUSpec`; seed: of the random starts.
+        rank, start, fixed_scale: see `LoLDUSpec`; seed: of the random starts.
         scale: alpha/rank.
     """
 
-    def __init__(self, weight: Tensor, rank: int, start: str, seed: int, scale: float) -> None:
+    def __init__(
+        self, weight: Tensor, rank: int, start: str, seed: int, scale: float, fixed_scale: bool = False
+    ) -> None:
         super().__init__()
         lower, diagonal, upper = triangular(weight, rank)
         self.scale = scale
@@ -37,7 +39,7 @@ class LDUDelta(WeightDelta):
         for name, tensor in (("lower", lower), ("upper", upper), ("start", starting(diagonal, start, seed))):
             self.register_buffer(name, tensor, persistent=False)
         self.delta_diagonal = nn.Parameter(torch.zeros_like(diagonal))
-        self.delta_scale = nn.Parameter(torch.zeros(1, device=weight.device))
+        self.delta_scale = None if fixed_scale else nn.Parameter(torch.zeros(1, device=weight.device))
 
     lower: Tensor
     upper: Tensor
@@ -45,7 +47,9 @@ class LDUDelta(WeightDelta):
 
     def delta_weight(self, weight: Tensor) -> Tensor:
         """ΔW in float32, (weight shape)."""
-        moved = self.delta_diagonal + self.delta_scale * (self.start + self.delta_diagonal)
+        moved: Tensor = self.delta_diagonal
+        if self.delta_scale is not None:
+            moved = moved + self.delta_scale * (self.start + moved)
         return ((self.lower * (self.scale * moved)) @ self.upper).view(self.shape)
 
 
@@ -62,19 +66,23 @@ def triangular(weight: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def starting(diagonal: Tensor, start: str, seed: int) -> Tensor:
-    """z₀ for a diagonal of D. The noises have zero mean and the diagonal's root mean square."""
+    """z₀ for a diagonal of D, see `STARTS`."""
     if start == "decomposed":
         return diagonal
     if start in ("zeros", "ones"):
         return torch.full_like(diagonal, float(start == "ones"))
     if start == "constant":
         return diagonal.mean().expand_as(diagonal).clone()
-    generator, spread = torch.Generator().manual_seed(seed), diagonal.square().mean().sqrt()
-    if start == "normal":
-        noise = torch.randn(diagonal.shape, generator=generator)
+    generator, mean = torch.Generator().manual_seed(seed), diagonal.mean()
+    if start.endswith("normal"):
+        noise = torch.randn(diagonal.shape, generator=generator).to(diagonal.device)
     else:
-        noise = (torch.rand(diagonal.shape, generator=generator) * 2.0 - 1.0) * math.sqrt(3.0)
-    return noise.to(diagonal.device) * spread
+        noise = (torch.rand(diagonal.shape, generator=generator) * 2.0 - 1.0).to(diagonal.device)
+    if start == "uniform":
+        return noise * mean / 2
+    if start == "normal":
+        return mean + noise * diagonal.std(correction=0)
+    return noise * diagonal.square().mean().sqrt() * (math.sqrt(3.0) if start == "wide-uniform" else 1.0)
 
 
 def _rank(weight: Tensor, spec: LoLDUSpec) -> int:
@@ -84,7 +92,7 @@ def _rank(weight: Tensor, spec: LoLDUSpec) -> int:
 def ldu_delta(name: str, weight: Tensor, spec: LoLDUSpec) -> LDUDelta:
     """The delta of a layer. Its random starts depend on the layer's name alone, so that a file needs no seed."""
     seed = zlib.crc32(name.removeprefix("text_model.").encode())  # a prefix that versions of transformers differ in
-    return LDUDelta(weight, _rank(weight, spec), spec.start, seed, spec.alpha / spec.rank)
+    return LDUDelta(weight, _rank(weight, spec), spec.start, seed, spec.alpha / spec.rank, spec.fixed_scale)
 
 
 LOLDU = DeltaMethod("loldu", "the diagonal of an LDU decomposition", ldu_delta, LoLDUSpec, learning_rate=5e-4)

@@ -192,8 +192,11 @@ class InPlaceSpec(Spec):
     """Which modules' parameters are trained: `layers` is "all" or shell patterns on the modules' names."""
 
 
-STARTS = ("decomposed", "constant", "uniform", "normal", "zeros", "ones")
-"""What z₀ is: the decomposition's own diagonal, its mean everywhere, noise of its spread, zeros or ones."""
+STARTS = ("decomposed", "constant", "uniform", "normal", "zeros", "ones", "wide-uniform", "wide-normal")
+"""What z₀ is: the decomposition's own diagonal z; its mean everywhere; as LoLDU's authors have them, uniform within
+half of the mean around 0, or normal with the mean and the standard deviation of z; zeros or ones; and noise around 0 of
+z's root mean square, which version 0.1 called uniform and normal.
+"""
 
 
 @dataclass(frozen=True)
@@ -204,12 +207,22 @@ class LoLDUSpec(Spec):
         rank: r, the length of z; less where a weight has fewer rows or columns.
         alpha: the change is scaled by alpha/rank.
         start: z₀, one of `STARTS`.
+        fixed_scale: σ stays 1, and z alone is trained.
     """
 
     layers: str = same_as(Spec, "layers", default="attention")
     rank: int = same_as(RankSpec, "rank", default=32)
     alpha: int = same_as(RankSpec, "alpha", default=32)
     start: str = option("decomposed", "Start of the diagonal.", choices=STARTS)
+    fixed_scale: bool = option(False, "Train the diagonal without a scale of its own (sigma).")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """See `Spec.from_dict`. Without `fixed_scale` it is of version 0.1, whose noises were others."""
+        start = values.get("start")
+        if "fixed_scale" not in values and start in ("uniform", "normal"):
+            values = {**values, "start": f"wide-{start}"}
+        return super().from_dict(values)
 
 
 SPECS: dict[str, type[Spec]] = {

@@ -115,6 +115,11 @@ class OptimizerOptions(Options, panel="Optimizer"):
     )
     ema_decay: float = option(0.9999, "Decay of the moving average.", at_least=0, below=1, metavar="X")
 
+    def __post_init__(self) -> None:
+        if str(self.optimizer).lower() in OPTIMIZERS:  # kohya's users write AdamW
+            object.__setattr__(self, "optimizer", self.optimizer.lower())
+        super().__post_init__()
+
     def check(self) -> Iterator[tuple[str, str]]:
         """See `Options.check`."""
         if self.optimizer not in OPTIMIZERS and "." not in self.optimizer:
