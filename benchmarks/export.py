@@ -1,156 +1,200 @@
-"""How much of a concept is left in a LoRA of each rank.
+"""Every form of `atomtune export` on `pocket`: its size, its error, and what its images have of the concept.
 
-    python -m benchmarks.export --work DIR [--things castle teapot] [--ranks 8 32 64] [--steps 300]
+    python -m benchmarks.export --work DIR [--steps 300] [--batch-size 4] [--prompts 8] [--concepts c1 c2 c3 demo]
 
-On `pocket`, for each thing 5 images of a new instance and one run of C2; its atoms are exported at each rank and at
-the full one, loaded in diffusers, and scored on the same prompts and seeds as the atoms themselves. Prints a table in
-Markdown, the means over the things; what is done is not done again.
+For C1, C2 and C3 on a teapot and for the concept of `atomtune demo`, 5 images of a new instance and one run each. Its
+atoms are exported in every form and loaded again as other programs load them: LoRAs by diffusers' `load_lora_weights`,
+checkpoints by `from_single_file`, folders by `from_pretrained`; whole changes are added to the weights. The images of
+each, on the same prompts and seeds, are compared with those of the atoms. Prints a table in Markdown; what is done is
+not done again.
 """
 
 import argparse
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+from safetensors.torch import load_file
+
 from atomtune.data.concept import Concept
-from atomtune.demo.demo import GUIDANCE, PROMPT_SCENES, SAMPLE_STEPS, render_concept
-from atomtune.evaluation.encoders.base import encoders_for
-from atomtune.evaluation.image_sets import DRIFT_PROMPTS, ImageSet, PipelineContext, generate_missing
-from atomtune.evaluation.inputs import Inputs, read_inputs
-from atomtune.evaluation.measure import Measures, measure
-from atomtune.evaluation.options import EvaluateOptions
-from atomtune.export.lora import ExportResult, export_lora
+from atomtune.demo.demo import GUIDANCE, PRESET, PROMPT_SCENES, SAMPLE_STEPS, render_concept
+from atomtune.demo.options import DemoOptions
+from atomtune.evaluation.encoders.grader import load_identity
+from atomtune.evaluation.metrics import fidelity
+from atomtune.export.checkpoint import read_again
+from atomtune.export.export import export
+from atomtune.export.factors import Layer
+from atomtune.export.image_difference import psnr
+from atomtune.export.job import with_changes
+from atomtune.export.lora_keys import kohya_name
+from atomtune.export.options import TARGETS, ExportOptions
+from atomtune.export.result import ExportResult
 from atomtune.methods.specs import PRESETS
-from atomtune.models.base_model import POCKET, resolve
+from atomtune.models.base_model import POCKET, load_pipeline, resolve
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style
 from atomtune.runtime.progress import Events
 from atomtune.runtime.units import size
 from atomtune.sampling.apply import applied
-from atomtune.sampling.generate import load_sampler
+from atomtune.sampling.changes import read_atoms
+from atomtune.sampling.generate import generate_images
 from atomtune.sampling.options import Settings
 from atomtune.training.options import TrainOptions
 from atomtune.training.train import train
 
-INSTANCE = 7
-WHOLE = 1_000_000
-COLUMNS = ("fidelity", "diversity", "alignment", "drift")
 SETTINGS = Settings(steps=SAMPLE_STEPS, guidance_scale=GUIDANCE)
+CONCEPTS = {"c1": "teapot", "c2": "teapot", "c3": "teapot", "demo": DemoOptions.thing}
+RANKS = (16, 32)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of one thing: a way to have the concept, and what it scores."""
+    """One way to have a concept.
 
+    Attributes:
+        name: of the form; plain_psnr: of a LoRA of the same rank that loses the least by numbers, as before.
+        identity: mean cosine of its images to the training images, by pocket's identity encoder.
+    """
+
+    concept: str
     name: str
-    measures: Measures
-    lora: ExportResult | None = None
+    bytes: int
+    relative_error: float | None
+    weighted_error: float | None
+    psnr: float | None
+    plain_psnr: float | None
+    identity: float
 
 
 def main() -> None:
     """Run what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--things", nargs="+", default=["castle", "teapot"])
-    parser.add_argument("--ranks", nargs="+", type=int, default=[8, 32, 64])
+    parser.add_argument("--concepts", nargs="+", choices=CONCEPTS, default=list(CONCEPTS))
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--per-prompt", type=int, default=4)
+    parser.add_argument("--prompts", type=int, default=len(PROMPT_SCENES))
     options = parser.parse_args()
-    by_thing = []
-    for thing in options.things:
-        folder = options.work / thing
-        images = folder / "concept"
-        if not images.is_dir():
-            render_concept(images, thing, Style(FIRST_HELD_OUT_SEED + INSTANCE))
-        wanted = TrainOptions(
-            concept=Concept(thing, thing),
-            images=images,
-            model=POCKET,
-            spec=PRESETS["c2"],
-            steps=options.steps,
-            batch_size=options.batch_size,
-        )
-        if not (folder / "run" / "atoms.safetensors").is_file():
-            begun = (folder / "run" / "checkpoint.safetensors").is_file()
-            train(wanted, folder / "run", resume=begun, overwrite=not begun)
-        by_thing.append(rows(folder, options.ranks, options.per_prompt))
-    print(table(by_thing))
+    found: list[Row] = []
+    for name in options.concepts:
+        folder = options.work / name
+        atoms = trained(folder, name, options.steps, options.batch_size)
+        record = folder / "rows.json"
+        if not record.is_file():
+            made = rows(name, folder, atoms, PROMPT_SCENES[: options.prompts])
+            record.write_text(json.dumps([asdict(row) for row in made], indent=2) + "\n", encoding="utf-8")
+        found += [Row(**row) for row in json.loads(record.read_text(encoding="utf-8"))]
+    print(table(found))
 
 
-def rows(folder: Path, ranks: list[int], per_prompt: int) -> list[Row]:
-    """The base model, each rank, the full one, and the atoms themselves."""
-    prompts = folder / "prompts.txt"
-    prompts.write_text("".join(f"a {{}} {scene}\n" for scene in PROMPT_SCENES), encoding="utf-8")
-    inputs = read_inputs(EvaluateOptions(run=folder / "run", prompts=prompts))
-    atoms = folder / "run" / "atoms.safetensors"
-    loras = {
-        str(rank) if rank < WHOLE else "full": export_lora(
-            [(atoms, 1.0)], folder / f"rank-{rank}.safetensors", rank=rank, format="diffusers", overwrite=True
-        )
-        for rank in [*ranks, WHOLE]
-    }
-    contexts: dict[str, PipelineContext] = {"base model": plain}
-    contexts |= {name: partial(with_lora, lora.output) for name, lora in loras.items()}
-    contexts["atoms"] = partial(with_atoms, inputs)
-    decisive = inputs.atoms[-1][1].sha256
-    seeds = list(range(per_prompt))
-    sets: dict[str, tuple[ImageSet, ImageSet]] = {}
-    for name in contexts:
-        key = {"atoms": decisive, "settings": str(SETTINGS), "with": loras[name].sha256 if name in loras else name}
-        prompted = ImageSet.under(folder / "images", key, inputs.prompts, seeds)
-        sets[name] = prompted, ImageSet.under(folder / "images", key, DRIFT_PROMPTS, seeds[:1])
-    generate_missing([(sets[name], context) for name, context in contexts.items()], SETTINGS, 8, Events())
-    encoders, undrifted = encoders_for(POCKET), sets["base model"][1].load()
-    found = []
-    for name, (prompted, drift) in sets.items():
-        texts = [image.prompt.replace(inputs.concept.words, inputs.concept.class_noun) for image in prompted.images]
-        scored = measure(encoders, prompted.load(), texts, inputs.references, (drift.load(), undrifted))
-        found.append(Row(name, scored.measures, loras.get(name)))
-    return found
+def trained(folder: Path, name: str, steps: int, batch_size: int) -> Path:
+    """The atoms file of a concept, after its training."""
+    thing, run = CONCEPTS[name], folder / "run"
+    images = folder / "concept"
+    if not images.is_dir():
+        render_concept(images, thing, Style(FIRST_HELD_OUT_SEED + DemoOptions.instance))
+    wanted = TrainOptions(
+        concept=Concept(thing, thing),
+        images=images,
+        model=POCKET,
+        spec=PRESETS[PRESET if name == "demo" else name],
+        steps=steps,
+        batch_size=batch_size,
+    )
+    atoms = run / "atoms.safetensors"
+    if not atoms.is_file():
+        begun = (run / "checkpoint.safetensors").is_file()
+        atoms = train(wanted, run, resume=begun, overwrite=not begun).atoms_file
+    return atoms
+
+
+def rows(concept: str, folder: Path, atoms: Path, scenes: Sequence[str]) -> list[Row]:
+    """The base model, every form, and the atoms themselves."""
+    words = read_atoms([(atoms, 1.0)])[0].concept.words
+    wanted = [(f"a {words} {scene}", number) for number, scene in enumerate(scenes)]
+    encoder = load_identity()
+    own = encoder.encode_images([Image.open(path).convert("RGB") for path in sorted(folder.glob("concept/*.png"))])
+
+    def made(pipeline: Any) -> list[Image.Image]:
+        return list(generate_images(pipeline, wanted, SETTINGS, len(wanted)))
+
+    def identity(images: Sequence[Image.Image]) -> float:
+        return fidelity(encoder.encode_images(images), own)
+
+    base = base_model()
+    before = made(base)
+    with applied(base, read_atoms([(atoms, 1.0)]), Events()) as pipeline:
+        reference = made(pipeline)
+
+    def row(name: str, options: ExportOptions) -> Row:
+        file = folder / f"{name.replace(' ', '-')}{'' if options.to == 'diffusers' else '.safetensors'}"
+        result = export([(atoms, 1.0)], file, options, overwrite=True)
+        with loaded(result) as pipeline:
+            images = made(pipeline)
+        plain = None
+        if options.to == "lora":
+            other = ExportOptions(to="lora-diffusers", rank=result.rank, weighted=False, preview=False)
+            with loaded(export([(atoms, 1.0)], folder / "plain.safetensors", other, overwrite=True)) as pipeline:
+                plain = psnr(made(pipeline), reference)
+        near = psnr(images, reference)
+        name = f"{name} (rank {result.rank})" if options.to.startswith("lora") and options.rank is None else name
+        errors = result.relative_error, result.weighted_error
+        return Row(concept, name, result.bytes, *errors, near, plain, identity(images))
+
+    found = [Row(concept, "base model", 0, None, None, psnr(before, reference), None, identity(before))]
+    found += [row(f"lora --rank {rank}", ExportOptions(rank=rank, preview=False)) for rank in RANKS]
+    # embedding: of these concepts the atoms were trained, not the token
+    forms = [to for to in TARGETS if to != "embedding"]
+    found += [row(to, ExportOptions(to=to, preview=False)) for to in forms]
+    return [*found, Row(concept, "atoms", atoms.stat().st_size, 0.0, None, None, None, identity(reference))]
+
+
+def base_model() -> Any:
+    """`pocket`, ready to generate."""
+    return load_pipeline(resolve(POCKET))
 
 
 @contextmanager
-def plain() -> Iterator[Any]:
-    """The base model."""
-    yield load_sampler(resolve(POCKET), None, "cpu", "fp32")
-
-
-@contextmanager
-def with_lora(file: Path) -> Iterator[Any]:
-    """The base model with a LoRA, as any program that builds on diffusers has it."""
-    pipeline = load_sampler(resolve(POCKET), None, "cpu", "fp32")
-    pipeline.load_lora_weights(str(file.parent), weight_name=file.name)
-    yield pipeline
-
-
-@contextmanager
-def with_atoms(inputs: Inputs) -> Iterator[Any]:
-    """The base model with the atoms."""
-    with applied(load_sampler(resolve(POCKET), None, "cpu", "fp32"), [inputs.atoms[-1][1]], Events()) as pipeline:
+def loaded(result: ExportResult) -> Iterator[Any]:
+    """A pipeline with what was written, loaded by other programs' code where diffusers has it."""
+    pipeline = base_model()
+    if result.to == "checkpoint":
+        yield read_again(result.output, pipeline)
+    elif result.to == "diffusers":
+        yield load_pipeline(resolve(str(result.output)))
+    elif result.to == "diff":
+        tensors = load_file(result.output)
+        names = {
+            kohya_name("unet", name, pipeline.unet.config, False): name for name, _ in pipeline.unet.named_modules()
+        }
+        changed: list[Layer] = [("unet", names[key.removesuffix(".diff")]) for key in tensors]
+        with with_changes(pipeline, changed, lambda layer: tensors[key_of(pipeline, layer)].float()):
+            yield pipeline
+    else:
+        pipeline.load_lora_weights(str(result.output.parent), weight_name=result.output.name)
         yield pipeline
 
 
-def table(by_thing: list[list[Row]]) -> str:
-    """Means over the things, in Markdown."""
-    lines = ["| rank | size | relative error | worst layer | " + " | ".join(COLUMNS) + " |"]
-    lines.append("|---|--:|--:|--:|" + "--:|" * len(COLUMNS))
-    for same in zip(*by_thing, strict=True):
-        loras = [row.lora for row in same if row.lora is not None]
-        cells = [""] * 3
-        if loras:
-            errors = (mean([lora.relative_error for lora in loras]), mean([lora.worst_error for lora in loras]))
-            cells = [size(mean([lora.bytes for lora in loras])), *(f"{error:.3f}" for error in errors)]
-        cells += [f"{mean([getattr(row.measures, name) for row in same]):.3f}" for name in COLUMNS]
-        lines.append("| " + " | ".join([same[0].name, *cells]) + " |")
+def key_of(pipeline: Any, layer: Layer) -> str:
+    """The tensor of a layer's whole change."""
+    return f"{kohya_name(*layer, pipeline.unet.config, False)}.diff"
+
+
+def table(found: list[Row]) -> str:
+    """The rows in Markdown."""
+    lines = [
+        "| concept | form | size | error | weighted error | PSNR | PSNR before, same rank | identity |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for row in found:
+        cells = [size(row.bytes) if row.bytes else ""]
+        cells += ["" if error is None else f"{error:.4f}" for error in (row.relative_error, row.weighted_error)]
+        cells += ["" if value is None else f"{value:.1f}" for value in (row.psnr, row.plain_psnr)]
+        lines.append("| " + " | ".join([row.concept, row.name, *cells, f"{row.identity:.3f}"]) + " |")
     return "\n".join(lines)
-
-
-def mean(values: list[float]) -> float:
-    """The mean."""
-    return sum(values) / len(values)
 
 
 if __name__ == "__main__":

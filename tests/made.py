@@ -1,5 +1,6 @@
 """Atoms files made without training (random deltas, described as if they had been trained), and merging."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,19 @@ from torch import nn
 
 from atomtune.adapt import DEFAULT, adapted_layers, detach
 from atomtune.core.fingerprint import fingerprint
+from atomtune.export.export import export
+from atomtune.export.options import ExportOptions
+from atomtune.export.result import ExportResult
 from atomtune.files.atoms_file import AtomsInfo, save_atoms
 from atomtune.methods.atoms import Atoms, decompose_model
 from atomtune.methods.merging import PartChanges, merged_tensors
 from atomtune.methods.specs import PRESETS, AtomsSpec, preset_name
 from atomtune.models.architecture import architecture_of
 from atomtune.models.base_model import load_pipeline, resolve
+from atomtune.runtime.progress import Events
+
+WHOLE = 1000
+"""A rank beyond every side of the tiny models."""
 
 
 def made_atoms(
@@ -45,6 +53,20 @@ def made_atoms(
     }
     save_atoms(path, AtomsInfo(**info | changes), Atoms().export(deltas))
     return path
+
+
+def export_to(
+    files: Sequence[tuple[Path, float]],
+    output: Path,
+    overwrite: bool = False,
+    events: Events | None = None,
+    **said: Any,
+) -> ExportResult:
+    """Export without images, but for what is said."""
+    chosen: dict[str, Any] = {"weighted": False, "preview": False}
+    if not {"rank", "psnr"} & set(said) and said.get("to", "lora").startswith("lora"):
+        chosen["rank"] = WHOLE
+    return export(files, output, ExportOptions(**chosen | said), overwrite=overwrite, events=events)
 
 
 def merge(model: nn.Module) -> None:

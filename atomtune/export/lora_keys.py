@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from torch import nn
+
 _OUTSIDE = {
     "conv_in": "input_blocks.0.0",
+    "conv_norm_out": "out.0",
     "conv_out": "out.2",
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
@@ -11,6 +14,8 @@ _OUTSIDE = {
     "add_embedding.linear_2": "label_emb.0.2",
 }
 _IN_RESNET = {
+    "norm1": "in_layers.0",
+    "norm2": "out_layers.0",
     "conv1": "in_layers.2",
     "conv2": "out_layers.3",
     "time_emb_proj": "emb_layers.1",
@@ -41,6 +46,19 @@ def kohya_name(part: str, layer: str, config: Any, is_xl: bool) -> str:
         return "lora_unet_" + (original_name(layer, config) if is_xl else layer).replace(".", "_")
     prefix = {"text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"}[part] if is_xl else "lora_te_"
     return prefix + _in_encoder(layer).replace(".", "_")
+
+
+def has_taps(part: str, layer: str, pipeline: Any, as_kohya_trains: bool) -> bool:
+    """Whether the factors of a layer have the two sides of a kernel.
+
+    Those of convolutions have. In kohya's scripts the two projections around SD v2's attention blocks are 1×1
+    convolutions too, where diffusers and the original code have linear layers; all others flatten the factors.
+    """
+    module = getattr(pipeline, part).get_submodule(layer)
+    if isinstance(module, nn.Conv2d):
+        return True
+    is_projection = part == "unet" and ".attentions." in layer and layer.endswith((".proj_in", ".proj_out"))
+    return as_kohya_trains and is_projection
 
 
 def original_name(layer: str, config: Any) -> str:

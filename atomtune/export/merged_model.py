@@ -9,40 +9,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
-from torch import nn
 
 from .. import __version__
 from ..core.fingerprint import fingerprint
-from ..core.precision import DTYPES, all_finite
+from ..core.precision import DTYPES
 from ..errors import AtomtuneError, UsageError
 from ..files.atomic_folder import bytes_in, new_folder, restore_replaced
 from ..files.untrusted_json import read_json
 from ..models.base_model import load_pipeline, resolve_base
+from ..models.hub_files import pipeline_files
+from ..models.load_component import load_component
 from ..runtime.progress import Events
-from ..sampling.apply import merge_atoms
-from ..sampling.changes import LoadedAtoms, read_atoms
-from .options import MergeOptions
+from ..sampling.changes import read_atoms
+from .checkpoint import check_same, merge_and_round, models_of
+from .options import PRECISIONS, MergeOptions
+from .result import MergedAtoms, facts_of
 
 RECORD = "atomtune.json"
 FORMAT = "atomtune.merged"
 _WRITTEN_BY_0_1 = (".json", ".safetensors", ".txt")
-PRECISIONS = ("fp32", "fp16")
-
-
-@dataclass(frozen=True)
-class MergedAtoms:
-    """One atoms file that went into a merged model or a LoRA."""
-
-    file: str
-    scale: float
-    sha256: str
-    concept: str
-    trigger: str
-    preset: str
-    base: str
-    base_fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -51,6 +37,9 @@ class MergeResult:
 
     Attributes:
         output: the diffusers folder; bytes: of all its files.
+        layers: how many weights change.
+        relative_error: what rounding to `precision` costs, ‖round(W + ΔW) − (W + ΔW)‖ / ‖ΔW‖ over these weights.
+        worst_layer, worst_error: the weight that loses most of its own change.
         base, base_fingerprint: the model merged into, before.
         seconds: from the first file read to the last one written.
     """
@@ -58,6 +47,10 @@ class MergeResult:
     output: Path
     bytes: int
     precision: str
+    layers: int
+    relative_error: float
+    worst_layer: str
+    worst_error: float
     base: str
     base_fingerprint: str
     atoms: list[MergedAtoms]
@@ -76,8 +69,8 @@ def merge_to_folder(
     """Write a diffusers folder of the base model with atoms merged in; their changes add up.
 
     The weights are added in float32 and rounded to `precision` ("fp32", "fp16") once, at the end. The folder appears
-    when it is complete; its atomtune.json says what was merged. Like all that atomtune generates with, it has no safety
-    checker.
+    when it is complete and every component was loaded again; its atomtune.json says what was merged. Like all that
+    atomtune generates with, it has no safety checker.
 
     Args:
         atoms: files and scales.
@@ -106,8 +99,7 @@ def merge_to_folder(
         pipeline = load_pipeline(source)
         base = fingerprint(pipeline.unet)
         events.phase("merging")
-        merge_atoms(pipeline, loaded, events)
-        _round(pipeline, DTYPES[precision])
+        compared, count = merge_and_round(pipeline, loaded, DTYPES[precision], events)
         _check_space(pipeline, output)
         events.phase(f"writing {output}")
         try:
@@ -129,7 +121,30 @@ def merge_to_folder(
         }
         (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         size = bytes_in(folder)
-    return MergeResult(output, size, precision, source.name, base, merged, time.perf_counter() - began)
+        events.phase("reading it again")
+        _check_written(folder, output, pipeline)
+    quality = compared.quality(count)
+    return MergeResult(
+        output=output,
+        bytes=size,
+        precision=precision,
+        layers=count,
+        relative_error=quality.relative_error,
+        worst_layer=quality.worst_layer,
+        worst_error=quality.worst_error,
+        base=source.name,
+        base_fingerprint=base,
+        atoms=merged,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _check_written(folder: Path, output: Path, pipeline: Any) -> None:
+    """Raise AtomtuneError where a component that is loaded again is not the one that was written."""
+    files = pipeline_files(str(output), str(folder))
+    for name, part in models_of(pipeline).items():
+        again = load_component(str(output), files.folder, name, files.index.components[name], files.weights[name])
+        check_same(str(output), name, part, again)
 
 
 def _write_vocabularies(pipeline: Any, folder: Path) -> None:
@@ -182,39 +197,11 @@ def _files_in(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def _modules(pipeline: Any) -> dict[str, nn.Module]:
-    return {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
-
-
-def _round(pipeline: Any, dtype: torch.dtype) -> None:
-    """Cast every part of a pipeline. Raises AtomtuneError where a weight is beyond the type's range."""
-    for name, part in _modules(pipeline).items():
-        nn.Module.to(part, dtype)  # diffusers' own version warns
-        for key, parameter in part.named_parameters():
-            if not all_finite(parameter):
-                raise AtomtuneError(f"{name}.{key} is not finite in {dtype}", "use --precision fp32, or a lower scale")
-
-
 def _check_space(pipeline: Any, output: Path) -> None:
-    needed = sum(p.numel() * p.element_size() for part in _modules(pipeline).values() for p in part.parameters())
+    needed = sum(p.numel() * p.element_size() for part in models_of(pipeline).values() for p in part.parameters())
     free = shutil.disk_usage(output.resolve().parent).free
     if free < needed:
         raise AtomtuneError(
             f"{output} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free there",
             "--precision fp16 needs half, --output names another place",
         )
-
-
-def facts_of(item: LoadedAtoms) -> MergedAtoms:
-    """What a result says of a file that went into it."""
-    info = item.info
-    return MergedAtoms(
-        file=item.path.name,
-        scale=item.scale,
-        sha256=item.sha256,
-        concept=info.concept,
-        trigger=info.trigger,
-        preset=info.preset,
-        base=info.base,
-        base_fingerprint=info.base_fingerprint,
-    )

@@ -13,7 +13,8 @@ from PIL import Image, ImageOps
 
 from ..errors import AtomtuneError, UsageError, excerpt
 from ..evaluation.folder import prompt_of
-from ..export.lora import export_lora
+from ..export.export import export
+from ..export.options import ExportOptions
 from ..files.atomic import write_atomically, write_text
 from ..files.atoms_file import load_atoms
 from ..files.output_folder import check_replaceable, claim
@@ -113,7 +114,10 @@ def _write(folder: Path, run: Path, atoms: Path, options: PublishOptions, licenc
     if options.lora:
         # not beside the atoms file, which is the only one that a reader of the repository finds there
         lora = f"lora/{stem}-lora.safetensors"
-        made = export_lora([(atoms, 1.0)], folder / lora, model=options.model, device=options.device, events=events)
+        plain = ExportOptions(rank=32, weighted=False, preview=False, model=options.model, device=options.device)
+        made = export([(atoms, 1.0)], folder / lora, plain, events=events)
+        for path in made.beside:
+            path.unlink()  # the card says it
         error = made.relative_error
         names.append(lora)
     text = card_text(info, licence, shown, _scores(run), names[0], lora, error)

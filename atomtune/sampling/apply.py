@@ -25,8 +25,15 @@ def merge_atoms(pipeline: Any, atoms: Sequence[LoadedAtoms], events: Events) -> 
     """
     keep_freed_memory()
     with torch.no_grad():
-        for tensor, value in _merged(pipeline, [(changes_of(pipeline, item, events), item.scale) for item in atoms]):
+        for _, _, tensor, value in merged_values(pipeline, atoms, events):
             tensor.copy_(value)
+
+
+def merged_values(
+    pipeline: Any, atoms: Sequence[LoadedAtoms], events: Events
+) -> Iterator[tuple[str, str, Tensor, Tensor]]:
+    """Part, name, tensor and the value it is to have, of every tensor that atoms change. Raises as `merge_atoms`."""
+    return _merged(pipeline, [(changes_of(pipeline, item, events), item.scale) for item in atoms])
 
 
 @contextmanager
@@ -35,7 +42,7 @@ def applied(pipeline: Any, atoms: Sequence[LoadedAtoms], events: Events) -> Iter
 
     It takes the memory of another copy of the weights that change. Raises as `merge_atoms`.
     """
-    with _replaced(pipeline, [(changes_of(pipeline, item, events), item.scale) for item in atoms]):
+    with replaced(pipeline, [(changes_of(pipeline, item, events), item.scale) for item in atoms]):
         yield pipeline
 
 
@@ -52,7 +59,7 @@ def applied_at(
         part: PartChanges(dict(found.deltas), found.values)
         for part, found in changes_of(pipeline, atoms, events).items()
     }
-    yield lambda scale: _replaced(pipeline, [(changes, scale)])
+    yield lambda scale: replaced(pipeline, [(changes, scale)])
 
 
 def changes_of(pipeline: Any, item: LoadedAtoms, events: Events) -> dict[str, PartChanges]:
@@ -62,20 +69,21 @@ def changes_of(pipeline: Any, item: LoadedAtoms, events: Events) -> dict[str, Pa
 
 
 @contextmanager
-def _replaced(pipeline: Any, summands: Summands) -> Iterator[Any]:
+def replaced(pipeline: Any, summands: Summands) -> Iterator[Any]:
+    """A context within which a pipeline has these changes; then it is the base model, bit for bit."""
     merged = list(_merged(pipeline, summands))
-    own = [tensor.data for tensor, _ in merged]
+    own = [tensor.data for _, _, tensor, _ in merged]
     try:
-        for tensor, value in merged:
+        for _, _, tensor, value in merged:
             tensor.data = value
         yield pipeline
     finally:
-        for (tensor, _), value in zip(merged, own, strict=True):
+        for (_, _, tensor, _), value in zip(merged, own, strict=True):
             tensor.data = value
 
 
-def _merged(pipeline: Any, summands: Summands) -> Iterator[tuple[Tensor, Tensor]]:
+def _merged(pipeline: Any, summands: Summands) -> Iterator[tuple[str, str, Tensor, Tensor]]:
     for part in dict.fromkeys(part for changes, _ in summands for part in changes):
         own = [(changes[part], scale) for changes, scale in summands if part in changes]
-        for _, tensor, value in merged_tensors(getattr(pipeline, part), own):
-            yield tensor, value
+        for name, tensor, value in merged_tensors(getattr(pipeline, part), own):
+            yield part, name, tensor, value

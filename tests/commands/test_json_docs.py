@@ -10,8 +10,8 @@ from atomtune.demo.demo import DemoResult
 from atomtune.doctor.checks import Health
 from atomtune.evaluation.checkpoint_selection import Selection
 from atomtune.evaluation.measure import Measures
-from atomtune.export.lora import ExportResult
-from atomtune.export.merged_model import MergedAtoms, MergeResult
+from atomtune.export.merged_model import MergeResult
+from atomtune.export.result import ExportResult, MergedAtoms
 from atomtune.files.atoms_file import AtomsInfo
 from atomtune.publish.publish import PublishResult
 from atomtune.training.make_masks import MadeMask, MadeMasks

@@ -125,7 +125,7 @@ def test_export(tiny_model: Path, tmp_path: Path) -> None:
 
     atoms = made_atoms(tmp_path / "castle.safetensors", tiny_model)
     command = ["export", "--atoms", str(atoms), "--model", str(tiny_model), "--rank", "2", "--overwrite"]
-    command += ["--output", "lora.safetensors"]
+    command += ["--output", "lora.safetensors", "--no-weighted", "--no-preview"]
     whole, killed = killed_again_and_again(tmp_path, command, exported, lambda folder: None)
     assert whole == killed
 

@@ -27,15 +27,15 @@ def made(
     for command in (
         ("train", *train),
         ("sample", "--concept", "castle", "--prompt", "a <castle>", "--steps", 1, "--size", "32x32"),
-        ("export", "--concept", "castle", "--rank", 2),
+        ("export", "--concept", "castle", "--rank", 2, "--no-weighted", "--no-preview"),
         ("merge", "--concept", "castle", "--output", tmp_path / "merged"),
         ("publish", "--concept", "castle", "--licence", "mit", "--output", tmp_path / "published"),
     ):
         answer = cli(*command)
         assert answer.code == 0, answer.err
     run = Path("runs/castle")
-    exported = [path for path in Path().rglob("*.safetensors") if "lora" in path.name]
-    assert exported
+    exported = [path for path in Path().rglob("castle-lora.*") if path.is_file()]
+    assert {path.suffix for path in exported} == {".safetensors", ".json"}
     return {
         "atoms": [run / "atoms.safetensors"],
         "images": list(Path().rglob("*.png")),

@@ -111,7 +111,8 @@ def test_old_atoms_merge_into_a_model(name: str, old: Cli) -> None:
 
 
 def test_old_atoms_export_as_a_lora(old: Cli) -> None:
-    answer = old("export", "--atoms", "atoms/c2.safetensors", "--output", "lora.safetensors")
+    plain = ("--rank", "8", "--no-weighted", "--no-preview")
+    answer = old("export", "--atoms", "atoms/c2.safetensors", "--output", "lora.safetensors", *plain)
     assert answer.code == 0, answer.err
     assert Path("lora.safetensors").is_file()
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from atomtune.core.low_rank import low_rank
+from atomtune.core.low_rank import low_rank, weighted_low_rank
 
 
 def spectrum(shape: tuple[int, int], values: Tensor) -> Tensor:
@@ -58,3 +58,32 @@ def test_nothing_stays_nothing() -> None:
     up, down = low_rank(torch.zeros(6, 9), 4)
     assert not bool(up.any())
     assert not bool(down.any())
+
+
+@pytest.mark.parametrize("taps", [1, 9])
+def test_weighted_factors_lose_the_least_of_the_outputs(taps: int) -> None:
+    """Eckart and Young for M·L: what is lost there are its smallest singular values, and no other factors lose less."""
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(12, 5 * taps, generator=generator)
+    inputs = torch.randn(200, 5, generator=generator) * torch.tensor([10.0, 3.0, 1.0, 0.3, 0.1])
+    root = torch.linalg.cholesky(inputs.T @ inputs / len(inputs))
+
+    def seen(change: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("pct,cd->pdt", change.unflatten(1, (5, taps)), root).flatten(1)
+
+    up, down = weighted_low_rank(matrix, root, 2)
+    assert (up.shape, down.shape) == ((12, 2), (2, 5 * taps))
+    lost = torch.linalg.vector_norm(seen(matrix - up @ down))
+    least = torch.linalg.svdvals(seen(matrix))[2:].norm()
+    torch.testing.assert_close(lost, least, rtol=1e-4, atol=1e-5)
+    plain_up, plain_down = low_rank(matrix, 2)
+    assert lost < 0.9 * torch.linalg.vector_norm(seen(matrix - plain_up @ plain_down))
+    torch.testing.assert_close(up.norm(dim=0), down.norm(dim=1))
+
+
+def test_weighted_factors_of_full_rank_are_the_matrix() -> None:
+    generator = torch.Generator().manual_seed(1)
+    matrix, root = torch.randn(4, 6, generator=generator), torch.randn(6, 6, generator=generator).tril()
+    root.diagonal().abs_().add_(0.5)
+    up, down = weighted_low_rank(matrix, root, 6)
+    torch.testing.assert_close(up @ down, matrix, rtol=1e-4, atol=1e-4)

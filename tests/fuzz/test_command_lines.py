@@ -101,7 +101,8 @@ OPTIONS: dict[str, Choices] = {
     "export": {
         **LEARNED,
         "--rank": COUNTS,
-        "--format": values("kohya", "diffusers"),
+        "--to": values("diff", "checkpoint", "embedding"),
+        "--licence": values("MIT"),
         "--overwrite": None,
     },
     "prepare": {
@@ -200,6 +201,8 @@ def command_lines(draw: st.DrawFn) -> tuple[str, list[str]]:
         words += ["--model", draw(values("MODEL"))]
     if command in ("train", "sample", "decompose", "export"):
         words += ["--device", "cpu"]
+    if command == "export":
+        words += ["--no-preview", "--no-weighted", *draw(st.sampled_from([["--rank", "2"], ["--to", "diff"]]))]
     if command in ("train", "prepare"):
         words += ["--concept", draw(values("castle"))]
     if command in ("train", "sample"):

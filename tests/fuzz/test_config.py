@@ -12,7 +12,7 @@ from atomtune.commands.export import ExportOutput
 from atomtune.commands.merge import MergeOutput
 from atomtune.commands.options.config_file import read_config
 from atomtune.commands.options.groups import SourceOptions
-from atomtune.export.options import LoraOptions, MergeOptions
+from atomtune.export.options import ExportOptions, MergeOptions
 from atomtune.runtime.option import Option
 from atomtune.runtime.options import options_of
 from atomtune.sampling.options import SampleOptions
@@ -23,7 +23,7 @@ CLASSES = {
     "train": [TrainOptions],
     "sample": [SourceOptions, SampleOptions],
     "merge": [SourceOptions, MergeOptions, MergeOutput],
-    "export": [SourceOptions, LoraOptions, ExportOutput],
+    "export": [SourceOptions, ExportOptions, ExportOutput],
 }
 OPTIONS: dict[str, list[Option]] = {
     command: [option for cls in classes for option in options_of(cls)] for command, classes in CLASSES.items()
