@@ -59,3 +59,8 @@ class AtomtuneWarning(UserWarning):
 
 class SkippedLayersWarning(AtomtuneWarning):
     """Layers of a model that cannot be adapted."""
+
+
+def without_folders(text: str) -> str:
+    """A text whose absolute paths are their last part alone."""
+    return re.sub(r"(?<![\w./:\\])(?:[A-Za-z]:)?[/\\](?:[^\s/\\:'\"]+[/\\])+", "", text)

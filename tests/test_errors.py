@@ -2,7 +2,7 @@
 
 import pytest
 
-from atomtune.errors import excerpt, is_one_line, printable
+from atomtune.errors import excerpt, is_one_line, printable, without_folders
 
 
 @pytest.mark.parametrize("text", ["a photo of a sks castle", "naïve ☃ 城 قلعة", "👩\u200d🚀", "a\u00a0b", ""])
@@ -35,3 +35,16 @@ def test_excerpts_are_short_and_on_one_line() -> None:
     assert excerpt("x" * 500, 10) == "x" * 9 + "…"
     assert excerpt("x" * 10, 10) == "x" * 10
     assert excerpt(5) == "5"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("cannot write /home/ann/runs/x.json: no space", "cannot write x.json: no space"),
+        (r"'/data/c.png' and C:\Users\ann\c.png", "'c.png' and c.png"),
+        ("https://huggingface.co/org/mug and runs/castle", "https://huggingface.co/org/mug and runs/castle"),
+        ("2/3 of it, and/or all", "2/3 of it, and/or all"),
+    ],
+)
+def test_texts_lose_the_folders_of_absolute_paths(text: str, shown: str) -> None:
+    assert without_folders(text) == shown

@@ -5,7 +5,7 @@ import io
 import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from PIL import Image
 
 from .. import __version__
 from ..data.images import load_images
+from ..errors import without_folders
 from ..evaluation.encoders.base import public_name
 from ..evaluation.report import MEANINGS
 from ..files.atomic import write_text
@@ -24,7 +25,7 @@ from ..report.html import render_page
 from ..runtime.units import size
 from ..sampling.generate import GeneratedImage
 from ..training.options import TrainOptions
-from .compare import Comparison
+from .compare import Comparison, Failure
 from .options import Subject, jobs_of
 from .runs import COMPARISON_FILES, made_by_0_1
 from .table import (
@@ -89,11 +90,16 @@ def as_figures(comparison: Comparison, table: Sequence[Line], against: Reference
         "real_fidelity": None if against.real is None else against.real.mean,
         "differences": [_difference_row(found, options.variants[0].name) for found in _differences(comparison)],
         "runs": [run_row(run) for run in comparison.runs],
-        "failures": [vars(failure) for failure in comparison.failures],
+        "failures": [vars(failure) for failure in _public_failures(comparison)],
         "encoders": _public_names(first.encoders),
         "preprocessing": first.preprocessing,
         "settings": settings_of(comparison),
     }
+
+
+def _public_failures(comparison: Comparison) -> list[Failure]:
+    """Why runs failed, without the folders of this machine."""
+    return [replace(failure, reason=without_folders(failure.reason)) for failure in comparison.failures]
 
 
 def _public_names(encoders: Mapping[str, str]) -> dict[str, str]:
@@ -164,7 +170,7 @@ def page_values(comparison: Comparison, table: Sequence[Line], against: Referenc
             "memory",
         ],
         "run_rows": [_run_cells(run, named) for run in runs],
-        "failures": comparison.failures,
+        "failures": _public_failures(comparison),
         "meanings": [MEANINGS[name] for name in FIGURES],
         "scenes": SCENES in named,
         "titles": {line.variant.name: METHODS[line.variant.method].title for line in table},

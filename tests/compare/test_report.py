@@ -32,8 +32,18 @@ def test_the_page_asks_for_nothing(page: str) -> None:
     assert page.count("<script>") == 1
 
 
+def test_what_is_shown_to_others_holds_no_absolute_path(compared: Compared) -> None:
+    output = compared.options.output
+    temporary = output.parents[2]  # of all folders that the tests have
+    names = {str(temporary), str(Path.home()) + "/"}
+    for name in (PAGE, TABLE, FIGURES_FILE):
+        text = (output / name).read_text(encoding="utf-8")
+        assert not [name for name in names if name in text], name
+
+
 def test_the_page_shows_everything(page: str, compared: Compared) -> None:
-    for words in ("atoms:c1", "bitfit", "base model", "real images", "sks castle", "in the snow", "Vendi", "± "):
+    concept = compared.options.subjects[0].concept.words
+    for words in ("atoms:c1", "bitfit", "base model", "real images", concept, "in the snow", "Vendi", "± "):
         assert words in page, words
     assert page.count("<svg") == 2
     line = compared.figures["variants"][0]
