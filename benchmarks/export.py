@@ -11,7 +11,7 @@ not done again.
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from atomtune.export.job import with_changes
 from atomtune.export.lora_keys import kohya_name
 from atomtune.export.options import TARGETS, ExportOptions
 from atomtune.export.result import ExportResult
+from atomtune.files.stored_layers import read_stored_layers
 from atomtune.methods.specs import PRESETS
 from atomtune.models.base_model import POCKET, load_pipeline, resolve
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style
@@ -149,7 +150,20 @@ def rows(concept: str, folder: Path, atoms: Path, scenes: Sequence[str]) -> list
     # embedding: of these concepts the atoms were trained, not the token
     forms = [to for to in TARGETS if to != "embedding"]
     found += [row(to, ExportOptions(to=to, preview=False)) for to in forms]
-    return [*found, Row(concept, "atoms", atoms.stat().st_size, 0.0, None, None, None, identity(reference))]
+    images = made_by_clients(atoms, made)
+    kept = atoms.stat().st_size
+    found.append(
+        Row(concept, "atoms file in ComfyUI, A1111", kept, None, None, psnr(images, reference), None, identity(images))
+    )
+    return [*found, Row(concept, "atoms", kept, 0.0, None, None, None, identity(reference))]
+
+
+def made_by_clients(atoms: Path, made: Callable[[Any], list[Image.Image]]) -> list[Image.Image]:
+    """Images with the file read as the node and the extension read it, a layer at a time from its weight."""
+    pipeline, (layers, _) = base_model(), read_stored_layers(atoms)
+    changes = {("unet", name): layer.delta(pipeline.unet.get_submodule(name).weight) for name, layer in layers.items()}
+    with with_changes(pipeline, list(changes), changes.__getitem__):
+        return made(pipeline)
 
 
 def base_model() -> Any:
