@@ -37,7 +37,7 @@ def export(console: Console, source: SourceOptions, options: ExportOptions, plac
     concept whose token alone was trained.
 
     What was written is loaded again and compared with the merged weights; the error is printed. The concept's words are
-    plain words there: "sks castle", not <castle>.
+    plain words there: "choa castle", not <castle>.
 
     Examples:
         atomtune export --concept castle
