@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..data.captions import captions_of
-from ..data.images import load_images
 from ..errors import AtomtuneError, UsageError
 from ..runtime.progress import Events
+from ..training.material import read_material
 from ..training.options import TrainOptions
 from ..training.plan import plan
 from ..training.resume import check_material, material_of, recorded_images
@@ -103,17 +102,7 @@ def check(jobs: Sequence[Job], events: Events, overwrite: bool = False) -> list[
     for job in jobs:
         options, key = job.options, (job.subject.concept.name, job.seed if job.options.crop == "random" else 0)
         if key not in material:
-            images = load_images(
-                options.images,
-                options.resolution or 0,
-                crop=options.crop,
-                seed=options.seed,
-                masked=options.masked,
-                events=events,
-            )
-            captions = captions_of(
-                [image.path for image in images], options.prompt, options.concept, events, lines=options.caption_lines
-            )
+            images, captions = read_material(options, options.resolution or 0, events)
             material[key] = material_of(images, captions)
         try:
             found = _differences(job, material[key])

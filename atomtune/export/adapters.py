@@ -11,6 +11,7 @@ from ..errors import AtomtuneError
 from ..files import store
 from ..models.conditioning import text_encoders
 from ..runtime.disk_space import DiskNeed, check_disk_space
+from ..runtime.units import size
 from .change import TotalChange
 from .comparison import Comparison
 from .factors import Factors, Layer, nothing_changes
@@ -50,12 +51,22 @@ def write_adapter(job: Job) -> Written:
     written = list(factors) if is_lora else [layer for layer in layers if f"{_name(job, layer)}.diff" in tensors]
     header = with_content(about(job) | about_layers(job, factors), tensors, job.preview())
     needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if is_lora and needed >= (whole := _bytes_of_weights(job, layers)):
+        job.events.warn(
+            f"a LoRA of rank {largest_rank(factors)} takes {size(needed)}, all of every change {size(whole)}: "
+            "--to diff writes that, and loses nothing"
+        )
     hint = f"{'a lower --rank' if is_lora else '--to lora'} needs less, --output names another place"
     check_disk_space([DiskNeed(job.output.parent, needed, hint)])
     job.events.phase(f"writing {job.output}")
     digest = store.save(job.output, KINDS[job.options.to], tensors, header)
     del tensors
     return _checked(job, total, layers, written, roots, digest, largest_rank(factors))
+
+
+def _bytes_of_weights(job: Job, layers: list[Layer]) -> int:
+    weights = (getattr(job.pipeline, part).get_submodule(name).weight for part, name in layers)
+    return sum(weight.numel() for weight in weights) * job.dtype.itemsize
 
 
 def _checked(

@@ -4,10 +4,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.captions import captions_of
 from ..data.concept import check_prompts
 from ..data.contact_sheet import captioned_sheet
-from ..data.images import duplicates, load_images
+from ..data.images import duplicates
 from ..data.masks import overlaid
 from ..errors import UsageError
 from ..files.output_folder import check_replaceable, claim
@@ -16,6 +15,7 @@ from ..models.architecture import native_resolution
 from ..models.base_model import resolve
 from ..models.tokenizer import clip_tokenizer
 from ..runtime.progress import Events
+from .material import read_material
 from .options import PrepareOptions
 
 
@@ -80,12 +80,7 @@ def prepare(
     listening = _Listening(events or Events())
     source = resolve(options.model)
     side = options.resolution or native_resolution(source)
-    images = load_images(
-        options.images, side, crop=options.crop, seed=options.seed, masked=options.masked, events=listening
-    )
-    captions = captions_of(
-        [image.path for image in images], options.prompt, options.concept, listening, lines=options.caption_lines
-    )
+    images, captions = read_material(options, side, listening)
     texts = [line for caption in captions for line in caption.splitlines()]
     for warning in check_prompts(clip_tokenizer(), texts, [options.concept]):
         listening.warn(warning)

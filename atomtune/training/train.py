@@ -6,9 +6,7 @@ from pathlib import Path
 
 from ..core.decompose import FIRST_ALGORITHM
 from ..core.fingerprint import fingerprint
-from ..data.captions import captions_of
 from ..data.concept import check_prompts, expand
-from ..data.images import load_images
 from ..errors import UsageError
 from ..files.atomic import write_text
 from ..files.atoms_file import save_atoms
@@ -21,6 +19,7 @@ from ..report.charts import loss_curve
 from ..runtime.malloc import keep_freed_memory
 from ..runtime.progress import Events
 from .accelerator import own_accelerate_state
+from .material import read_material
 from .optimizers import advise, require_package
 from .options import TrainOptions
 from .overwrite import remove, replacement, settled, steps_taken, take_place
@@ -117,17 +116,7 @@ def _train(
     check_disk(options, folder)
 
     # what it sees: images, captions, the base model
-    images = load_images(
-        options.images,
-        options.resolution or 0,
-        crop=options.crop,
-        seed=options.seed,
-        masked=options.masked,
-        events=events,
-    )
-    captions = captions_of(
-        [image.path for image in images], options.prompt, options.concept, events, lines=options.caption_lines
-    )
+    images, captions = read_material(options, options.resolution or 0, events)
     texts = [line for caption in captions for line in caption.splitlines()]
     material = material_of(images, captions)
     if not is_new:

@@ -26,6 +26,7 @@ from atomtune.sampling.options import Settings
 from atomtune.training.options import TrainOptions
 from atomtune.training.train import train
 from made import export_to, made_atoms
+from photo_files import Heard
 from tiny import tiny_v2, tiny_xl
 
 Options = Callable[..., TrainOptions]
@@ -83,7 +84,8 @@ def test_a_diff_holds_every_change_whole(atoms: Path, tiny_model: Path, tmp_path
 
 @pytest.mark.parametrize("to", ["lora", "diff"])
 def test_lycoris_merges_the_file(to: str, atoms: Path, tiny_model: Path, tmp_path: Path) -> None:
-    lycoris = pytest.importorskip("lycoris.utils", reason="needs lycoris-lora")
+    from lycoris import utils as lycoris
+
     file = tmp_path / "castle.safetensors"
     export_to([(atoms, 1.0)], file, to=to, precision="fp32")
     pipeline = load_pipeline(resolve(str(tiny_model)))
@@ -162,3 +164,12 @@ def test_what_the_layers_see_decides_what_a_lora_keeps(
 def test_ranks_grow_by_halves() -> None:
     assert list(rungs(20)) == [1, 2, 3, 4, 6, 8, 12, 16, 20]
     assert list(rungs(1)) == [1]
+
+
+def test_a_lora_as_large_as_the_whole_change_is_pointed_out(atoms: Path, tmp_path: Path) -> None:
+    heard = Heard()
+    export([(atoms, 1.0)], tmp_path / "large.safetensors", ExportOptions(rank=64, preview=False), events=heard)
+    assert any("--to diff writes that" in warning for warning in heard.warnings)
+    heard.warnings.clear()
+    export([(atoms, 1.0)], tmp_path / "small.safetensors", ExportOptions(rank=1, preview=False), events=heard)
+    assert not any("--to diff" in warning for warning in heard.warnings)
