@@ -66,12 +66,15 @@ def _default_output(source: SourceOptions, to: str) -> Path:
     return RUNS / name / f"{name}{'' if source.step is None else f'-{source.step}'}{TARGETS[to]}"
 
 
+_SHARED = " a layer, shared out between them"
+
+
 def _text(result: "ExportResult") -> str:
     shown = {
         "model" if result.to == "diffusers" else "file": str(result.output),
         "beside": ", ".join(path.name for path in result.beside),
         "size": f"{size(result.bytes)}, {result.precision}, {result.to}",
-        "rank": "" if result.rank is None else f"{result.rank} at most",
+        "rank": "" if result.rank is None else f"{result.rank}{_SHARED if result.weighted_error is not None else ''}",
         "layers": f"{result.layers:,}",
         "error": f"{result.relative_error:.2%} of the change, {result.worst_error:.2%} in {result.worst_layer}",
         "energy": f"{result.energy_kept:.1%} of the change's",

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..data.foreground import WAYS
+from ..data.options import MASK_WAYS
 from ..runtime.option import option
 from ..runtime.options import Options
 from ..sampling.options import RUNS
@@ -20,7 +20,7 @@ class MaskOptions(Options, panel="Masks"):
     by: str = option(
         "border",
         "How the concept is told from the background: by the colours along the border, one color, or rembg's model.",
-        choices=WAYS,
+        choices=MASK_WAYS,
     )
     color: str | None = option(None, "Colour of the background, with --by color.", metavar="COLOR")
 

@@ -38,6 +38,12 @@ def low_rank(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
+def through(matrix: Tensor, root: Tensor) -> Tensor:
+    """M·L, (p, c·t), for the same L at all taps; M as (p, c·t) or (p, c, t), root as for `weighted_low_rank`."""
+    taps = matrix if matrix.dim() == 3 else matrix.unflatten(1, (len(root), -1))
+    return torch.einsum("pct,cd->pdt", taps, root).flatten(1)
+
+
 def weighted_low_rank(matrix: Tensor, root: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """Factors of the matrix BA of rank r that is nearest to `matrix` for the inputs it is given: least ‖(M − BA)L‖.
 
@@ -56,8 +62,7 @@ def weighted_low_rank(matrix: Tensor, root: Tensor, rank: int) -> tuple[Tensor, 
     device, channels = matrix.device, len(root)
     whole = to_float64(matrix).unflatten(1, (channels, -1))
     lower = to_float64(root).to(whole.device)
-    seen = torch.einsum("pct,cd->pdt", whole, lower).flatten(1)
-    up, down = low_rank(seen.float(), rank)
+    up, down = low_rank(through(whole, lower).float(), rank)
     up, down = (to_float64(factor).to(whole.device) for factor in (up, down))
     rows = down.unflatten(1, (channels, -1)).transpose(1, 2)  # (r, t, c)
     plain = torch.linalg.solve_triangular(lower, rows.reshape(-1, channels), upper=False, left=False)

@@ -7,8 +7,7 @@ import numpy.typing as npt
 from PIL import Image, ImageColor, ImageDraw, ImageFilter
 
 from ..errors import UsageError
-
-WAYS = ("border", "color", "rembg")
+from .options import MASK_WAYS
 
 _SIDE = 256  # pixels, of the long side that is looked at
 _RING = 0.04  # of the side: what counts as the border
@@ -29,8 +28,8 @@ def foreground(image: Image.Image, way: str = "border", color: str | None = None
 
     Raises UsageError for an unknown way or colour, and where rembg is not installed.
     """
-    if way not in WAYS:
-        raise UsageError(f"there is no way {way!r} to make masks", f"one of {', '.join(WAYS)}")
+    if way not in MASK_WAYS:
+        raise UsageError(f"there is no way {way!r} to make masks", f"one of {', '.join(MASK_WAYS)}")
     if way == "rembg":
         mask: Image.Image = _rembg().remove(image, only_mask=True)
         return mask.convert("L")

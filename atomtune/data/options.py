@@ -10,6 +10,7 @@ from ..runtime.options import Options
 from .concept import Concept, expand, names
 
 CROPS = ("center", "random", "smart")
+MASK_WAYS = ("border", "color", "rembg")
 
 
 @dataclass(frozen=True, kw_only=True)

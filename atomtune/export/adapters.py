@@ -19,7 +19,7 @@ from .image_difference import seen_prompts
 from .job import Job, Written, with_changes
 from .lora_keys import diffusers_name, has_taps, kohya_name
 from .metadata import about, about_layers, with_content
-from .rank import chosen_factors, largest_rank
+from .rank import chosen_factors
 from .second_moments import roots_of, second_moments
 
 KINDS = {"lora": "lora", "lora-diffusers": "lora", "diff": "diff"}
@@ -39,12 +39,13 @@ def write_adapter(job: Job) -> Written:
     layers = total.layers()
     roots: dict[Layer, Tensor] = {}
     factors: dict[Layer, Factors] = {}
+    rank = None
     if is_lora:
         if job.options.weighted:
             job.events.phase("generating with the base model, to see what its layers are given")
             seen = second_moments(job.pipeline, layers, seen_prompts(job.captions), job.events)
             roots = roots_of(seen)
-        factors = chosen_factors(job, total, layers, roots)
+        factors, rank = chosen_factors(job, total, layers, roots)
         tensors = _lora(job, factors)
     else:
         tensors = _diff(job, total, layers)
@@ -53,7 +54,7 @@ def write_adapter(job: Job) -> Written:
     needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if is_lora and needed >= (whole := _bytes_of_weights(job, layers)):
         job.events.warn(
-            f"a LoRA of rank {largest_rank(factors)} takes {size(needed)}, all of every change {size(whole)}: "
+            f"a LoRA of rank {rank} takes {size(needed)}, all of every change {size(whole)}: "
             "--to diff writes that, and loses nothing"
         )
     hint = f"{'a lower --rank' if is_lora else '--to lora'} needs less, --output names another place"
@@ -61,7 +62,7 @@ def write_adapter(job: Job) -> Written:
     job.events.phase(f"writing {job.output}")
     digest = store.save(job.output, KINDS[job.options.to], tensors, header)
     del tensors
-    return _checked(job, total, layers, written, roots, digest, largest_rank(factors))
+    return _checked(job, total, layers, written, roots, digest, rank)
 
 
 def _bytes_of_weights(job: Job, layers: list[Layer]) -> int:

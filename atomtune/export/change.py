@@ -43,6 +43,11 @@ class TotalChange:
             raise AtomtuneError(f"the change of {part}.{name} is not finite", "use a lower scale")
         return total
 
+    def weight(self, layer: tuple[str, str]) -> Tensor:
+        """The weight of a layer as it is without the change."""
+        weight: Tensor = getattr(self.pipeline, layer[0]).get_submodule(layer[1]).weight
+        return weight.detach()
+
     def parameters(self) -> list[tuple[str, str]]:
         """Part and name of the parameters that may change."""
         return list(

@@ -72,9 +72,10 @@ def about_layers(job: Job, factors: Mapping[Layer, Factors]) -> dict[str, str]:
     """What kohya's scripts say of a network: its module, rank and alpha, and those of its k×k convolutions."""
     if job.options.to == "diff":
         return {"ss_network_module": "lycoris.kohya", "ss_network_args": json.dumps({"algo": "full"})}
-    rank = str(max(item.rank for item in factors.values()))
     if job.options.to == "lora-diffusers":
-        return {"rank": rank, "lora_adapter_metadata": json.dumps(peft_config(factors))}
+        most = str(max(item.rank for item in factors.values()))
+        return {"rank": most, "lora_adapter_metadata": json.dumps(peft_config(factors))}
+    rank = str(next(iter(factors.values())).alpha)  # of all layers alike, whatever rank each has
     about = {"rank": rank, "ss_network_module": "networks.lora", "ss_network_dim": rank, "ss_network_alpha": rank}
     if any(len(item.shape) == 4 and item.shape[2] > 1 for item in factors.values()):
         about["ss_network_args"] = json.dumps({"conv_dim": rank, "conv_alpha": rank})

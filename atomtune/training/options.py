@@ -161,7 +161,6 @@ class LossOptions(Options, panel="Loss"):
 
     def check(self) -> Iterator[tuple[str, str]]:
         """See `Options.check`."""
-        yield from super().check()
         if self.timesteps not in TIMESTEPS and timestep_range(self.timesteps) is None:
             yield "timesteps", f"must be {', '.join(TIMESTEPS)}, or a range as 200-800, not {excerpt(self.timesteps)}"
 

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     device, spec = given.device, PRESETS["c2"]
     unet = load_unet(resolve(given.model)).to(device)
     weights = {name: weight_of(layer) for name, layer in chosen_layers(unet, spec).items()}
-    sparse = replace(spec, sparsity=PENALTY)
+    sparse = replace(spec, sparsity=PENALTY, tile_atoms="same")
     held: dict[str, tuple[RowLayout, Tensor]] = {}
 
     def everything(spec: AtomsSpec) -> None:

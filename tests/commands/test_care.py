@@ -56,7 +56,7 @@ def test_concepts_lists_and_draws_a_sheet(cli: Cli, castle: Path) -> None:
     assert shown.code == 0, shown.err
     lines = shown.out.splitlines()
     assert lines[0].split() == ["name", "class", "noun", "token", "preset", "base", "steps", "size", "date"]
-    assert lines[2].split()[:4] == ["castle", "castle", "sks", "c1"]
+    assert lines[2].split()[:4] == ["castle", "castle", "sks", "custom"]
     assert any(line.startswith("broken: damaged, ") for line in lines)
     assert lines[-1] == "runs/concepts.png"
     assert Path(lines[-1]).is_file()

@@ -57,8 +57,8 @@ def test_sdxl_is_planned_without_network(cli: Callable[..., Any]) -> None:
     assert groups[-2:] == ["text_encoder", "text_encoder_2"]
     more = sum(group["parameters"] for group in json.loads(with_text.out)["groups"][-2:])
     difference = json.loads(with_text.out)["trainable_parameters"] - json.loads(plain.out)["trainable_parameters"]
-    # 11 and 32 blocks of 6 layers and a projection, with 9 atoms of 16×16 each
-    assert difference == more == (11 * 6 + 32 * 6 + 1) * 9 * 256
+    # 11 and 32 blocks of 6 layers and a projection, with complete dictionaries of 8×8 tiles
+    assert difference == more == (11 * 6 + 32 * 6 + 1) * 64 * 64
 
 
 @pytest.fixture
