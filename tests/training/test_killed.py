@@ -31,7 +31,8 @@ POLL = 0.002  # seconds
 def start(asked: TrainOptions, run: Path, *more: str) -> subprocess.Popen[bytes]:
     """`atomtune train` in a process of its own: the same command begins a run and goes on with it."""
     words = f"train --concept castle --images {asked.images} --model {asked.model} --device cpu --preset c1 -q"
-    words += f" --token {asked.concept.token} --steps {asked.steps} --batch-size 1 --checkpoint-every {asked.checkpoint_every} --output {run}"
+    words += f" --token {asked.concept.token} --steps {asked.steps}"
+    words += f" --batch-size 1 --checkpoint-every {asked.checkpoint_every} --output {run}"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with (run.parent / "errors.txt").open("ab") as errors:
         return subprocess.Popen(

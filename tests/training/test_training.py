@@ -266,7 +266,7 @@ def test_two_processes_are_one_with_the_summed_batch(
     train(options(**shared, batch_size=4, preserve_rows=4), tmp_path / "one")
     flags = f"--concept castle --images {images} --model {tiny_model} --device cpu --preset c1 --steps 3 --json"
     flags += f" --batch-size 1 --grad-accum 2 --prior-preservation --prior-images 8 --output {tmp_path / 'two'}"
-    flags += " --preserve 0.5 --preserve-rows 1"
+    flags += " --preserve 0.5 --preserve-rows 1 --token sks"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(LAUNCHER)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ATOMTUNE_CACHE": str(tmp_path / "other-cache")}
     command = [*launch, "train", *flags.split()]
