@@ -1,5 +1,6 @@
 """atomtune mask: masks of the concept in its images."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,6 +24,11 @@ class MaskOptions(Options, panel="Masks"):
         choices=MASK_WAYS,
     )
     color: str | None = option(None, "Colour of the background, with --by color.", metavar="COLOR")
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """See `Options.check`."""
+        if (self.color is not None) != (self.by == "color"):
+            yield "color", "goes with --by color, and that needs it, as in --by color --color white"
 
 
 @dataclass(frozen=True, kw_only=True)

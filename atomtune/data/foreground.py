@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageColor, ImageDraw, ImageFilter
 
-from ..errors import UsageError
+from ..errors import AtomtuneError, UsageError, excerpt
 from .options import MASK_WAYS
 
 _SIDE = 256  # pixels, of the long side that is looked at
@@ -26,12 +26,19 @@ def foreground(image: Image.Image, way: str = "border", color: str | None = None
             `color`; "rembg", by that package's model (for any photo).
         color: as "#00ff00" or "white".
 
-    Raises UsageError for an unknown way or colour, and where rembg is not installed.
+    Raises UsageError for an unknown way or colour, and where rembg is not installed; AtomtuneError where it fails.
     """
     if way not in MASK_WAYS:
         raise UsageError(f"there is no way {way!r} to make masks", f"one of {', '.join(MASK_WAYS)}")
     if way == "rembg":
-        mask: Image.Image = _rembg().remove(image, only_mask=True)
+        rembg = _rembg()
+        try:
+            mask: Image.Image = rembg.remove(image, only_mask=True)
+        except Exception as problem:  # of its runtime, and of the download of its model
+            raise AtomtuneError(
+                f"rembg made no mask: {excerpt(problem) or type(problem).__name__}",
+                "its model is downloaded once; --by border needs none",
+            ) from problem
         return mask.convert("L")
     small = image.copy()
     small.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)

@@ -24,7 +24,7 @@ def chosen_factors(
     found: dict[Layer, Factors]
     if rank is not None or target is None:
         rank = rank or _highest(job, layers)
-        found = factorize(total, layers, _SPREAD * rank, roots, job.device, job.events)
+        found = factorize(total, layers, (_SPREAD if roots else 1) * rank, roots, job.device, job.events)
         return _cut(job, found, rank), min(rank, max(item.rank for item in found.values()))
     job.reference()
     ladder, made = list(rungs(_highest(job, layers))), 0

@@ -65,6 +65,8 @@ def make_masks(
     there = [*filter(None, (mask_file(path) for path, _ in found)), *([sheet] if sheet.exists() else [])]
     if there and not overwrite:
         raise UsageError(f"{there[0]} is there already", "--overwrite replaces masks that atomtune made")
+    if others := [mask for mask in there if mask != sheet and mask not in targets]:
+        raise UsageError(f"{others[0].name} is a mask that atomtune did not make", "move it away, or keep it")
     events.phase(f"making {len(found)} masks")
     masks = [foreground(image, by, color) for _, image in found]
     claim(sheet.parent, [sheet.name])

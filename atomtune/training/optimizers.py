@@ -67,6 +67,9 @@ def make_optimizer(
         own = {id(parameter) for parameter in token}
         others = [parameter for parameter in trained if id(parameter) not in own]
         trained = [{"params": others}, {"params": list(token), "lr": options.token_lr}]
+    closure = inspect.signature(kind.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise UsageError(f"{options.optimizer} takes each step by calling the model again", "use --optimizer adamw")
     takes = inspect.signature(kind).parameters
     if "weight_decay" in takes:
         given = {"weight_decay": options.weight_decay} | given

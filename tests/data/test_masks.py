@@ -1,7 +1,9 @@
 """Masks: found, cut as their images are, laid on the latents' grid, and made."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -160,10 +162,20 @@ def test_masks_by_a_colour() -> None:
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "rembg", None)
+    monkeypatch.setitem(sys.modules, "rembg", None)
     with pytest.raises(UsageError, match="needs the package rembg") as problem:
         foreground(Image.new("RGB", (8, 8)), "rembg")
     assert "atomtune[masks]" in str(problem.value.hint)
+
+
+def test_a_failing_rembg_is_one_line_and_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    def remove(*_: Any, **__: Any) -> None:
+        raise ConnectionError("no route\nto github.com")
+
+    monkeypatch.setitem(sys.modules, "rembg", SimpleNamespace(remove=remove))
+    with pytest.raises(AtomtuneError, match=r"rembg made no mask: no route to github\.com") as problem:
+        foreground(Image.new("RGB", (8, 8)), "rembg")
+    assert problem.value.hint
 
 
 def test_mask_writes_beside_the_images_and_replaces_only_its_own(cli: Cli) -> None:
@@ -180,6 +192,13 @@ def test_mask_writes_beside_the_images_and_replaces_only_its_own(cli: Cli) -> No
     assert (again.code, "is there already" in again.err) == (2, True)
     assert cli("mask", "--concept", "box", "--by", "color", "--color", "#00a000", "--overwrite").code == 0
     assert cli("prepare", "--concept", "box", "--masked", "--model", "pocket", "--resolution", "64").code == 0
+
+    for words in (("--color", "white"), ("--by", "color")):
+        assert "goes with --by color" in cli("mask", "--concept", "box", *words, "--overwrite").err
+    (folder / "a.mask.png").rename(folder / "a.mask.webp")
+    other = cli("mask", "--concept", "box", "--overwrite")
+    assert (other.code, "a.mask.webp is a mask that atomtune did not make" in other.err) == (2, True)
+    (folder / "a.mask.webp").rename(folder / "a.mask.png")
 
     photo(folder / "c.png")
     mine = (folder / "c.mask.png").read_bytes()

@@ -192,6 +192,7 @@ def test_any_optimizer_of_an_installed_package_with_its_arguments() -> None:
     [
         ("torch.optim.SGD", ("momentums=0.9",), r"torch\.optim\.SGD refuses its arguments: .*momentums"),
         ("torch.optim.SGD", ("momentum=-1",), r"torch\.optim\.SGD refuses its arguments: .*momentum"),
+        ("torch.optim.LBFGS", (), r"takes each step by calling the model again"),
         ("torch.optim.Momentum", (), "is no optimizer of torch's kind"),
         ("torch.nn.Linear", (), "is no optimizer of torch's kind"),
         ("torch.none.SGD", (), r"No module named 'torch\.none'"),
