@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 import atomtune
-from atomtune.core.deltas import AtomDelta, OvercompleteDelta, WeightDelta
+from atomtune.core.deltas import AtomDelta, OvercompleteDelta, RandomMixDelta, WeightDelta
 from atomtune.core.layout import RowLayout
 from atomtune.errors import AtomtuneError, UsageError
 from atomtune.methods.atoms import Atoms, chosen_layers, decompose_model
@@ -57,6 +58,12 @@ SPECS = {
     "complete tiles and every coefficient": AtomsSpec(atoms=4, tile=2, tile_atoms="complete", train_coefficients=True),
     "filters of one tap": AtomsSpec(atoms=4, tile=4, overcomplete=3, pointwise="filters"),
     "filters of one tap, coded": AtomsSpec(atoms=4, tile=4, overcomplete=3, pointwise="filters", sparsity=0.05),
+    "filters of one tap with many atoms": AtomsSpec(atoms=9, tile=4, pointwise="atoms"),
+    "overcomplete, many atoms of one tap": AtomsSpec(atoms=9, tile=4, overcomplete=3, pointwise="atoms"),
+    "blocks": AtomsSpec(atoms=9, tile=4, pointwise="atoms", filter_block=2),
+    "blocks of few atoms": AtomsSpec(atoms=4, tile=4, pointwise="filters", filter_block=4, train_coefficients=True),
+    "blocks, coded": AtomsSpec(atoms=4, tile=4, filter_block=4, sparsity=0.05),
+    "random mix": AtomsSpec(atoms=4, tile=4, overcomplete=3, mix_start="random"),
 }
 each_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 
@@ -80,6 +87,32 @@ def trained(model: nn.Module, spec: AtomsSpec, size: float = 0.1) -> dict[str, W
 )
 def test_counts_of_the_presets_on_sd_v1_4(unet: nn.Module, preset: str, expected: int) -> None:
     assert sum(plan.parameters for plan in METHOD.plan(unet, PRESETS[preset])) == expected
+
+
+@pytest.fixture(scope="module")
+def resnet50() -> nn.Module:
+    """timm's ResNet50 for CIFAR-100, without its numbers."""
+    with torch.device("meta"):
+        model: nn.Module = timm.create_model("resnet50", num_classes=100)
+    return model
+
+
+TABLE_1 = {  # the paper's Table 1, the trained head of 2,048 × 100 + 100 numbers included
+    "ΔD": (AtomsSpec("all,!fc", 9, pointwise="atoms"), 206_961),
+    "m₁ = 3": (AtomsSpec("all,!fc", 9, pointwise="atoms", overcomplete=3), 819_420),
+    "m₁ = 4": (AtomsSpec("all,!fc", 9, pointwise="atoms", overcomplete=4), 1_024_260),
+    "m₁ = 5": (AtomsSpec("all,!fc", 9, pointwise="atoms", overcomplete=5), 1_229_100),
+    "ΔD_c, k_c = 2": (AtomsSpec("all,!fc", 9, pointwise="atoms", filter_block=2), 232_584),
+    "ΔD_c, k_c = 4": (AtomsSpec("all,!fc", 9, pointwise="atoms", filter_block=4), 626_676),
+}
+
+
+@pytest.mark.parametrize(("spec", "expected"), TABLE_1.values(), ids=TABLE_1.keys())
+def test_counts_of_the_papers_resnet50(resnet50: Any, spec: AtomsSpec, expected: int) -> None:
+    plans = METHOD.plan(resnet50, spec)
+    assert len(plans) == 53
+    head = sum(parameter.numel() for parameter in resnet50.fc.parameters())
+    assert sum(plan.parameters for plan in plans) + head == expected
 
 
 def test_c4_trains_every_coefficient(unet: nn.Module) -> None:
@@ -169,9 +202,14 @@ def test_pointwise_convolutions_without_a_mix_are_left_alone() -> None:
     assert "--pointwise" in str(caught.value.hint)
 
 
-def test_a_decomposition_with_complete_tiles_and_filters_of_one_tap_goes_through_the_cache() -> None:
+def test_decompositions_with_complete_tiles_blocks_and_filters_of_one_tap_go_through_the_cache() -> None:
     source = resolve("pocket")
     unet, spec = load_unet(source), replace(PRESETS["c3"], layers="down_blocks.*")
+    blocks, _ = load_or_decompose(unet, source, AtomsSpec(layers="conv_out", filter_block=4))
+    again, report = load_or_decompose(unet, source, AtomsSpec(layers="conv_out", filter_block=4))
+    assert report.found
+    assert again["conv_out"].layout == blocks["conv_out"].layout
+    assert again["conv_out"].layout.channels == 16
     made, _ = load_or_decompose(unet, source, spec)
     found, report = load_or_decompose(unet, source, spec)
     assert report.found
@@ -211,9 +249,9 @@ def test_the_plan_counts_what_create_makes(spec: AtomsSpec) -> None:
         assert (plan.rows, plan.row_length) == (parts[plan.name].layout.count, parts[plan.name].layout.length)
         weight = model.get_submodule(plan.name).weight
         assert torch.equal(delta.delta_weight(weight), torch.zeros_like(weight))
-        filters = plan.kind == "conv" or (plan.kind == "conv 1x1" and spec.pointwise == "filters")
-        overcomplete = spec.overcomplete > 1 and filters
-        assert type(delta) is (OvercompleteDelta if overcomplete else AtomDelta)
+        filters = plan.kind == "conv" or (plan.kind == "conv 1x1" and spec.pointwise != "tiles")
+        mixed = OvercompleteDelta if spec.mix_start == "copies" else RandomMixDelta
+        assert type(delta) is (mixed if spec.overcomplete > 1 and filters else AtomDelta)
 
 
 @each_spec

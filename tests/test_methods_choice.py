@@ -109,6 +109,12 @@ def test_presets_are_named_and_go_through_json() -> None:
         {"tile_atoms": "complete", "sparsity": 0.05},
         {"tile_atoms": "complete", "tile": 17},
         {"pointwise": 1},
+        {"filter_block": 3},
+        {"filter_block": 16},
+        {"filter_block": 2, "overcomplete": 3},
+        {"filter_block": 8, "atoms": 17},
+        {"mix_start": "random"},
+        {"mix_start": "zero", "overcomplete": 3},
         {"rank": 4},
     ],
     ids=str,
@@ -129,8 +135,10 @@ def test_the_decomposition_key_tells_decompositions_apart_and_no_more() -> None:
         AtomsSpec(tile_atoms="complete"),
         AtomsSpec(pointwise="filters"),
         AtomsSpec(pointwise="filters", overcomplete=3),
+        AtomsSpec(pointwise="atoms"),
+        AtomsSpec(filter_block=2),
     ]
     assert len({spec.decomposition_key for spec in specs}) == len(specs)
-    same = AtomsSpec(overcomplete=3, train_coefficients=True)
+    same = AtomsSpec(overcomplete=3, mix_start="random", train_coefficients=True)
     assert same.decomposition_key == AtomsSpec().decomposition_key
     assert AtomsSpec(sparsity=1).decomposition_key == AtomsSpec(sparsity=1.0).decomposition_key

@@ -26,6 +26,8 @@ CASES: dict[str, tuple[str, Spec]] = {
     "atoms, coefficients": ("atoms", AtomsSpec(atoms=4, tile=4, overcomplete=2, train_coefficients=True)),
     "atoms, complete tiles": ("atoms", AtomsSpec(atoms=4, tile=4, tile_atoms="complete")),
     "atoms, the paper's": ("atoms", AtomsSpec("blocks", 4, 4, 2, tile_atoms="complete", pointwise="filters")),
+    "atoms, blocks of filters": ("atoms", AtomsSpec(atoms=9, tile=4, pointwise="atoms", filter_block=2)),
+    "atoms, random mixes": ("atoms", AtomsSpec(atoms=4, tile=4, overcomplete=2, mix_start="random")),
     "lora": ("lora", RankSpec(EVERY, rank=2, alpha=4)),
     "lora, attention": ("lora", RankSpec("attention", rank=2)),
     "loha": ("loha", RankSpec(rank=2)),

@@ -55,7 +55,7 @@ class Decomposition:
     @property
     def may_follow(self) -> bool:
         """Whether α may be left to follow from the weight at each use: λ is 0, and one r×r matrix costs no more."""
-        return self.sparsity == 0.0 and (self.layout.is_filter or len(self.atoms) == self.layout.length)
+        return self.sparsity == 0.0 and (self.layout.is_filter or len(self.atoms) >= self.layout.length)
 
     def reach(self, weight: Tensor) -> float:
         """The norm of a row of α, in the mean of squares; of a sample of rows where α is not held."""
@@ -90,6 +90,7 @@ def decompose(
     sparsity: float,
     *,
     pointwise_tiles: bool = True,
+    block: int = 1,
     device: torch.device | None = None,
     measure: bool = False,
 ) -> Decomposition:
@@ -100,7 +101,7 @@ def decompose(
 
     Args:
         weight: (c_out, c_in/groups, …), any floating type.
-        atoms: m. tile_limit: k_c, and pointwise_tiles: see `RowLayout.of`.
+        atoms: rows of D. tile_limit: k_c, pointwise_tiles and block: see `RowLayout.of`.
         sparsity: λ in units of the standard deviation of the weight.
         device: where to compute; where the weight is, without one.
         measure: find out how well the weight is given back too.
@@ -108,7 +109,7 @@ def decompose(
     Raises:
         ValueError: the weight holds NaN, infinite or far too large values, or has fewer than two dimensions.
     """
-    layout = RowLayout.of(weight.shape, tile_limit, pointwise_tiles=pointwise_tiles)
+    layout = RowLayout.of(weight.shape, tile_limit, pointwise_tiles=pointwise_tiles, block=block)
     home, weight = weight.device, weight.detach().to(device or weight.device)
     if not all_finite(weight):
         raise ValueError("the weight holds values that are not finite")

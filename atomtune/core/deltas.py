@@ -52,7 +52,7 @@ class AtomDelta(WeightDelta):
     paper's C4), in which case ΔW = (α + Δα)(D + ΔD) − αD.
 
     Where the coefficients are None they are X·P, P (r, m) the `linear_map` of D, and ΔW = X·(P·ΔD): for filters, and
-    for tiles whose dictionary is complete (m = r), without Δα.
+    for tiles and blocks whose dictionary is complete (m ≥ r), without Δα.
 
     Args:
         decomposition: atoms and coefficients of the layer.
@@ -89,7 +89,7 @@ class AtomDelta(WeightDelta):
 
     @property
     def is_complete(self) -> bool:
-        """Whether it is a matrix by which every tile is multiplied, see `matrix`."""
+        """Whether it is a matrix by which every tile or block is multiplied, see `matrix`."""
         return self.linear is not None and not self.layout.is_filter
 
     def matrix(self) -> Tensor:
@@ -155,10 +155,7 @@ class OvercompleteDelta(AtomDelta):
         train_coefficients: bool = False,
         gain: float = 1.0,
     ) -> None:
-        if not decomposition.layout.is_filter:
-            raise ValueError("overcomplete atoms are defined for filters, not for tiles")
-        if overcomplete < 2:
-            raise ValueError(f"an overcomplete set needs at least 2 atoms for each, got {overcomplete}")
+        _check_overcomplete(decomposition, overcomplete)
         self.overcomplete = overcomplete
         super().__init__(decomposition, train_coefficients=train_coefficients, gain=gain)
         channels, count = self.layout.shape[1], decomposition.atoms.shape[0]
@@ -175,6 +172,53 @@ class OvercompleteDelta(AtomDelta):
     def _atoms_shape(self, decomposition: Decomposition) -> tuple[int, ...]:
         count, length = decomposition.atoms.shape
         return (count, self.overcomplete, length)
+
+
+class RandomMixDelta(AtomDelta):
+    """Overcomplete atoms as the earlier version of the paper and its code start them: W' = W + α·Σⱼ β[c,i,j]·ΔD₁[i,j].
+
+    Filters only. Parameters: `delta_atoms`, ΔD₁, (m, m₁, r), which starts at zero, and `mixing`, β itself, which starts
+    at random. Only ΔD₁ learns from the first step, β from the second.
+
+    Args:
+        mixing: β at the start, (c_in/groups, m, m₁), as `random_mix` gives it.
+    """
+
+    def __init__(
+        self,
+        decomposition: Decomposition,
+        mixing: Tensor,
+        *,
+        train_coefficients: bool = False,
+        gain: float = 1.0,
+    ) -> None:
+        _check_overcomplete(decomposition, mixing.shape[-1])
+        self.overcomplete = mixing.shape[-1]
+        super().__init__(decomposition, train_coefficients=train_coefficients, gain=gain)
+        self.mixing = nn.Parameter(mixing.float().clone())
+
+    def _change(self) -> Tensor:
+        """D' − D by input channel, (c_in/groups, m, r)."""
+        return torch.einsum("cij,ijr->cir", self.mixing, self.gain * self.delta_atoms)
+
+    def _atoms_shape(self, decomposition: Decomposition) -> tuple[int, ...]:
+        count, length = decomposition.atoms.shape
+        return (count, self.overcomplete, length)
+
+
+def _check_overcomplete(decomposition: Decomposition, overcomplete: int) -> None:
+    if not decomposition.layout.is_filter:
+        raise ValueError("overcomplete atoms are defined for filters, not for tiles")
+    if overcomplete < 2:
+        raise ValueError(f"an overcomplete set needs at least 2 atoms for each, got {overcomplete}")
+
+
+def random_mix(channels: int, atoms: int, overcomplete: int, generator: torch.Generator) -> Tensor:
+    """β at the start of a `RandomMixDelta`, (channels, atoms, overcomplete): normal, of standard deviation 1/m₁.
+
+    So it is of the size of `starting_mix`, and a step of ΔD₁ moves a weight about as far.
+    """
+    return torch.randn(channels, atoms, overcomplete, generator=generator) / overcomplete
 
 
 def starting_mix(channels: int, atoms: int, overcomplete: int) -> Tensor:

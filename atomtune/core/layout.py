@@ -1,4 +1,4 @@
-"""Weights seen as rows: one row per k×k filter, or one row per p×q tile of a linear map (paper, section 3).
+"""Weights seen as rows: one per k×k filter, per block of filters, or per p×q tile of a linear map (paper, section 3).
 
 Coefficients of rows are also seen *by place*, (c_out/p, m, c_in/q), where p = q = 1 for filters.
 """
@@ -24,34 +24,54 @@ class RowLayout:
     A convolution with more than one tap, (c_out, c_in/groups, k_h, k_w), gives one row per filter. A linear layer or a
     1×1 convolution, (c_out, c_in[, 1, 1]), gives one row per tile of `tile` = (p, q) entries, which makes
     W = Σᵢ Aᵢ ⊗ Bᵢ with the atoms as the Bᵢ. A 1×1 convolution may also be seen as filters of a single tap.
+
+    Filters may be taken together in blocks of p×q channels too, p·q·k_h·k_w numbers a row: the weight as a matrix
+    (c_out, c_in/groups·k_h·k_w) is cut into tiles of p × q·k_h·k_w then, and `tile` is that.
     """
 
     shape: tuple[int, ...]
     tile: tuple[int, int] | None
 
     @classmethod
-    def of(cls, shape: Sequence[int], tile_limit: int, *, pointwise_tiles: bool = True) -> "RowLayout":
+    def of(cls, shape: Sequence[int], tile_limit: int, *, pointwise_tiles: bool = True, block: int = 1) -> "RowLayout":
         """Choose the layout for a weight of this shape; tile sides are the largest divisors up to `tile_limit`.
 
-        Without `pointwise_tiles` 1×1 convolutions are filters of one tap.
+        Without `pointwise_tiles` 1×1 convolutions are filters of one tap. With a `block`, a power of two, filters are
+        taken together in blocks, whose sides are its greatest common divisors with the numbers of channels; those of
+        filters of one tap the largest divisors up to it, so that `stored.stored_layout` can tell them by their length.
 
         Raises ValueError for a weight with fewer than two dimensions or an empty one.
         """
         shape = tuple(shape)
         if len(shape) < 2 or 0 in shape:
             raise ValueError(f"a weight of shape {shape} has no filters and no tiles")
-        if math.prod(shape[2:]) > 1 or (len(shape) > 2 and not pointwise_tiles):
-            return cls(shape, None)
+        taps = math.prod(shape[2:])
+        if taps > 1:
+            sides = math.gcd(shape[0], block), math.gcd(shape[1], block)
+            return cls(shape, None if sides == (1, 1) else (sides[0], sides[1] * taps))
+        if len(shape) > 2 and not pointwise_tiles:
+            if block == 1:
+                return cls(shape, None)
+            tile_limit = block
         return cls(shape, (largest_divisor(shape[0], tile_limit), largest_divisor(shape[1], tile_limit)))
 
     @property
     def is_filter(self) -> bool:
-        """True where a row is a spatial filter, False where it is a tile."""
+        """True where a row is a single filter, False where it is a tile or a block of filters."""
         return self.tile is None
 
     @property
+    def channels(self) -> int:
+        """Pairs of an output and an input channel that a row is of: 1 for filters, p·q for tiles and blocks."""
+        return self.length // math.prod(self.shape[2:])
+
+    @property
+    def _width(self) -> int:
+        return math.prod(self.shape[1:])
+
+    @property
     def length(self) -> int:
-        """Numbers in a row: k_h·k_w for filters, p·q for tiles."""
+        """Numbers in a row: k_h·k_w for filters, p·q for tiles, p·q·k_h·k_w for blocks."""
         return math.prod(self.shape[2:]) if self.tile is None else self.tile[0] * self.tile[1]
 
     @property
@@ -66,7 +86,7 @@ class RowLayout:
         if self.tile is None:
             return weight.reshape(self.count, self.length)
         p, q = self.tile
-        tiles = weight.reshape(self.shape[0] // p, p, self.shape[1] // q, q)
+        tiles = weight.reshape(self.shape[0] // p, p, self._width // q, q)
         return tiles.transpose(1, 2).reshape(self.count, self.length)
 
     def to_weight(self, rows: Tensor) -> Tensor:
@@ -74,7 +94,7 @@ class RowLayout:
         if self.tile is None:
             return rows.reshape(self.shape)
         p, q = self.tile
-        tiles = rows.reshape(self.shape[0] // p, self.shape[1] // q, p, q)
+        tiles = rows.reshape(self.shape[0] // p, self._width // q, p, q)
         return tiles.transpose(1, 2).reshape(self.shape)
 
     def every(self, weight: Tensor, stride: int) -> Tensor:
@@ -82,7 +102,7 @@ class RowLayout:
         if self.tile is None:
             return self.to_rows(weight)[::stride]
         p, q = self.tile
-        across = self.shape[1] // q
+        across = self._width // q
         place = torch.arange(0, self.count, stride, device=weight.device)
         tiles = weight.reshape(self.shape[0] // p, p, across, q)
         return tiles[place // across, :, place % across].reshape(-1, self.length)
@@ -115,10 +135,10 @@ class RowLayout:
         return filters.view(c_out, height, width, c_in).permute(0, 3, 1, 2)
 
     def tiles(self, weight: Tensor) -> Tensor:
-        """A weight of tiles as (c_out/p, p, c_in/q, q), float32."""
+        """A weight of tiles as (c_out/p, p, c_in/q, q), float32; of blocks, (c_out/p, p, c_in/q, q·k_h·k_w)."""
         assert self.tile is not None
         p, q = self.tile
-        return weight.float().reshape(self.shape[0] // p, p, self.shape[1] // q, q)
+        return weight.float().reshape(self.shape[0] // p, p, self._width // q, q)
 
 
 def by_rows(by_place: Tensor) -> Tensor:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from .decompose import Decomposition
-from .deltas import AtomDelta, OvercompleteDelta
+from .deltas import AtomDelta, OvercompleteDelta, RandomMixDelta
 from .layout import RowLayout, largest_divisor
 from .precision import all_finite
 
-NAMES = ("atoms", "delta_atoms", "delta_mixing", "delta_coefficients")
-"""What a file can hold of a layer: D, ΔD, Δβ of overcomplete atoms, and Δα where coefficients were trained.
+NAMES = ("atoms", "delta_atoms", "delta_mixing", "mixing", "delta_coefficients")
+"""What a file can hold of a layer: D, ΔD, Δβ or β of overcomplete atoms, and Δα where coefficients were trained.
 
 Without D, ΔD is that of the unit vectors: the matrix of a complete dictionary.
 """
@@ -25,7 +25,8 @@ Without D, ΔD is that of the unit vectors: the matrix of a complete dictionary.
 def stored_layout(shape: Sequence[int], tensors: Mapping[str, Tensor]) -> RowLayout:
     """How a weight of this shape was cut into rows, by the shapes of the layer's tensors.
 
-    A layer has at most one pair of tile sides for each number of entries: as the limit k_c grows neither side shrinks.
+    A layer has at most one pair of tile sides for each number of entries: as the limit k_c grows neither side shrinks,
+    and so it is with the sides of blocks of filters.
 
     Args:
         shape: of the weight.
@@ -35,16 +36,18 @@ def stored_layout(shape: Sequence[int], tensors: Mapping[str, Tensor]) -> RowLay
     """
     tensors = _with_atoms(tensors)
     shape, length = tuple(shape), tensors["atoms"].shape[-1]
-    overcomplete = "delta_mixing" in tensors
-    if len(shape) > 2 and (math.prod(shape[2:]) > 1 or overcomplete):
+    mixed = next((name for name in ("delta_mixing", "mixing") if name in tensors), None)
+    if len(shape) > 2 and mixed is not None:
         layout = RowLayout.of(shape, 1, pointwise_tiles=False)
+    elif math.prod(shape[2:]) > 1:
+        layout = RowLayout.of(shape, 1, block=_block(shape, length))
     else:
         layout = RowLayout.of(shape, _tile_limit(shape, length))
     count = tensors["atoms"].shape[0]
     expected: dict[str, tuple[int, ...]] = {"atoms": (count, layout.length), "delta_atoms": (count, layout.length)}
-    if overcomplete:
-        mix = tensors["delta_mixing"].shape[-1]
-        expected |= {"delta_atoms": (count, mix, layout.length), "delta_mixing": (shape[1], count, mix)}
+    if mixed is not None:
+        mix = tensors[mixed].shape[-1]
+        expected |= {"delta_atoms": (count, mix, layout.length), mixed: (shape[1], count, mix)}
     if "delta_coefficients" in tensors:
         expected["delta_coefficients"] = (layout.count, count)
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
@@ -76,6 +79,8 @@ def stored_delta(weight: Tensor, tensors: Mapping[str, Tensor], sparsity: float)
     if "delta_mixing" in tensors:
         mix = tensors["delta_mixing"].shape[-1]
         delta = OvercompleteDelta(part, overcomplete=mix, train_coefficients=trains_coefficients)
+    elif "mixing" in tensors:
+        delta = RandomMixDelta(part, tensors["mixing"], train_coefficients=trains_coefficients)
     else:
         delta = AtomDelta(part, train_coefficients=trains_coefficients)
     delta.to(weight.device)
@@ -86,6 +91,16 @@ def stored_delta(weight: Tensor, tensors: Mapping[str, Tensor], sparsity: float)
 
 def _with_atoms(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {"atoms": torch.eye(tensors["delta_atoms"].shape[-1])} | dict(tensors)
+
+
+def _block(shape: tuple[int, ...], length: int) -> int:
+    """The least block of filters of `length` numbers. Raises ValueError where there is none."""
+    block = 1
+    while (found := RowLayout.of(shape, 1, block=block).length) < length and block < max(shape[:2]):
+        block *= 2
+    if found != length:
+        raise ValueError(f"a weight of shape {shape} has no filters or blocks of {length} numbers")
+    return block
 
 
 def _tile_limit(shape: tuple[int, ...], length: int) -> int:

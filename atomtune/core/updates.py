@@ -131,6 +131,8 @@ class AtomUpdate(Update):
         """See `Update.needs_no_weight`: where a large weight meets few positions of the output."""
         if self.trained[1] is not None or not op.has_columns:  # Δα needs the whole gradient of the weight
             return False, False
+        if not self.layout.is_filter and weight[0, 0].numel() > 1:  # columns have another order than blocks of filters
+            return False, False
         device, positions = x.device.type, op.positions(x, weight)
         few, few_wide = thresholds.ATOMS.get(device, (0, 0)), thresholds.ATOMS_WIDE.get(device, (0, 0))
         filters, wide = self.layout.is_filter, weight.shape[0] >= 4 * weight.shape[1]

@@ -91,10 +91,11 @@ def _layout(entry: Mapping[str, Any]) -> RowLayout:
     if tile is None and len(shape) > 2:
         return RowLayout(tuple(shape), None)
     p, q = tile
-    if not (type(p) is int and type(q) is int and p > 0 and q > 0 and shape[0] % p == 0 and shape[1] % q == 0):
+    taps = math.prod(shape[2:])
+    if not (type(p) is int and type(q) is int and p > 0 and q > 0 and shape[0] % p == 0 and q % taps == 0):
         raise ValueError("a tile does not fit its shape")
-    if math.prod(shape[2:]) > 1:
-        raise ValueError("a filter has no tiles")
+    if shape[1] % (q // taps) != 0:
+        raise ValueError("a tile does not fit its shape")
     return RowLayout(tuple(shape), (p, q))
 
 

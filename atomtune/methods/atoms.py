@@ -1,17 +1,20 @@
 """The paper's method: train filter atoms, keep their coefficients (arXiv 2403.00269, section 3)."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..core.decompose import Decomposition, decompose
-from ..core.deltas import AtomDelta, OvercompleteDelta, WeightDelta
+from ..core.deltas import AtomDelta, OvercompleteDelta, RandomMixDelta, WeightDelta, random_mix
 from ..core.layout import RowLayout
 from ..core.precision import all_finite
 from ..errors import AtomtuneError, UsageError
+from ..runtime.seeds import derived_generator
 from .attached import AttachedDeltas
 from .base import ComputedChanges, LayerPlan, check_all_used, halved, held
 from .select import group_of, kind_of, select_layers, weight_of
@@ -45,7 +48,8 @@ def chosen_layers(model: nn.Module, spec: AtomsSpec) -> dict[str, nn.Module]:
             layout, atoms = dictionary_of(weight.shape, spec)
         except ValueError as problem:
             raise AtomtuneError(f"cannot decompose {name}: {problem}", "--layers chooses others") from None
-        coefficients += layout.count * atoms
+        if not (_is_complete(layout, atoms, spec) or _is_gain(layout, spec)):  # which hold none
+            coefficients += layout.count * atoms
         numbers += weight.numel()
     if coefficients > max(SMALL, MAX_SPREAD * numbers):
         raise UsageError(
@@ -57,11 +61,39 @@ def chosen_layers(model: nn.Module, spec: AtomsSpec) -> dict[str, nn.Module]:
 
 def dictionary_of(shape: Sequence[int], spec: AtomsSpec) -> tuple[RowLayout, int]:
     """How a weight of this shape is cut under a spec, and its number of atoms. Raises ValueError as `RowLayout.of`."""
-    layout = RowLayout.of(shape, spec.tile, pointwise_tiles=spec.pointwise == "tiles")
-    if layout.length == 1 and layout.is_filter:
-        return layout, 1
-    complete = spec.tile_atoms == "complete" and not layout.is_filter
-    return layout, layout.length if complete else spec.atoms
+    layout = RowLayout.of(shape, spec.tile, **_cut(spec))
+    if _is_convolution(shape, spec):
+        of_one = 1 if math.prod(shape[2:]) == 1 and spec.pointwise == "filters" else spec.atoms
+        return layout, of_one * layout.channels
+    return layout, layout.length if spec.tile_atoms == "complete" else spec.atoms
+
+
+def _cut(spec: AtomsSpec) -> dict[str, Any]:
+    """The arguments of `RowLayout.of` that say what convolutions are cut into."""
+    return {"pointwise_tiles": spec.pointwise == "tiles", "block": spec.filter_block}
+
+
+def _is_convolution(shape: Sequence[int], spec: AtomsSpec) -> bool:
+    """Whether a weight of this shape is seen as filters, single or in blocks, and not as a linear map."""
+    return len(shape) > 2 and (math.prod(shape[2:]) > 1 or spec.pointwise != "tiles")
+
+
+def _is_complete(layout: RowLayout, atoms: int, spec: AtomsSpec) -> bool:
+    """Whether every tile or block of a layer is multiplied by one matrix, and neither α nor D is needed."""
+    if layout.is_filter or not _follows(spec):
+        return False
+    # tiles of few numbers keep their coefficients where a spec asks for as many atoms as filters have
+    return spec.tile_atoms == "complete" or (_is_convolution(layout.shape, spec) and atoms >= layout.length)
+
+
+def _is_gain(layout: RowLayout, spec: AtomsSpec) -> bool:
+    """Whether a row is one number, which is multiplied by another."""
+    return layout.is_filter and layout.length == 1 and _follows(spec)
+
+
+def _follows(spec: AtomsSpec) -> bool:
+    """Whether α is one product with the weight, at every step."""
+    return spec.sparsity == 0.0 and not spec.train_coefficients
 
 
 def decompose_layer(
@@ -69,8 +101,7 @@ def decompose_layer(
 ) -> Decomposition:
     """Decompose the weight of one layer as a spec asks for. Raises ValueError as `core.decompose.decompose`."""
     _, atoms = dictionary_of(weight.shape, spec)
-    tiles = spec.pointwise == "tiles"
-    return decompose(weight, atoms, spec.tile, spec.sparsity, pointwise_tiles=tiles, device=device, measure=measure)
+    return decompose(weight, atoms, spec.tile, spec.sparsity, **_cut(spec), device=device, measure=measure)
 
 
 def decompose_model(
@@ -130,10 +161,10 @@ class Atoms:
         seed: int = 0,
         decomposition: Mapping[str, Decomposition] | None = None,
     ) -> AttachedDeltas:
-        """See `Method.attach`. Nothing here is random."""
+        """See `Method.attach`. Nothing here is random but the mixes that `AtomsSpec.mix_start` starts so."""
         if decomposition is None:
             decomposition = decompose_model(model, spec)
-        return AttachedDeltas(model, self.create(model, spec, decomposition), self.export)
+        return AttachedDeltas(model, self.create(model, spec, decomposition, seed=seed), self.export)
 
     def changes(self, model: nn.Module, spec: AtomsSpec, tensors: Mapping[str, Tensor]) -> ComputedChanges:
         """See `Method.changes`: α is encoded again from the base weight and D, when a layer is asked for."""
@@ -144,13 +175,14 @@ class Atoms:
         )
 
     def create(
-        self, model: nn.Module, spec: AtomsSpec, decomposition: Mapping[str, Decomposition]
+        self, model: nn.Module, spec: AtomsSpec, decomposition: Mapping[str, Decomposition], *, seed: int = 0
     ) -> dict[str, WeightDelta]:
-        """Fresh deltas, one a layer, whose change is zero; for `adapt.attach`."""
+        """Fresh deltas, one a layer, whose change is zero; for `adapt.attach`. `seed` is that of random mixes."""
         deltas: dict[str, WeightDelta] = {}
         for name, layer in chosen_layers(model, spec).items():
             part = _ready(name, layer, spec, decomposition[name])
-            deltas[name] = _delta(spec, part, 1.0 if spec.paper_scaling else step_gain(layer, part))
+            gain = 1.0 if spec.paper_scaling else step_gain(layer, part)
+            deltas[name] = _delta(spec, part, gain, derived_generator(seed, "mixing", name))
         return deltas
 
     @torch.no_grad()
@@ -196,10 +228,10 @@ def _by_layer(
         coefficients = torch.empty(layout.count, count, device="meta")
         expected = _delta(spec, Decomposition(layout, atoms, coefficients, spec.sparsity)).trainable()
         shapes = {"atoms": atoms.shape, **{key: parameter.shape for key, parameter in expected.items()}}
-        is_complete = spec.tile_atoms == "complete" and not layout.is_filter
         given = {}
-        if is_complete and not spec.train_coefficients and f"{name}.atoms" not in tensors:
-            given["atoms"] = torch.eye(*shapes.pop("atoms"))  # see `Atoms.export`
+        if _is_complete(layout, count, spec) and f"{name}.atoms" not in tensors:  # see `Atoms.export`
+            given["atoms"] = torch.eye(layout.length)
+            shapes = {"delta_atoms": given["atoms"].shape}
         found[name] = given | {key: held(tensors, f"{name}.{key}", tuple(shape)) for key, shape in shapes.items()}
         used.update(f"{name}.{key}" for key in shapes)
     check_all_used(tensors, used)
@@ -222,8 +254,7 @@ def _ready(name: str, layer: nn.Module, spec: AtomsSpec, part: Decomposition) ->
     """With coefficients, where a delta needs them: without a penalty most do without, see `MatrixUpdate`."""
     weight = weight_of(layer)
     try:
-        few = not part.layout.is_filter and spec.tile_atoms != "complete"
-        if part.may_follow and not few and not spec.train_coefficients:
+        if _follows(spec) and (part.layout.is_filter or _is_complete(part.layout, len(part.atoms), spec)):
             if not all_finite(weight):
                 raise ValueError("the weight holds values that are not finite")
             return part
@@ -247,8 +278,15 @@ def step_gain(layer: nn.Module, decomposition: Decomposition) -> float:
     return STEP * spread / reach if reach > 0.0 and spread > 0.0 else 1.0
 
 
-def _delta(spec: AtomsSpec, decomposition: Decomposition, gain: float = 1.0) -> AtomDelta:
+def _delta(
+    spec: AtomsSpec, decomposition: Decomposition, gain: float = 1.0, generator: torch.Generator | None = None
+) -> AtomDelta:
+    """One layer's delta, its random numbers from `generator`, or whatever they are where it is a file's."""
     if spec.overcomplete > 1 and decomposition.layout.is_filter:
+        if spec.mix_start == "random":
+            shape = decomposition.layout.shape[1], len(decomposition.atoms), spec.overcomplete
+            mixing = torch.zeros(shape) if generator is None else random_mix(*shape, generator)
+            return RandomMixDelta(decomposition, mixing, train_coefficients=spec.train_coefficients, gain=gain)
         return OvercompleteDelta(
             decomposition, overcomplete=spec.overcomplete, train_coefficients=spec.train_coefficients, gain=gain
         )

@@ -13,7 +13,7 @@ DEFAULT_PRESET = "c2"
 
 TEXTUAL_INVERSION = "textual-inversion"
 
-DECOMPOSED = ("layers", "atoms", "tile", "sparsity", "tile_atoms", "pointwise", "overcomplete")
+DECOMPOSED = ("layers", "atoms", "tile", "sparsity", "tile_atoms", "pointwise", "filter_block", "overcomplete")
 """The fields of atoms' specs that decide the decomposition."""
 
 

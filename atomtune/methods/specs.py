@@ -48,8 +48,11 @@ class Spec(Options, panel="Method"):
 
 
 TILE_ATOMS = ("same", "complete")
-POINTWISE = ("tiles", "filters")
+POINTWISE = ("tiles", "filters", "atoms")
+MIX_STARTS = ("copies", "random")
 MAX_COMPLETE_TILE = 16
+BLOCKS = (1, 2, 4, 8)
+MAX_BLOCK_ATOMS = 1024
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,12 @@ class AtomsSpec(Spec):
         tile_atoms: "same", as many atoms for tiles as for filters; or "complete", as many as a tile has numbers, which
             needs no coefficients: every tile of a layer meets one trained matrix.
         pointwise: 1×1 convolutions are cut into "tiles"; or are "filters" of one tap, whose single atom is trained
-            where `overcomplete` gives every input channel a mix of its own, and left as it is otherwise.
+            where `overcomplete` gives every input channel a mix of its own, and left as it is otherwise; or such
+            filters with m "atoms" of one number, which are always trained.
+        filter_block: convolutions that are filters are cut into blocks of so many output and input channels (where
+            these can be divided so) with m·p·q atoms of p·q·k² numbers, D_c, in place of D: ResNet50's Table 1.
+        mix_start: overcomplete atoms start as "copies" of each atom, their mix at 1/m₁; or at zero with a "random" mix
+            on top of the weight, as in the paper's earlier version.
         paper_scaling: train ΔD itself, as the paper does, and not in units that suit the layer (`atoms.step_gain`).
     """
 
@@ -92,8 +100,20 @@ class AtomsSpec(Spec):
     )
     pointwise: str = option(
         "tiles",
-        "Take 1x1 convolutions as tiles, or as filters of one tap, trained where atoms are overcomplete.",
+        "1x1 convolutions: tiles; filters of one tap, trained where atoms are overcomplete; or the same with m atoms.",
         choices=POINTWISE,
+    )
+    filter_block: int = option(
+        1,
+        "Cut convolutions into blocks of K x K channels with atoms of their own, K a power of two up to 8.",
+        at_least=1,
+        at_most=BLOCKS[-1],
+        metavar="K",
+    )
+    mix_start: str = option(
+        "copies",
+        "Start of overcomplete atoms: copies of the atom, or zero with random mixes, as the paper had it first.",
+        choices=MIX_STARTS,
     )
 
     def check(self) -> Iterator[tuple[str, str]]:
@@ -104,6 +124,15 @@ class AtomsSpec(Spec):
                 yield "tile", f"must be at most {MAX_COMPLETE_TILE} where tile_atoms is complete: k_c⁴ numbers a layer"
             if self.sparsity != 0:
                 yield "sparsity", "must be 0 where tile_atoms is complete; tile_atoms same goes with it"
+        if self.filter_block not in BLOCKS:
+            yield "filter_block", "must be 1, 2, 4 or 8"
+        elif self.filter_block > 1:
+            if self.overcomplete > 1:
+                yield "filter_block", "must be 1 where atoms are overcomplete: it is single filters that are mixed"
+            if self.atoms * self.filter_block**2 > MAX_BLOCK_ATOMS:
+                yield "filter_block", f"and atoms give a layer more than {MAX_BLOCK_ATOMS:,} atoms; fewer are enough"
+        if self.mix_start != "copies" and self.overcomplete == 1:
+            yield "mix_start", "is for overcomplete atoms; overcomplete 3 gives each atom three"
 
     @property
     def decomposition_key(self) -> str:
@@ -112,12 +141,16 @@ class AtomsSpec(Spec):
         if self.pointwise == "filters":
             # which of them are decomposed depends on whether they are trained
             key += "-pointwise" + ("" if self.trains_pointwise else "-none")
+        elif self.pointwise == "atoms":
+            key += "-pointwise-atoms"
+        if self.filter_block > 1:
+            key += f"-block{self.filter_block}"
         return key + ("-complete" if self.tile_atoms == "complete" else "")
 
     @property
     def trains_pointwise(self) -> bool:
         """Whether 1×1 convolutions are trained."""
-        return self.pointwise == "tiles" or self.overcomplete > 1 or self.train_coefficients
+        return self.pointwise != "filters" or self.overcomplete > 1 or self.train_coefficients
 
 
 _PAPER: Any = {"layers": "blocks", "tile_atoms": "complete", "pointwise": "filters"}

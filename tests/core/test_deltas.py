@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from atomtune.core.decompose import Decomposition, decompose
-from atomtune.core.deltas import AtomDelta, OvercompleteDelta, WeightDelta, starting_mix
+from atomtune.core.deltas import AtomDelta, OvercompleteDelta, RandomMixDelta, WeightDelta, random_mix, starting_mix
 
 FILTERS = {"3x3": (5, 4, 3, 3), "1x3": (4, 3, 1, 3), "grouped": (6, 2, 3, 3)}
 TILES = {"linear": (6, 8), "1x1": (8, 6, 1, 1), "prime": (7, 4)}
@@ -24,6 +24,7 @@ class Case(NamedTuple):
     overcomplete: int
     coefficients: bool
     linear: bool = False
+    random: bool = False
 
 
 CASES = [
@@ -31,7 +32,11 @@ CASES = [
     for shape in SHAPES
     for m1 in ((1, 2, 3) if shape in FILTERS else (1,))
     for train in (False, True)
-] + [Case(shape, m1, False, linear=True) for shape in FILTERS for m1 in (1, 2, 3)]
+]
+CASES += [Case(shape, m1, False, linear=True) for shape in FILTERS for m1 in (1, 2, 3)]
+CASES += [
+    Case("3x3", 3, train, linear, random=True) for train, linear in ((False, False), (True, False), (False, True))
+]
 
 
 @cache
@@ -48,6 +53,9 @@ def delta_of(case: Case, gain: float = 1.0) -> AtomDelta:
     part = decomposition(case.shape, sparsity=0.0 if case.linear else 0.05)
     if case.overcomplete == 1:
         return AtomDelta(part, train_coefficients=case.coefficients, gain=gain)
+    if case.random:
+        mix = random_mix(part.layout.shape[1], 4, case.overcomplete, torch.Generator().manual_seed(4))
+        return RandomMixDelta(part, mix, train_coefficients=case.coefficients, gain=gain)
     return OvercompleteDelta(part, overcomplete=case.overcomplete, train_coefficients=case.coefficients, gain=gain)
 
 
@@ -68,18 +76,22 @@ def reference(delta: AtomDelta, weight: Tensor) -> tuple[Tensor, dict[str, Tenso
     moved = alpha + leaves.get("delta_coefficients", torch.zeros_like(alpha))
     step = delta.gain * leaves["delta_atoms"]
     change = torch.zeros(shape, dtype=torch.float64)
-    if isinstance(delta, OvercompleteDelta):
-        beta = delta.mixing.double()
-        # β₀ sums to 1 exactly in the formulas; its float32 values do so only to rounding
-        beta = beta + (1.0 - beta.sum(2, keepdim=True)) / beta.shape[2] + leaves["delta_mixing"]
-        d1 = [[d[i] + step[i, j] for j in range(delta.overcomplete)] for i in range(m)]
+    if isinstance(delta, OvercompleteDelta | RandomMixDelta):
+        if isinstance(delta, OvercompleteDelta):
+            beta = delta.mixing.double()
+            # β₀ sums to 1 exactly in the formulas; its float32 values do so only to rounding
+            beta = beta + (1.0 - beta.sum(2, keepdim=True)) / beta.shape[2] + leaves["delta_mixing"]
+            d1 = [[d[i] + step[i, j] for j in range(delta.overcomplete)] for i in range(m)]
+            own = torch.zeros_like(d)
+        else:  # on top of the atoms themselves
+            beta, d1, own = leaves["mixing"], [list(step[i]) for i in range(m)], d
         rows = []
         for out in range(shape[0]):
             for c in range(shape[1]):
                 n = out * shape[1] + c
                 row = torch.zeros_like(d[0])
                 for i in range(m):
-                    mixed = sum(beta[c, i, j] * d1[i][j] for j in range(delta.overcomplete))
+                    mixed = own[i] + sum(beta[c, i, j] * d1[i][j] for j in range(delta.overcomplete))
                     row = row + moved[n, i] * mixed - alpha[n, i] * d[i]
                 rows.append(row.view(shape[2:]))
         return torch.stack(rows).view(shape), leaves
@@ -96,7 +108,11 @@ def reference(delta: AtomDelta, weight: Tensor) -> tuple[Tensor, dict[str, Tenso
 
 
 each_case = pytest.mark.parametrize(
-    "case", CASES, ids=lambda c: f"{c.shape}-m{c.overcomplete}-{c.coefficients}{'-linear' if c.linear else ''}"
+    "case",
+    CASES,
+    ids=lambda c: "-".join(
+        [c.shape, f"m{c.overcomplete}", str(c.coefficients), *["linear"] * c.linear, *["random"] * c.random]
+    ),
 )
 
 
@@ -131,13 +147,14 @@ def test_every_parameter_learns_from_the_first_step_or_the_second(case: Case) ->
     delta, weight = delta_of(case), base_weight(case.shape)
     target = torch.randn(SHAPES[case.shape], generator=torch.Generator().manual_seed(4))
     optimizer = torch.optim.AdamW(delta.parameters(), lr=1e-3)
-    for _ in range(2):
+    for step in range(2):
         optimizer.zero_grad()
         (weight + delta.delta_weight(weight) - target).square().sum().backward()
         for name, parameter in delta.trainable().items():
             assert parameter.grad is not None, name
             assert torch.isfinite(parameter.grad).all(), name
-            assert torch.count_nonzero(parameter.grad) > 0, name
+            if step > 0 or name != "mixing":  # random mixes of zeros are no change of any size
+                assert torch.count_nonzero(parameter.grad) > 0, name
         optimizer.step()
     assert torch.isfinite(delta.delta_weight(weight)).all()
 
@@ -162,7 +179,7 @@ def test_only_the_deltas_are_trained_and_stored(case: Case) -> None:
     delta = delta_of(case)
     names = {"delta_atoms"}
     if case.overcomplete > 1:
-        names.add("delta_mixing")
+        names.add("mixing" if case.random else "delta_mixing")
     if case.coefficients:
         names.add("delta_coefficients")
     assert set(delta.state_dict()) == set(delta.trainable()) == names

@@ -87,6 +87,38 @@ def test_pointwise_convolutions_may_be_filters_of_one_tap() -> None:
     assert torch.equal(layout.from_filters(layout.filters(weight)), weight)
 
 
+BLOCKS = {
+    # shape, side asked for → tile of the unfolded weight
+    "3x3": ((8, 12, 3, 3), 4, (4, 36)),
+    "the stem of a ResNet": ((64, 3, 7, 7), 4, (4, 49)),
+    "sides of other numbers": ((6, 4, 3, 3), 8, (2, 36)),
+    "one tap": ((12, 6, 1, 1), 4, (4, 3)),
+    "no side divides": ((5, 3, 3, 3), 2, None),
+}
+
+
+@pytest.mark.parametrize(("shape", "block", "tile"), BLOCKS.values(), ids=BLOCKS.keys())
+def test_filters_are_taken_together_in_blocks(shape: tuple[int, ...], block: int, tile: tuple[int, int] | None) -> None:
+    layout, weight = RowLayout.of(shape, 16, pointwise_tiles=False, block=block), numbered(shape)
+    assert layout.tile == tile
+    if tile is None:
+        assert layout == RowLayout.of(shape, 16)
+        return
+    p, q = tile[0], tile[1] // math.prod(shape[2:])
+    rows = layout.to_rows(weight)
+    assert rows.shape == (layout.count, layout.length)
+    assert (layout.length, layout.channels) == (p * q * math.prod(shape[2:]), p * q)
+    for place, row in enumerate(rows):
+        out, into = divmod(place, shape[1] // q)
+        assert torch.equal(row, weight[out * p : (out + 1) * p, into * q : (into + 1) * q].flatten())
+    assert torch.equal(layout.to_weight(rows), weight)
+    assert torch.equal(layout.tiles(weight).transpose(1, 2).reshape(rows.shape), rows)
+    for stride in (1, 3, 1000):
+        assert torch.equal(layout.every(weight, stride), rows[::stride])
+    pieces = [piece.to_rows(weight[cut]) for piece, cut, _ in layout.pieces(100)]
+    assert torch.equal(torch.cat(pieces), rows)
+
+
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 @pytest.mark.parametrize("stride", [1, 2, 5, 1000])
 def test_every_so_manyth_row(shape: tuple[int, ...], stride: int) -> None:

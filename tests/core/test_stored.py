@@ -17,6 +17,10 @@ SPECS = {
     "lambda": AtomsSpec(sparsity=0.05),
     "lambda-c4": replace(PRESETS["c4"], sparsity=0.05),
     "many": AtomsSpec(atoms=12, tile=4),
+    "blocks": AtomsSpec(atoms=9, tile=4, pointwise="atoms", filter_block=4),
+    "blocks, lambda": AtomsSpec(atoms=4, tile=4, pointwise="atoms", filter_block=2, sparsity=0.05),
+    "filters of one tap": AtomsSpec(atoms=9, tile=4, pointwise="atoms"),
+    "random mix": AtomsSpec(atoms=6, tile=4, overcomplete=2, pointwise="atoms", mix_start="random"),
 }
 
 
@@ -63,6 +67,8 @@ def test_a_layer_changes_as_the_whole_method_changes_it(name: str) -> None:
         ((8, 8), {"atoms": (6, 4096), "delta_atoms": (6, 4096)}),
         ((8, 8), {"atoms": (6, 4), "delta_atoms": (5, 4)}),
         ((8, 8, 3, 3), {"atoms": (6, 9), "delta_atoms": (6, 3, 9), "delta_mixing": (4, 6, 3)}),
+        ((8, 8, 3, 3), {"atoms": (36, 72), "delta_atoms": (36, 72)}),
+        ((8, 8, 3, 3), {"atoms": (6, 9), "delta_atoms": (6, 3, 9), "mixing": (4, 6, 3)}),
         ((8, 8), {"atoms": (6, 4), "delta_atoms": (6, 4), "delta_coefficients": (15, 6)}),
     ],
 )

@@ -8,11 +8,17 @@ from atomtune.core.gemm import Convolution, Linear, Operation
 from atomtune.core.layout import RowLayout
 from atomtune.core.updates import AtomUpdate, MatrixUpdate, Update
 
-SHAPES: dict[str, tuple[int, ...]] = {"linear": (12, 8), "1x1": (12, 8, 1, 1), "3x3": (6, 4, 3, 3)}
+SHAPES: dict[str, tuple[int, ...]] = {
+    "linear": (12, 8),
+    "1x1": (12, 8, 1, 1),
+    "3x3": (6, 4, 3, 3),
+    "3x3 in blocks": (6, 4, 3, 3),
+}
 OPERATIONS: dict[str, Operation] = {
     "linear": Linear(),
     "1x1": Convolution((1, 1), (0, 0), (1, 1), 1),
     "3x3": Convolution((1, 1), (1, 1), (1, 1), 1),
+    "3x3 in blocks": Convolution((1, 1), (1, 1), (1, 1), 1),
 }
 M = 5
 
@@ -22,7 +28,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 
 def updates_of(kind: str) -> dict[str, Update]:
-    layout = RowLayout.of(SHAPES[kind], 4)
+    layout = RowLayout.of(SHAPES[kind], 4, block=2 if kind.endswith("blocks") else 1)
     r, channels = layout.length, SHAPES[kind][1]
     alpha = layout.by_place(normal(layout.count, M))
     extra = layout.by_place(normal(layout.count, M, seed=1))
