@@ -3,6 +3,8 @@
     python -m benchmarks.table2 --photos DIR --work DIR [--model CompVis/stable-diffusion-v1-4] [--estimate]
     python -m benchmarks.table2 --pocket --work DIR --sweep      # first a learning rate for each variant
     python -m benchmarks.table2 --pocket --work DIR              # then the table
+    python -m benchmarks.table2 --pocket --work DIR --protocol paper                # one rate for all, as the paper
+    python -m benchmarks.table2 --customconcept DIR --work DIR --protocol paper     # its Tables 9 and 10
 
 Says how long it will take, from a few steps of each variant timed on this machine, and then asks; --yes does not ask.
 Prints the table in Markdown and writes comparison.html beside the runs. What is done is not done again, so that it can
@@ -20,22 +22,27 @@ from transformers.utils import logging as transformers_logging
 from atomtune.commands.console import Console, duration
 from atomtune.compare.compare import Comparison, compare
 from atomtune.compare.options import CompareOptions, Subject, listed
+from atomtune.compare.paper import BATCH_SIZE, PAPER, SCHEDULE, STEPS, paper_rate
 from atomtune.compare.report import PAGE, write_comparison
 from atomtune.compare.subprocess_training import Trainer, train_apart
 from atomtune.compare.table import lines, markdown, reference
-from atomtune.compare.variants import parse_rates, parse_variants
+from atomtune.compare.variants import Variant, parse_rates, parse_variants
 from atomtune.demo.demo import GUIDANCE
 from atomtune.errors import AtomtuneError, UsageError
 from atomtune.evaluation.encoders.base import parse_encoder_paths
 from atomtune.evaluation.options import EvaluateOptions
+from atomtune.methods.options import TEXTUAL_INVERSION
 from atomtune.models.base_model import DEFAULT_MODEL, POCKET
 from atomtune.sampling.options import Settings
 from atomtune.training.options import SCHEDULES, TrainOptions
 
+from .table2_customconcept import custom_concepts
 from .table2_estimate import estimate, told
 from .table2_rates import FIRST, as_markdown, earlier, read_rates, sweep, write_rates
 from .table2_subjects import drawn, drawn_for_sweep, photographed
 
+TUNED = "tuned"
+PROTOCOLS = (TUNED, PAPER)
 RATES = "rates.json"
 _SWEEP_PER_PROMPT = 1
 
@@ -60,16 +67,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--photos", type=Path, metavar="DIR", help="DreamBooth's photos, a folder for each subject")
+    where.add_argument("--customconcept", type=Path, metavar="DIR", help="CustomConcept101, its castle and canal")
     where.add_argument("--pocket", action="store_true", help="unseen things of the miniature's world instead")
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="for runs, images and the page")
     parser.add_argument("--methods", default="all", metavar="A,B", help="variants, as for atomtune compare")
-    parser.add_argument("--subjects", default="", metavar="A,B", help="some of the thirty")
+    parser.add_argument("--also-preserve", type=float, metavar="X", help="each once more, with --preserve X")
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default=TUNED,
+        help="each variant at its best rate (%(default)s), or the paper's: one constant rate, 1000 steps of one image",
+    )
+    parser.add_argument("--subjects", default="", metavar="A,B", help="some of them, or all of CustomConcept101")
     parser.add_argument("--concepts", type=int, default=6, metavar="N", help="things, with --pocket")
     parser.add_argument("--seeds", type=int, metavar="N", help="how many (1; with --pocket 2)")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="the base model of the photos")
-    parser.add_argument("--steps", type=int, metavar="N", help="of training (1000; with --pocket 200)")
-    parser.add_argument("--lr-scheduler", choices=SCHEDULES, help="(constant, as the paper; with --pocket cosine)")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="of training (1; with --pocket 4)")
+    parser.add_argument("--steps", type=int, metavar="N", help="of training (1000; tuned with --pocket 200)")
+    parser.add_argument(
+        "--lr-scheduler", choices=SCHEDULES, help="(constant, as the paper; cosine tuned with --pocket)"
+    )
+    parser.add_argument("--batch-size", type=int, metavar="N", help="of training (1; tuned with --pocket 4)")
     parser.add_argument("--per-prompt", type=int, metavar="N", help="images of each prompt (4; with --pocket 3)")
     parser.add_argument("--sample-steps", type=int, metavar="N", help="denoising steps (50; with --pocket 25)")
     parser.add_argument("--device")
@@ -92,6 +109,8 @@ def _main(given: argparse.Namespace, console: Console, trainer: Trainer) -> int:
         raise UsageError(f"--tries must be at least {len(FIRST)}, not {given.tries}", "5 is the default")
     if given.sweep and (given.lr or given.rates or given.seeds):
         raise UsageError("--sweep chooses the rates itself, with one seed", "leave out --lr, --rates and --seeds")
+    if given.protocol == PAPER and (given.sweep or given.lr or given.rates):
+        raise UsageError("--protocol paper has one rate for all", "leave out --sweep, --lr and --rates")
     options = options_of(given)
     if given.sweep:
         earlier(given.work / RATES, options, given.tries, given.overwrite)  # what cannot be added to ends it now
@@ -128,21 +147,18 @@ def _main(given: argparse.Namespace, console: Console, trainer: Trainer) -> int:
 
 def options_of(given: argparse.Namespace) -> CompareOptions:
     """The comparison that is asked for. Raises as `photographed`, and UsageError for impossible values."""
-    small = given.pocket
-    subjects: tuple[Subject, ...]
-    if given.sweep:
-        subjects = drawn_for_sweep(given.work)
-    else:
-        subjects = drawn(given.work, given.concepts) if small else photographed(given.photos, listed(given.subjects))
-    variants = parse_variants(listed(given.methods))
+    small, as_paper = given.pocket, given.protocol == PAPER
+    quick = small and not as_paper
+    subjects = _subjects(given)
+    variants = _variants(given)
     seeds = 1 if given.sweep else given.seeds or (2 if small else 1)
     training = TrainOptions(
         concept=subjects[0].concept,
         images=subjects[0].images,
         model=POCKET if small else given.model,
-        steps=given.steps or (200 if small else 1000),
-        lr_scheduler=given.lr_scheduler or ("cosine" if small else "constant"),
-        batch_size=given.batch_size or (4 if small else 1),
+        steps=given.steps or (200 if quick else STEPS),
+        lr_scheduler=given.lr_scheduler or ("cosine" if quick else SCHEDULE),
+        batch_size=given.batch_size or (4 if quick else BATCH_SIZE),
         precision=given.precision,
         device=given.device,
     )
@@ -154,19 +170,51 @@ def options_of(given: argparse.Namespace) -> CompareOptions:
         device=given.device,
         precision=given.precision,
     )
-    stored = given.rates or given.work / RATES
-    rates = read_rates(stored) if given.rates or (stored.is_file() and not given.sweep) else {}
-    names = {variant.name for variant in variants}
     return CompareOptions(
         subjects=subjects,
         variants=variants,
         training=training,
         scoring=scoring,
-        output=given.work / ("sweep" if given.sweep else "table"),
+        output=given.work / ("sweep" if given.sweep else PAPER if as_paper else "table"),
         seeds=tuple(range(seeds)),
-        rates={name: lr for name, lr in rates.items() if name in names} | parse_rates(given.lr, variants),
+        rates=_rates(given, variants),
         encoder_paths=parse_encoder_paths(given.encoder_path),
+        # the base model's images are the same under both protocols
+        image_folder=None if given.sweep else given.work / "table",
     )
+
+
+def _subjects(given: argparse.Namespace) -> tuple[Subject, ...]:
+    if given.sweep:
+        return drawn_for_sweep(given.work)
+    if given.pocket:
+        return drawn(given.work, given.concepts)
+    if given.customconcept:
+        return custom_concepts(given.customconcept, listed(given.subjects))
+    return photographed(given.photos, listed(given.subjects))
+
+
+def _variants(given: argparse.Namespace) -> tuple[Variant, ...]:
+    """Those of --methods, and with --also-preserve each once more that changes prompts without the token."""
+    variants = parse_variants(listed(given.methods))
+    if given.also_preserve is None:
+        return variants
+    if any("preserve" in dict(variant.training) for variant in variants):
+        raise UsageError("--also-preserve adds the variants with preservation itself", "leave out preserve=X")
+    kept = [variant for variant in variants if variant.method != TEXTUAL_INVERSION]
+    more = parse_variants([f"{variant.name}:preserve={given.also_preserve:g}" for variant in kept])
+    by_plain = {variant.plain.name: variant for variant in more}
+    return tuple(one for variant in variants for one in (variant, by_plain.get(variant.plain.name)) if one is not None)
+
+
+def _rates(given: argparse.Namespace, variants: Sequence[Variant]) -> dict[str, float]:
+    """By the variants' names; one with options of training of its own has the rate of the same without them."""
+    if given.protocol == PAPER:
+        return {variant.name: paper_rate(variant.method) for variant in variants}
+    stored = given.rates or given.work / RATES
+    rates = read_rates(stored) if given.rates or (stored.is_file() and not given.sweep) else {}
+    found = {one.name: rates.get(one.name, rates.get(one.plain.name)) for one in variants}
+    return {name: lr for name, lr in found.items() if lr is not None} | parse_rates(given.lr, variants)
 
 
 def _agreed() -> bool:

@@ -1,6 +1,7 @@
 """The thirty subjects of the DreamBooth benchmark (Ruiz et al. 2023), and the unseen things that stand in on pocket.
 
 The photos are not part of this project: https://github.com/google/dreambooth has them, a folder for each subject.
+CustomConcept101's concepts are in `table2_customconcept`.
 """
 
 from collections.abc import Sequence
@@ -59,7 +60,7 @@ def photographed(photos: Path, subjects: Sequence[str] = ()) -> tuple[Subject, .
     if unknown := [name for name in subjects if name not in SUBJECTS]:
         raise UsageError(f"the benchmark has no subject {unknown[0]!r}", f"subjects are {', '.join(SUBJECTS)}")
     wanted = list(subjects) or list(SUBJECTS)
-    missing = [name for name in wanted if not _has_images(photos / name)]
+    missing = [name for name in wanted if not has_images(photos / name)]
     if missing:
         raise AtomtuneError(
             f"{len(missing)} of {len(wanted)} subjects have no photos in {photos}: {', '.join(missing)}",
@@ -97,7 +98,8 @@ def _drawn(work: Path, things: Sequence[str], instance: int) -> tuple[Subject, .
     return tuple(Subject(Concept(thing, thing), work / "concepts" / thing, prompts) for thing in things)
 
 
-def _has_images(folder: Path) -> bool:
+def has_images(folder: Path) -> bool:
+    """Whether a folder has images that can be found."""
     try:
         return bool(find_images(folder)[0])
     except AtomtuneError:

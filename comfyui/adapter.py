@@ -40,7 +40,7 @@ class AtomsAdapter(WeightAdapterBase):
     def load(cls, x: str, lora: Mapping[str, Tensor], *_: Any) -> "AtomsAdapter | None":
         """The adapter of the layer that ComfyUI calls `x`, where the file has atoms for it."""
         layer = name_for_comfyui(x)
-        if f"{layer}.delta_atoms" not in lora:
+        if not any(f"{layer}.{name}" in lora for name in ("delta_atoms", "delta_coefficients")):
             return None
         if f"{layer}.{ORIGIN}" not in lora:
             raise ValueError(

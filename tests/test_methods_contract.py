@@ -14,7 +14,18 @@ import atomtune
 from atomtune.errors import AtomtuneError, UsageError
 from atomtune.methods import METHODS
 from atomtune.methods.base import Tuning, switched_off
-from atomtune.methods.specs import PRESETS, STARTS, AtomsSpec, COFTSpec, LoLDUSpec, OFTSpec, RankSpec, Spec
+from atomtune.methods.specs import (
+    PRESETS,
+    STARTS,
+    AtomsSpec,
+    COFTSpec,
+    LoKrSpec,
+    LoLDUSpec,
+    OFTSpec,
+    RankSpec,
+    ScaledOFTSpec,
+    Spec,
+)
 
 CONFIG = Path(atomtune.__file__).parent / "models/configs/sd-v1-4/unet/config.json"
 
@@ -28,12 +39,17 @@ CASES: dict[str, tuple[str, Spec]] = {
     "atoms, the paper's": ("atoms", AtomsSpec("blocks", 4, 4, 2, tile_atoms="complete", pointwise="filters")),
     "atoms, blocks of filters": ("atoms", AtomsSpec(atoms=9, tile=4, pointwise="atoms", filter_block=2)),
     "atoms, random mixes": ("atoms", AtomsSpec(atoms=4, tile=4, overcomplete=2, mix_start="random")),
+    "atoms, coefficients alone": ("atoms", AtomsSpec(atoms=4, tile=4, train_coefficients=True, train_atoms=False)),
     "lora": ("lora", RankSpec(EVERY, rank=2, alpha=4)),
     "lora, attention": ("lora", RankSpec("attention", rank=2)),
     "loha": ("loha", RankSpec(rank=2)),
-    "lokr": ("lokr", RankSpec(rank=2)),
+    "lokr": ("lokr", LoKrSpec(rank=2)),
+    "lokr, factor": ("lokr", LoKrSpec(rank=2, factor=4)),
     "oft": ("oft", OFTSpec(EVERY, block_size=4)),
     "coft": ("coft", COFTSpec(EVERY, block_size=4, eps=0.5)),
+    "loralib": ("loralib", RankSpec(rank=2, alpha=4)),
+    "oft-scaled": ("oft-scaled", ScaledOFTSpec("all", blocks=2)),
+    "oft-scaled, bounded": ("oft-scaled", ScaledOFTSpec("all", blocks=2, eps=0.3)),
     "bitfit": ("bitfit", Spec()),
     "difffit": ("difffit", Spec()),
     "full": ("full", Spec()),
@@ -317,7 +333,10 @@ COUNTS: list[tuple[str, Spec, int]] = [
     ("lora", RankSpec(), 8_465_728),
     ("lora", RankSpec("attention", rank=4), 797_184),  # what diffusers' script reports
     ("loha", RankSpec(), 16_931_456),
-    ("lokr", RankSpec(), 485_616),
+    ("lokr", LoKrSpec(), 485_616),
+    ("loralib", RankSpec(), 11_415_104),
+    ("loralib", RankSpec("blocks", rank=16, alpha=16), 22_670_336),
+    ("oft-scaled", ScaledOFTSpec(), 11_751_936),
     ("oft", OFTSpec(), 2_589_360),
     ("coft", COFTSpec(), 2_589_360),
     ("bitfit", Spec(), 343_684),

@@ -23,7 +23,21 @@ from atomtune.training.options import TrainOptions
 from atomtune.training.train import train
 
 PAGE = Path(__file__).parents[1] / "docs" / "write-a-method.md"
-BUILT_IN = ("atoms", "lora", "loha", "lokr", "oft", "coft", "bitfit", "difffit", "loldu", "full", "textual-inversion")
+BUILT_IN = (
+    "atoms",
+    "lora",
+    "loha",
+    "lokr",
+    "oft",
+    "coft",
+    "bitfit",
+    "difffit",
+    "loldu",
+    "loralib",
+    "oft-scaled",
+    "full",
+    "textual-inversion",
+)
 
 PLUGIN = """
 import torch

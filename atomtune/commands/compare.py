@@ -13,6 +13,7 @@ from ..runtime.option import option, same_as
 from ..runtime.options import Options
 from ..sampling.options import RUNS, Settings
 from ..training.options import OptimizerOptions, SpeedOptions, TrainOptions
+from ..training.preservation_options import PreservationOptions
 from .console import Console, table
 from .evaluate import EncoderOptions
 from .options.groups import OutputOptions
@@ -43,8 +44,8 @@ class CompareMethods(Options, panel="Methods"):
 
     methods: str = option(
         "atoms:c2,atoms:c3,lora",
-        "Variants METHOD[:PRESET or layers], separated by commas, as atoms:c2,lora:attention,full; "
-        "all is the paper's table. docs/comparison.md has the grammar.",
+        "Variants METHOD[:PRESET or layers], separated by commas, as atoms:c2,lora:attention,full; all is the whole "
+        "table, paper are the paper's baselines. docs/comparison.md has the grammar.",
         metavar="A,B,…",
     )
     lr: tuple[str, ...] = option(
@@ -88,6 +89,7 @@ def compare(
     console: Console,
     subject: CompareSubjects,
     method: CompareMethods,
+    preservation: PreservationOptions,
     model: ModelOptions,
     image: CompareImages,
     encoder: EncoderOptions,
@@ -132,6 +134,7 @@ def compare(
             resolution=subject.resolution,
             precision=model.precision,
             device=model.device,
+            **vars(preservation),
         ),
         scoring=EvaluateOptions(
             run=place.output,

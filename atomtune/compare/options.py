@@ -35,7 +35,8 @@ class CompareOptions:
 
     Attributes:
         seeds: of the training runs. The images of all of them are generated from the same seeds.
-        training: what the runs have in common; its concept, images, method, spec, learning rate and seed are ignored.
+        training: what the runs have in common; its concept, images, method, spec, learning rate and seed are ignored,
+            and of others what a variant has of its own.
         scoring: how images are generated; its run and prompts are ignored.
         output: folder of the runs, with a folder for each concept; image_folder: of their images, `output` where None.
         rates: learning rates by the variants' names, in place of the methods' own.
@@ -114,6 +115,7 @@ def jobs_of(options: CompareOptions) -> list[Job]:
                 train_token=variant.train_token,
                 lr=rate_of(variant, options.rates),
                 seed=seed,
+                **variant.options(options.training.preserve),
             ),
             options.output / subject.concept.name / f"seed-{seed}" / variant.folder,
             (options.image_folder or options.output) / subject.concept.name,

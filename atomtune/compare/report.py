@@ -49,7 +49,7 @@ _PROMPTS = 8  # of each concept on the page
 _THUMBNAIL = 144  # pixels
 
 _COMMON = (
-    *("steps", "batch_size", "grad_accum", "resolution", "crop", "flip", "precision", "optimizer", "weight_decay"),
+    *("batch_size", "grad_accum", "resolution", "crop", "flip", "precision", "optimizer", "weight_decay"),
     *("lr_scheduler", "max_grad_norm", "prompt"),
 )
 """Options of training that all runs have in common, for the page."""
@@ -123,6 +123,7 @@ def settings_of(comparison: Comparison) -> dict[str, Any]:
     return {
         "base model": comparison.model,
         **{name.replace("_", " "): getattr(training, name) for name in _COMMON},
+        **{name.replace("_", " "): getattr(options.training, name) for name in ("steps", "preserve")},
         "training seeds": ", ".join(map(str, options.seeds)),
         "prompts": ", ".join(dict.fromkeys(subject.prompts.name for subject in options.subjects)),
         "images of each prompt": scoring.per_prompt,

@@ -199,6 +199,7 @@ def line_row(line: Line) -> dict[str, Any]:
         "method": line.variant.method,
         "spec": line.variant.spec.to_dict(),
         "train_token": line.variant.train_token,
+        "training": dict(line.variant.training),
         "learning_rate": line.learning_rate,
         "runs": line.runs,
         **{name: {"mean": value.mean, "spread": value.spread} for name, value in line.figures.items()},
@@ -215,7 +216,8 @@ def flat(line: Line) -> dict[str, Any]:
     for name in _NAMES:
         value = row.pop(name, None) or {"mean": None, "spread": None}
         row |= {name: value["mean"], f"{name}_spread": value["spread"]}
-    row["spec"] = " ".join(f"{name}={value}" for name, value in row["spec"].items())
+    for named in ("spec", "training"):
+        row[named] = " ".join(f"{name}={value}" for name, value in row[named].items())
     return row
 
 

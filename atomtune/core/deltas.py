@@ -56,12 +56,19 @@ class AtomDelta(WeightDelta):
 
     Args:
         decomposition: atoms and coefficients of the layer.
-        train_coefficients: train Δα as well.
+        train_coefficients: train Δα as well; train_atoms: train ΔD, which stays zero otherwise.
         gain: ΔD is `gain` times the parameter, so that one learning rate suits layers of different scale; 1 is the
             paper's parametrisation. The optimiser sees the parameter, files hold ΔD itself.
     """
 
-    def __init__(self, decomposition: Decomposition, *, train_coefficients: bool = False, gain: float = 1.0) -> None:
+    def __init__(
+        self,
+        decomposition: Decomposition,
+        *,
+        train_coefficients: bool = False,
+        train_atoms: bool = True,
+        gain: float = 1.0,
+    ) -> None:
         super().__init__()
         self.layout = decomposition.layout
         self.gain = gain
@@ -78,7 +85,11 @@ class AtomDelta(WeightDelta):
         self.register_buffer("placed", rows, persistent=False)
         self.register_buffer("linear", linear_map(decomposition.atoms) if rows is None else None, persistent=False)
         self.register_buffer("atoms", decomposition.atoms.contiguous().clone(), persistent=False)
-        self.delta_atoms = nn.Parameter(self._zeros(*self._atoms_shape(decomposition)))
+        change = self._zeros(*self._atoms_shape(decomposition))
+        if train_atoms:
+            self.delta_atoms = nn.Parameter(change)
+        else:
+            self.register_buffer("delta_atoms", change, persistent=False)
         self.delta_coefficients: nn.Parameter | None = None
         if train_coefficients:
             self.delta_coefficients = nn.Parameter(self._zeros(layout.count, decomposition.atoms.shape[0]))
@@ -86,6 +97,7 @@ class AtomDelta(WeightDelta):
     placed: Tensor | None
     linear: Tensor | None
     atoms: Tensor
+    delta_atoms: Tensor
 
     @property
     def is_complete(self) -> bool:

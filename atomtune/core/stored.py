@@ -44,7 +44,9 @@ def stored_layout(shape: Sequence[int], tensors: Mapping[str, Tensor]) -> RowLay
     else:
         layout = RowLayout.of(shape, _tile_limit(shape, length))
     count = tensors["atoms"].shape[0]
-    expected: dict[str, tuple[int, ...]] = {"atoms": (count, layout.length), "delta_atoms": (count, layout.length)}
+    expected: dict[str, tuple[int, ...]] = {"atoms": (count, layout.length)}
+    if "delta_atoms" in tensors:
+        expected["delta_atoms"] = (count, layout.length)
     if mixed is not None:
         mix = tensors[mixed].shape[-1]
         expected |= {"delta_atoms": (count, mix, layout.length), mixed: (shape[1], count, mix)}
@@ -82,7 +84,7 @@ def stored_delta(weight: Tensor, tensors: Mapping[str, Tensor], sparsity: float)
     elif "mixing" in tensors:
         delta = RandomMixDelta(part, tensors["mixing"], train_coefficients=trains_coefficients)
     else:
-        delta = AtomDelta(part, train_coefficients=trains_coefficients)
+        delta = AtomDelta(part, train_coefficients=trains_coefficients, train_atoms="delta_atoms" in tensors)
     delta.to(weight.device)
     for name, parameter in delta.trainable().items():
         parameter.copy_(tensors[name])
@@ -90,7 +92,11 @@ def stored_delta(weight: Tensor, tensors: Mapping[str, Tensor], sparsity: float)
 
 
 def _with_atoms(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {"atoms": torch.eye(tensors["delta_atoms"].shape[-1])} | dict(tensors)
+    if "atoms" in tensors:
+        return dict(tensors)
+    if "delta_atoms" not in tensors:
+        raise ValueError("neither atoms nor changes of them are there")
+    return {"atoms": torch.eye(tensors["delta_atoms"].shape[-1]), **tensors}
 
 
 def _block(shape: tuple[int, ...], length: int) -> int:

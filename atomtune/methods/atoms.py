@@ -145,7 +145,7 @@ class Atoms:
         plans = []
         for name, layer in chosen_layers(model, spec).items():
             layout, atoms = dictionary_of(weight_of(layer).shape, spec)
-            count = atoms * layout.length
+            count = atoms * layout.length if spec.train_atoms else 0
             if layout.is_filter and spec.overcomplete > 1:
                 count = (count + layout.shape[1] * atoms) * spec.overcomplete
             if spec.train_coefficients:
@@ -290,7 +290,7 @@ def _delta(
         return OvercompleteDelta(
             decomposition, overcomplete=spec.overcomplete, train_coefficients=spec.train_coefficients, gain=gain
         )
-    return AtomDelta(decomposition, train_coefficients=spec.train_coefficients, gain=gain)
+    return AtomDelta(decomposition, train_coefficients=spec.train_coefficients, train_atoms=spec.train_atoms, gain=gain)
 
 
 ATOMS = Atoms()

@@ -3,7 +3,7 @@
 from typing import Any
 
 from .injected import PeftMethod
-from .specs import RankSpec
+from .specs import LoKrSpec, Spec
 
 
 class LoKr(PeftMethod):
@@ -11,12 +11,13 @@ class LoKr(PeftMethod):
 
     name = "lokr"
     title = "a Kronecker product"
+    spec: type[Spec] = LoKrSpec
 
-    def config(self, spec: RankSpec) -> Any:
+    def config(self, spec: LoKrSpec) -> Any:
         """See `PeftMethod.config`."""
         from peft import LoKrConfig
 
-        return LoKrConfig(r=spec.rank, alpha=spec.alpha)
+        return LoKrConfig(r=spec.rank, alpha=spec.alpha, decompose_factor=spec.factor or -1)
 
 
 LOKR = LoKr()

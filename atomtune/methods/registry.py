@@ -32,6 +32,8 @@ _BUILT_IN = {
     "bitfit": ("bitfit", "BITFIT"),
     "difffit": ("difffit", "DIFFFIT"),
     "loldu": ("loldu", "LOLDU"),
+    "loralib": ("loralib", "LORALIB"),
+    "oft-scaled": ("scaled_oft", "SCALED_OFT"),
     "full": ("full", "FULL"),
     "textual-inversion": ("textual_inversion", "TEXTUAL_INVERSION"),
 }

@@ -10,6 +10,8 @@ from ..adapt import adaptable_layers
 from ..errors import UsageError, excerpt
 
 BLOCKS = ("down_blocks.", "mid_block.", "up_blocks.")
+KINDS = ("conv", "linear")
+"""Kinds of layers, see `kind_of`, that a "!" can leave out."""
 ATTENTION_PROJECTIONS = ("*.to_q", "*.to_k", "*.to_v", "*.to_out.0")
 
 
@@ -31,12 +33,16 @@ def select_layers(model: nn.Module, layers: str) -> dict[str, nn.Module]:
     `layers` is "all", "blocks" (those of a UNet's down, mid and up blocks; all in a model without such blocks), "conv"
     (convolutions of more than one tap), "attention" (to_q, to_k, to_v, to_out, as diffusers' LoRA trains), or shell
     patterns on dotted names, separated by commas ("up_blocks.*,*.ff.*"). Patterns after a "!" are left out
-    ("all,!time_embedding.*").
+    ("all,!time_embedding.*"), and so are `KINDS` ("blocks,!linear").
 
     Raises UsageError where a pattern matches no layer, or the model has none of the kind.
     """
     layers, excluded = without_excluded(layers)
-    candidates = {name: layer for name, layer in adaptable_layers(model).items() if not matches(name, excluded)}
+    candidates = {
+        name: layer
+        for name, layer in adaptable_layers(model).items()
+        if not matches(name, excluded) and not (kind_of(layer) in KINDS and kind_of(layer) in excluded)
+    }
     if layers in ("all", "conv"):
         chosen = {name: layer for name, layer in candidates.items() if layers == "all" or kind_of(layer) == "conv"}
         if not chosen:

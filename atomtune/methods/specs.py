@@ -67,6 +67,7 @@ class AtomsSpec(Spec):
             principal directions of the rows, and the coefficients one product with them.
         layers: which layers, as for `select_layers`; "conv" is the paper's "ΔD alone".
         train_coefficients: train Δα too (the paper's C4).
+        train_atoms: train the atoms; without, Δα alone.
         tile_atoms: "same", as many atoms for tiles as for filters; or "complete", as many as a tile has numbers, which
             needs no coefficients: every tile of a layer meets one trained matrix.
         pointwise: 1×1 convolutions are cut into "tiles"; or are "filters" of one tap, whose single atom is trained
@@ -94,6 +95,7 @@ class AtomsSpec(Spec):
         metavar="LAMBDA",
     )
     train_coefficients: bool = option(False, "Train the coefficients as well, as c4 does.")
+    train_atoms: bool = option(True, "Train the atoms; without them the coefficients alone.")
     paper_scaling: bool = option(False, "Train atoms as the paper does, without the scale of their layer.")
     tile_atoms: str = option(
         "same", "Atoms of tiles: as many as of filters, or complete, as many as a tile has numbers.", choices=TILE_ATOMS
@@ -131,6 +133,10 @@ class AtomsSpec(Spec):
                 yield "filter_block", "must be 1 where atoms are overcomplete: it is single filters that are mixed"
             if self.atoms * self.filter_block**2 > MAX_BLOCK_ATOMS:
                 yield "filter_block", f"and atoms give a layer more than {MAX_BLOCK_ATOMS:,} atoms; fewer are enough"
+        if not self.train_atoms and not self.train_coefficients:
+            yield "train_atoms", "leaves nothing to train, without train_coefficients"
+        if not self.train_atoms and self.overcomplete > 1:
+            yield "train_atoms", "goes with overcomplete atoms: it is these that are trained"
         if self.mix_start != "copies" and self.overcomplete == 1:
             yield "mix_start", "is for overcomplete atoms; overcomplete 3 gives each atom three"
 
@@ -199,6 +205,19 @@ class RankSpec(Spec):
 
 
 @dataclass(frozen=True)
+class LoKrSpec(RankSpec):
+    """What LoKr trains.
+
+    Attributes:
+        factor: side of the smaller matrix of the Kronecker product; 0 for one that is as near to a square as possible.
+    """
+
+    factor: int = option(
+        0, "Side of the smaller matrix of the product; 0 for the most even one.", at_least=0, at_most=4096, metavar="F"
+    )
+
+
+@dataclass(frozen=True)
 class OFTSpec(Spec):
     """What is trained.
 
@@ -218,6 +237,20 @@ class COFTSpec(OFTSpec):
     """
 
     eps: float = option(0.1, "Bound of the rotation.", at_least=1e-9, at_most=1e3, metavar="E")
+
+
+@dataclass(frozen=True)
+class ScaledOFTSpec(Spec):
+    """What is trained.
+
+    Attributes:
+        blocks: of the rotation of a layer's inputs; the largest number up to it that divides them.
+        eps: the skew-symmetric matrix that makes a block has at most this norm over √(number of blocks); 0 for any.
+    """
+
+    layers: str = same_as(Spec, "layers", default="attention")
+    blocks: int = option(8, "Blocks of the rotation.", at_least=1, at_most=1024, metavar="N")
+    eps: float = option(0.0, "Bound of the rotation; 0 for none.", at_least=0, at_most=1e3, metavar="E")
 
 
 @dataclass(frozen=True)
@@ -262,12 +295,14 @@ SPECS: dict[str, type[Spec]] = {
     "atoms": AtomsSpec,
     "lora": RankSpec,
     "loha": RankSpec,
-    "lokr": RankSpec,
+    "lokr": LoKrSpec,
     "oft": OFTSpec,
     "coft": COFTSpec,
     "bitfit": InPlaceSpec,
     "difffit": InPlaceSpec,
     "loldu": LoLDUSpec,
+    "loralib": RankSpec,
+    "oft-scaled": ScaledOFTSpec,
     "full": InPlaceSpec,
     "textual-inversion": Spec,
 }

@@ -9,12 +9,13 @@ import pytest
 from PIL import Image
 
 from atomtune.compare.compare import Comparison, Failure, NothingCompared
-from atomtune.compare.options import CompareOptions
+from atomtune.compare.options import CompareOptions, jobs_of
 from atomtune.compare.subprocess_training import Order, train_here
 from atomtune.compare.variants import parse_variants, rate_of
 from atomtune.errors import AtomtuneError, UsageError
 from atomtune.runtime.progress import Events
 from benchmarks import table2
+from benchmarks.table2_customconcept import custom_concepts
 from benchmarks.table2_rates import FIRST, Try, as_markdown, best, rate, read_rates, sweep, write_rates
 from benchmarks.table2_subjects import LIVE, OBJECTS, POCKET_SWEEP, POCKET_THINGS, drawn, photographed
 from made_runs import made_run
@@ -193,6 +194,11 @@ def test_a_table_on_pocket(run: Callable[..., tuple[int, str, str]], tmp_path: P
         ("--pocket --methods lore", "there is no method 'lore'"),
         ("--pocket --concepts 0", "--concepts must be from 1"),
         ("--pocket --rates nowhere.json", "cannot read learning rates"),
+        ("--pocket --protocol paper --sweep", "--protocol paper has one rate for all"),
+        ("--pocket --protocol paper --lr lora=1e-2", "--protocol paper has one rate for all"),
+        ("--pocket --also-preserve -1", "preserve must be a number of at least 0"),
+        ("--pocket --methods lora,lora:preserve=1 --also-preserve 1", "adds the variants with preservation itself"),
+        ("--customconcept nowhere", "cannot read nowhere/dataset.json"),
     ],
 )
 def test_wrong_wishes(words: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,3 +217,68 @@ def test_the_photos_protocol_is_the_papers(tmp_path: Path) -> None:
     assert options.scoring.per_prompt == 4
     assert len(options.variants) == len(parse_variants(["all"]))
     assert replace(options, rates={}) == options, "the methods' own rates"
+
+
+def asked(*words: str) -> CompareOptions:
+    return table2.options_of(table2._parser().parse_args(words))
+
+
+def test_the_papers_protocol_has_one_rate_for_all_beside_the_tuned_one(tmp_path: Path) -> None:
+    (tmp_path / "rates.json").write_text(json.dumps({"rates": {"lora": 1e-2, "full": 5e-4}}), encoding="utf-8")
+    common = ("--pocket", "--work", str(tmp_path), "--methods", "paper,lora,textual-inversion")
+    paper, tuned = asked(*common, "--protocol", "paper"), asked(*common)
+    assert set(paper.rates) == {variant.name for variant in paper.variants}
+    assert {name for name, lr in paper.rates.items() if lr != 1e-3} == {"full"}
+    assert paper.rates["full"] == 5e-6
+    assert tuned.rates == {"lora": 1e-2, "full": 5e-4}
+    assert (paper.training.steps, paper.training.batch_size, paper.training.lr_scheduler) == (1000, 1, "constant")
+    assert (tuned.training.steps, tuned.training.batch_size, tuned.training.lr_scheduler) == (200, 4, "cosine")
+    assert paper.output != tuned.output
+    assert paper.image_folder == tuned.image_folder, "the base model's images are drawn once"
+
+
+def test_every_variant_once_more_with_preservation(tmp_path: Path) -> None:
+    (tmp_path / "rates.json").write_text(json.dumps({"rates": {"lora": 1e-2}}), encoding="utf-8")
+    options = asked(
+        *("--pocket", "--work", str(tmp_path), "--methods", "lora,textual-inversion", "--also-preserve", "0.5"),
+        *("--concepts", "1", "--seeds", "1"),
+    )
+    names = ["lora", "lora:preserve=0.5", "textual-inversion"]
+    assert [variant.name for variant in options.variants] == names
+    assert options.rates == {"lora": 1e-2, "lora:preserve=0.5": 1e-2}
+    assert [job.options.preserve for job in jobs_of(options)] == [0.0, 0.5, 0.0]
+
+
+@pytest.fixture
+def customconcept(tmp_path: Path) -> Path:
+    """A folder as CustomConcept101's, of three concepts."""
+    entries = []
+    for name, noun in (("scene_castle", "castle"), ("scene_canal", "canal"), ("pet_dog1", "dog")):
+        photos = tmp_path / "benchmark_dataset" / name
+        photos.mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(photos / "1.jpg")
+        (tmp_path / "prompts").mkdir(exist_ok=True)
+        (tmp_path / "prompts" / f"{noun}.txt").write_text("a {} in the snow\n", encoding="utf-8")
+        where = {"instance_data_dir": f"./benchmark_dataset/{name}", "prompt_filename": f"prompts/{noun}.txt"}
+        entries.append({"instance_prompt": f"photo of a <new1> {noun}", "class_prompt": noun, **where})
+    (tmp_path / "dataset.json").write_text(json.dumps(entries), encoding="utf-8")
+    return tmp_path
+
+
+def test_the_concepts_of_customconcept101(customconcept: Path) -> None:
+    castle, canal = custom_concepts(customconcept)
+    assert (castle.concept.name, castle.concept.class_noun) == ("scene_castle", "castle")
+    assert castle.images == customconcept / "benchmark_dataset" / "scene_castle"
+    assert canal.prompts == customconcept / "prompts" / "canal.txt"
+    assert len(custom_concepts(customconcept, ["all"])) == 3
+    words = ("--customconcept", str(customconcept), "--work", str(customconcept / "w"), "--subjects", "pet_dog1")
+    assert [one.concept.class_noun for one in asked(*words).subjects] == ["dog"]
+    with pytest.raises(UsageError, match="has no concept pet_dog2"):
+        custom_concepts(customconcept, ["pet_dog2"])
+    (customconcept / "prompts" / "canal.txt").unlink()
+    with pytest.raises(AtomtuneError, match="1 of 2 concepts have no photos or no prompts: scene_canal"):
+        custom_concepts(customconcept)
+    for damage in ("{}", "[1]", '[{"class_prompt": "dog"}]', "["):
+        (customconcept / "dataset.json").write_text(damage, encoding="utf-8")
+        with pytest.raises(UsageError):
+            custom_concepts(customconcept)

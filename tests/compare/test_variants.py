@@ -6,6 +6,8 @@ from atomtune.compare.variants import TABLE, parse_rates, parse_variant, parse_v
 from atomtune.errors import UsageError
 from atomtune.methods import METHODS
 from atomtune.methods.specs import PRESETS
+from atomtune.models.architecture import unet_on_meta
+from atomtune.models.base_model import resolve
 
 
 @pytest.mark.parametrize(
@@ -25,6 +27,12 @@ from atomtune.methods.specs import PRESETS
         ("loldu:attention", "loldu", {"layers": "attention"}),
         ("full:up_blocks.*", "full:up_blocks.*", {"layers": "up_blocks.*"}),
         (" bitfit ", "bitfit", {}),
+        ("lora:blocks", "lora:blocks", {"layers": "blocks"}),
+        ("paper:lora", "paper:lora", {"layers": "blocks", "rank": 16}),
+        ("paper:lora:rank=4", "paper:lora:rank=4", {"layers": "blocks", "rank": 4}),
+        ("paper:d:atoms=6", "paper:d:atoms=6", {"layers": "blocks,!linear", "atoms": 6}),
+        ("paper:c2", "atoms:c2", {}),
+        ("paper:full", "full", {}),
     ],
 )
 def test_a_name_says_what_is_trained(text: str, name: str, fields: dict[str, object]) -> None:
@@ -43,9 +51,50 @@ def test_the_token_goes_with_any_method() -> None:
 def test_the_table_has_every_method_and_preset() -> None:
     variants = parse_variants(["all"])
     assert [variant.name for variant in variants] == list(TABLE)
-    assert {variant.method for variant in variants} == set(METHODS)
+    of_the_paper = {variant.method for variant in parse_variants(["paper"])}
+    assert {variant.method for variant in variants} | of_the_paper == set(METHODS)
+    assert of_the_paper - {variant.method for variant in variants} == {"loralib", "oft-scaled"}
     assert {variant.name for variant in variants if variant.method == "atoms"} == {f"atoms:{name}" for name in PRESETS}
     assert len({variant.folder for variant in variants}) == len(variants)
+
+
+PAPER_COUNTS = {
+    # name: trained on SD v1.4; the paper's are 22.67, 8.47, 11.75 and 0.34 million
+    "paper:lora": 22_670_336,
+    "paper:loha": 8_465_728,
+    "paper:loha-16": 33_862_912,
+    "paper:lokr": 1_062_728,
+    "paper:oft": 11_751_936,
+    "paper:coft": 11_751_936,
+    "bitfit": 343_684,
+    "full": 859_520_964,
+    "paper:d": 50 * 81,
+    "paper:d_c": 182 * 4096,
+    "paper:alpha": 585_555_858 - 50 * 81 - 228 * 9 * 64,
+    "paper:beta": 2_393_600 - 182 * 4096,
+}
+
+
+def test_counts_of_the_papers_variants_on_sd_v1_4() -> None:
+    unet = unet_on_meta(resolve("CompVis/stable-diffusion-v1-4"))
+    variants = {variant.name: variant for variant in parse_variants(["paper"])}
+    assert set(variants) == set(PAPER_COUNTS) | {"difffit", *(f"atoms:c{number}" for number in range(1, 5))}
+    for name, expected in PAPER_COUNTS.items():
+        variant = variants[name]
+        plans = METHODS[variant.method].plan(unet, variant.spec)
+        assert sum(plan.parameters for plan in plans) == expected, name
+
+
+def test_a_variant_may_have_options_of_training_of_its_own() -> None:
+    variant = parse_variant("lora:preserve=0.5:attention:preserve_every=2:steps=320:token")
+    assert variant.name == "lora:attention:token:steps=320:preserve=0.5:preserve_every=2"
+    assert variant.plain == parse_variant("lora:attention:token")
+    assert variant.options(0.0) == {"steps": 320, "preserve": 0.5, "preserve_every": 2}
+    assert parse_variant("lora").options(1.0) == {}, "what all runs have"
+    without = parse_variant("lora:preserve=0").options(1.0)
+    assert without == parse_variant("textual-inversion").options(1.0)
+    assert without["preserve"] == 0.0
+    assert without["preserve_every"] == 1
 
 
 def test_folders_are_plain_and_differ() -> None:
@@ -71,6 +120,11 @@ def test_folders_are_plain_and_differ() -> None:
         ("atoms:sparsity=nan", "sparsity must be a number from 0 to 10"),
         ("loldu:start=never", "start must be one of"),
         ("atoms:c2:", "'' is no part of atoms"),
+        ("paper:lore", "'lore' is none of the paper's variants"),
+        ("paper:lora:c2", "'c2' is no part of loralib"),
+        ("lora:preserve=-1", "preserve must be a number of at least 0"),
+        ("lora:steps=0", "steps must be a whole number of at least 1"),
+        ("lora:preserve=1:preserve_rows=x", "preserve_rows must be a whole number"),
     ],
 )
 def test_what_is_no_variant_is_said_in_a_line(text: str, said: str) -> None:
@@ -93,6 +147,8 @@ def test_the_hint_lists_what_there_is() -> None:
 def test_a_variant_is_compared_once() -> None:
     with pytest.raises(UsageError, match="atoms:c2 given twice"):
         parse_variants(["atoms", "lora", "atoms:c2"])
+    with pytest.raises(UsageError, match="paper:loha and loha:rank=4:alpha=4 given twice"):
+        parse_variants(["paper", "loha:alpha=4:rank=4"])
     with pytest.raises(UsageError, match="nothing to compare"):
         parse_variants([])
 

@@ -20,6 +20,7 @@ SPECS = {
     "blocks": AtomsSpec(atoms=9, tile=4, pointwise="atoms", filter_block=4),
     "blocks, lambda": AtomsSpec(atoms=4, tile=4, pointwise="atoms", filter_block=2, sparsity=0.05),
     "filters of one tap": AtomsSpec(atoms=9, tile=4, pointwise="atoms"),
+    "coefficients alone": AtomsSpec(tile=4, train_coefficients=True, train_atoms=False),
     "random mix": AtomsSpec(atoms=6, tile=4, overcomplete=2, pointwise="atoms", mix_start="random"),
 }
 
