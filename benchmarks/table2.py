@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from atomtune.commands.console import Console, duration
 from atomtune.compare.compare import Comparison, compare
+from atomtune.compare.curves import SCALES
 from atomtune.compare.options import CompareOptions, Subject, listed
 from atomtune.compare.paper import BATCH_SIZE, PAPER, SCHEDULE, STEPS, paper_rate
 from atomtune.compare.report import PAGE, write_comparison
@@ -89,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, metavar="N", help="of training (1; tuned with --pocket 4)")
     parser.add_argument("--per-prompt", type=int, metavar="N", help="images of each prompt (4; with --pocket 3)")
     parser.add_argument("--sample-steps", type=int, metavar="N", help="denoising steps (50; with --pocket 25)")
+    parser.add_argument("--curves", action="store_true", help="score every run at scales from 0 to 1.5")
     parser.add_argument("--device")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "fp16", "bf16"])
     parser.add_argument("--encoder-path", action="append", default=[], metavar="NAME=DIR")
@@ -179,6 +181,7 @@ def options_of(given: argparse.Namespace) -> CompareOptions:
         seeds=tuple(range(seeds)),
         rates=_rates(given, variants),
         encoder_paths=parse_encoder_paths(given.encoder_path),
+        scales=SCALES if given.curves and not given.sweep else (),
         # the base model's images are the same under both protocols
         image_folder=None if given.sweep else given.work / "table",
     )

@@ -75,6 +75,11 @@ class CompareImages(Options, panel="Images"):
     guidance_scale: float = same_as(Settings, "guidance_scale")
     scheduler: str | None = same_as(EvaluateOptions, "scheduler")
     sample_batch: int = same_as(EvaluateOptions, "batch_size")
+    scales: str = option(
+        "",
+        "Score every run at these scales too, and draw curves: 0.25,0.5,0.75,1.25,1.5 is usual; 0 and 1 are there.",
+        metavar="X,Y,…",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +110,7 @@ def compare(
         atomtune compare --concepts castle,rex=dog --methods all --seeds 0,1
     """
     from ..compare.compare import compare as run
+    from ..compare.curves import parse_scales
     from ..compare.options import CompareOptions, listed, parse_concept, parse_seeds
     from ..compare.report import PAGE, write_comparison
     from ..compare.variants import parse_rates, parse_variants
@@ -150,6 +156,7 @@ def compare(
         output=place.output,
         rates=rates,
         encoder_paths=parse_encoder_paths(encoder.encoder_path),
+        scales=parse_scales(image.scales),
     )
     result = run(options, overwrite=place.overwrite, events=console.events)
     figures = write_comparison(result)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ..files.output_folder import check_replaceable
 from ..models.base_model import resolve
 from ..runtime.progress import Events
 from ..training.run_lock import run_lock
+from .curves import curve_of
 from .options import CompareOptions, Job, jobs_of
 from .runs import COMPARISON_FILES, Trained, check, made_by_0_1, train_missing, trained
 from .scoring import Score, names_of, score_run, stored_score
@@ -144,19 +146,21 @@ def _scored(
     events: Events,
     once: Events,
 ) -> Iterator[Run]:
-    encoders: Encoders | None = None
+    @cache  # for the runs of one concept and seed: the next ones' training wants the memory
+    def encoders() -> Encoders:
+        return encoders_for(model, paths=options.encoder_paths, device=options.scoring.device)
+
     for job, done in ready:
         score = stored_score(job, done, options, names)
         if score is None:
             events.phase(f"scoring {job.title}")
-            # for the runs of one concept and seed: the next ones' training wants the memory
-            encoders = encoders or encoders_for(model, paths=options.encoder_paths, device=options.scoring.device)
             try:
-                score = score_run(job, done, options, encoders, once)
+                score = score_run(job, done, options, encoders(), once)
             except AtomtuneError as problem:
                 failures.append(_failure(job, problem, events))
                 continue
-        yield Run(job.subject.concept.name, job.seed, job.variant, job.options.lr, done, score)
+        curve = curve_of(job, done, options, score, encoders, events)
+        yield Run(job.subject.concept.name, job.seed, job.variant, job.options.lr, done, score, curve)
 
 
 def _failure(job: Job, problem: AtomtuneError, events: Events) -> Failure:

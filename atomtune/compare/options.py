@@ -41,6 +41,7 @@ class CompareOptions:
         output: folder of the runs, with a folder for each concept; image_folder: of their images, `output` where None.
         rates: learning rates by the variants' names, in place of the methods' own.
         encoder_paths: see `encoders.encoders_for`.
+        scales: that every run is scored at besides 0 and 1, for its curve; none for no curves. See `curves`.
     """
 
     subjects: tuple[Subject, ...]
@@ -52,6 +53,7 @@ class CompareOptions:
     rates: Mapping[str, float] = field(default_factory=dict)
     encoder_paths: Mapping[str, str] = field(default_factory=dict)
     image_folder: Path | None = None
+    scales: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         compared: dict[str, list[Any]] = {

@@ -26,6 +26,7 @@ from ..runtime.units import size
 from ..sampling.generate import GeneratedImage
 from ..training.options import TrainOptions
 from .compare import Comparison, Failure
+from .curve_charts import curve_charts, curve_rows
 from .options import Subject, jobs_of
 from .runs import COMPARISON_FILES, made_by_0_1
 from .table import (
@@ -35,6 +36,7 @@ from .table import (
     Line,
     Reference,
     Run,
+    columns,
     differences,
     flat,
     line_row,
@@ -89,7 +91,7 @@ def as_figures(comparison: Comparison, table: Sequence[Line], against: Reference
         "base": {name: {"mean": value.mean, "spread": value.spread} for name, value in against.base.items()},
         "real_fidelity": None if against.real is None else against.real.mean,
         "differences": [_difference_row(found, options.variants[0].name) for found in _differences(comparison)],
-        "runs": [run_row(run) for run in comparison.runs],
+        "runs": [run_row(run) | {"curve": curve_rows(run)} for run in comparison.runs],
         "failures": [vars(failure) for failure in _public_failures(comparison)],
         "encoders": _public_names(first.encoders),
         "preprocessing": first.preprocessing,
@@ -144,7 +146,7 @@ def _machine() -> str:
 def page_values(comparison: Comparison, table: Sequence[Line], against: Reference) -> dict[str, Any]:
     """What the template is filled with."""
     runs, options = comparison.runs, comparison.options
-    named = [*FIGURES, *([SCENES] if any(SCENES in line.figures for line in table) else [])]
+    named = columns(table)
     colors = {line.variant.name: _color(i, len(table)) for i, line in enumerate(table)}
     return {
         "concepts": [subject.concept.name for subject in options.subjects],
@@ -159,6 +161,8 @@ def page_values(comparison: Comparison, table: Sequence[Line], against: Referenc
         "difference_header": ["variant", *map(_title, named)],
         "differences": [_difference_cells(found, named) for found in _differences(comparison)],
         "charts": [_chart(name, runs, table, against, colors) for name in ("diversity", "alignment")],
+        "curves": curve_charts(runs, table, against, colors),
+        "scales": [f"{scale:g}" for scale in sorted({0.0, 1.0, *options.scales})],
         "grids": [_grid(subject, comparison, table) for subject in options.subjects],
         "run_header": [
             "concept",

@@ -23,6 +23,9 @@ COMPARISON_FILES = ("comparison.html", "comparison.csv", "runs.csv", "comparison
 SCORE = "score.json"
 """A run's score, in its folder."""
 
+CURVE = "curve.json"
+"""Its measures at other scales."""
+
 _SHOWN = 20  # differences listed
 _PATIENCE = 60.0  # seconds
 

@@ -54,7 +54,7 @@ def score_run(job: Job, done: Trained, options: CompareOptions, encoders: Encode
     evaluation = evaluate_concept(asked, lambda _name: encoders, job.image_folder, events)
     score = _score(evaluation)
     stored = asdict(score) | {
-        "key": _key(job, done, options),
+        "key": score_key(job, done, options),
         "images": [_packed(image, job.image_folder) for image in score.images],
         "base_images": [_packed(image, job.image_folder) for image in score.base_images],
     }
@@ -72,7 +72,7 @@ def stored_score(
     """
     try:
         stored = read_json(job.folder / SCORE)
-        if stored.pop("key") != _key(job, done, options):
+        if stored.pop("key") != score_key(job, done, options):
             return None
         stored["measures"], stored["base"] = (Measures(**stored[name]) for name in ("measures", "base"))
         for name in ("images", "base_images"):
@@ -92,8 +92,8 @@ def names_of(encoders: Encoders) -> dict[str, str]:
     return names | ({"dino": encoders.dino.name} if encoders.dino else {})
 
 
-def _key(job: Job, done: Trained, options: CompareOptions) -> dict[str, Any]:
-    """What decides a score."""
+def score_key(job: Job, done: Trained, options: CompareOptions) -> dict[str, Any]:
+    """What decides a score, but for the encoders that the hub has."""
     scoring = options.scoring
     settings = {field.name: getattr(scoring, field.name) for field in fields(EvaluateOptions)}
     for name in ("concept", "run", "prompts", "checkpoints", "scales", "device", "batch_size"):

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from statistics import fmean, stdev
 from typing import Any
 
 from ..runtime.units import size
+from .curves import AREAS, Point, areas
 from .runs import Trained
 from .scoring import Score
 from .variants import Variant
@@ -15,6 +17,9 @@ FIGURES = ("fidelity", "diversity", "alignment", "drift")
 """The measures of the table; those of `Measures` that it leaves out are in the rows of the runs."""
 
 SCENES = "scenes_right"
+
+COLUMNS = (*FIGURES, SCENES, *AREAS)
+"""The columns of figures; those after `FIGURES` only where some line has them."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +32,17 @@ class Run:
     learning_rate: float
     trained: Trained
     score: Score
+    curve: tuple[Point, ...] = ()
+
+    @cached_property
+    def areas(self) -> dict[str, float | None]:
+        """See `curves.areas`; empty without a curve."""
+        return areas(self.curve, self.score.real)
 
     def figure(self, name: str) -> float | None:
-        """A measure, or one of "scenes_right", "worth" and "seconds", by its name."""
+        """A measure, or one of "scenes_right", "worth", "seconds" and `AREAS`, by its name."""
+        if name in AREAS:
+            return self.areas.get(name)
         if name in ("worth", SCENES):
             return getattr(self.score, name)
         return self.trained.seconds if name == "seconds" else getattr(self.score.measures, name)
@@ -59,7 +72,7 @@ class Line:
 
     Attributes:
         runs: how many it rests on.
-        figures: of `FIGURES`, "scenes_right", "worth" and "seconds" those that every run has.
+        figures: of `COLUMNS`, "worth" and "seconds" those that every run has.
         parameters: trained numbers; atoms_bytes: of the file, the mean.
         peak_bytes, gpu_peak_bytes: the most of all runs; None where that is not known.
     """
@@ -130,7 +143,7 @@ def _line(variant: Variant, runs: Sequence[Run]) -> Line:
     )
 
 
-_NAMES = (*FIGURES, "dino", "clip_i", SCENES, "worth", "seconds")
+_NAMES = (*FIGURES, "dino", "clip_i", SCENES, "worth", "seconds", *AREAS)
 
 
 def _most(values: Sequence[int | None]) -> int | None:
@@ -163,7 +176,7 @@ def differences(runs: Sequence[Run], variants: Sequence[Variant]) -> list[Differ
             if run.variant == variant and (run.concept, run.seed) in first
         ]
         figures = {}
-        for name in (*FIGURES, SCENES):
+        for name in COLUMNS:
             values = [(one.figure(name), other.figure(name)) for one, other in pairs]
             known = [one - other for one, other in values if one is not None and other is not None]
             if known and len(known) == len(pairs):
@@ -188,6 +201,7 @@ def run_row(run: Run) -> dict[str, Any]:
         "base_fidelity": run.score.base.fidelity,
         "worth": run.score.worth,
         SCENES: run.score.scenes_right,
+        **{name: run.areas.get(name) for name in AREAS},
         **made,
     }
 
@@ -221,9 +235,14 @@ def flat(line: Line) -> dict[str, Any]:
     return row
 
 
+def columns(lines_: Sequence[Line]) -> list[str]:
+    """The columns of figures that a table of these lines has."""
+    return [name for name in COLUMNS if name in FIGURES or any(name in line.figures for line in lines_)]
+
+
 def text_rows(lines_: Sequence[Line], against: Reference) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the table as text: base model and real images first."""
-    named = [*FIGURES, *([SCENES] if any(SCENES in line.figures for line in lines_) else [])]
+    named = columns(lines_)
     header = [
         "variant",
         "runs",

@@ -49,7 +49,8 @@ def worth(measures: Measures, base: Measures, real: float) -> float:
     assert measures.fidelity is not None
     assert base.fidelity is not None
     learned = (measures.fidelity - base.fidelity) / max(real - base.fidelity, 1e-6)
-    left = (_kept(measures.alignment, base.alignment), _kept(*_varieties(measures, base)))
+    # a Vendi score of 1 is no variety at all
+    left = (kept_share(measures.alignment, base.alignment), kept_share(measures.diversity, base.diversity, nothing=1.0))
     shares = [learned, *(share for share in left if share is not None)]
     product = 1.0
     for share in shares:
@@ -80,13 +81,8 @@ def select(candidates: Sequence[Candidate], base: Measures, real: float) -> Sele
     return Selection(best.step, tuple(candidates[i].step for i in front), values, reason)
 
 
-def _kept(value: float | None, base: float | None) -> float | None:
-    return None if value is None or not base else value / base
-
-
-def _varieties(measures: Measures, base: Measures) -> tuple[float | None, float | None]:
-    # a Vendi score of 1 is no variety at all
-    def excess(value: float | None) -> float | None:
-        return None if value is None else value - 1.0
-
-    return excess(measures.diversity), excess(base.diversity)
+def kept_share(value: float | None, base: float | None, nothing: float = 0.0) -> float | None:
+    """How much of the base model's value is left, counted from what is `nothing`; None where that cannot be said."""
+    if value is None or base is None or base == nothing:
+        return None
+    return (value - nothing) / (base - nothing)

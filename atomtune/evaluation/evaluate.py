@@ -82,11 +82,11 @@ def evaluate_concept(
         plain, tuned = images.generate()
         sheet = images.scale_grid() if len(tuned) > 1 else None
     events.phase("scoring")
-    base, *scored = _scored(scorers, inputs, plain, tuned)
+    base, *found = scored(scorers, inputs, plain, tuned)
     real = real_fidelity(scorers, inputs.references)
     steps = [
         Step(step, atoms, sets.prompts.images, sets.drift.images, one)
-        for (step, atoms), sets, one in zip(inputs.atoms, tuned, scored, strict=True)
+        for (step, atoms), sets, one in zip(inputs.atoms, tuned, found, strict=True)
     ]
     selected = None
     if len(steps) > 1:
@@ -108,7 +108,7 @@ def evaluate_concept(
     )
 
 
-def _scored(encoders: Encoders, inputs: Inputs, plain: ScoredSets, tuned: Sequence[ScoredSets]) -> list[Measured]:
+def scored(encoders: Encoders, inputs: Inputs, plain: ScoredSets, tuned: Sequence[ScoredSets]) -> list[Measured]:
     """What the base model's images score, and those of every set of atoms."""
     texts = [_without_token(image.prompt, inputs.concept) for image in plain.prompts.images]
     undrifted = plain.drift.load()

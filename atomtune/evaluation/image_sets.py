@@ -15,7 +15,7 @@ from ..core.fingerprint import fingerprint
 from ..files.atomic import write_text
 from ..files.png import save_png
 from ..runtime.progress import Events
-from ..sampling.apply import applied
+from ..sampling.apply import applied, applied_at
 from ..sampling.changes import LoadedAtoms
 from ..sampling.generate import GeneratedImage, generate_images, load_sampler
 from ..sampling.options import Settings
@@ -161,6 +161,20 @@ class EvaluationImages:
         work: list[tuple[Sequence[ImageSet], PipelineContext]] = [(base.both, partial(self._with, ()))]
         work += [(sets.both, partial(self._with, (item,))) for item, sets in zip(atoms, tuned, strict=True)]
         generate_missing(work, self.options.settings, self.options.batch_size, self.events)
+        return base, tuned
+
+    def generate_at(self, scales: Sequence[float]) -> tuple[ScoredSets, list[ScoredSets]]:
+        """The base model's images, and those of the last set of atoms at each of these scales, all there."""
+        atoms = self.inputs.atoms[-1][1]
+        base = self._sets({"atoms": ""})
+        tuned = [self._sets({"atoms": atoms.sha256, "scale": scale}) for scale in scales]
+        rest = (self.options.settings, self.options.batch_size, self.events)
+        generate_missing([(base.both, partial(self._with, ()))], *rest)
+        if any(one.missing() for sets in tuned for one in sets.both):
+            with applied_at(self.pipeline, atoms, self.events) as at:
+                generate_missing(
+                    [(sets.both, partial(at, scale)) for scale, sets in zip(scales, tuned, strict=True)], *rest
+                )
         return base, tuned
 
     def scale_grid(self) -> Path:

@@ -185,6 +185,44 @@ def cloud_chart(clouds: Sequence[Cloud], x_title: str, y_title: str, marks: Sequ
 
 
 @dataclass(frozen=True)
+class Curve:
+    """Points joined in their order.
+
+    Attributes:
+        points: (x, y, the text that a pointer resting on it shows, whether it is a large one).
+    """
+
+    label: str
+    color: str
+    points: Sequence[tuple[float, float, str, bool]]
+
+
+def curve_chart(curves: Sequence[Curve], x_title: str, y_title: str, marks: Sequence[tuple[str, float]] = ()) -> str:
+    """Curves with their names at the large point; `marks` are vertical lines with names."""
+    everywhere = [point for curve in curves for point in curve.points]
+    xs, ys = [point[0] for point in everywhere], [point[1] for point in everywhere]
+    axes = _Axes(_axis_range([*xs, *(x for _, x in marks)]), _axis_range(ys), _TALL, "{:.3g}")
+    lines, dots, names = [], [], []
+    taken = [_box(_LEFT + 6, _EDGE - 5, y_title, "start")]
+    for name, x in marks:
+        across = axes.place(x, axes.y[0])[0]
+        lines.append(f'<path d="M{across} {_EDGE}V{axes.floor}" stroke="#808080" stroke-dasharray="3 4"/>')
+        taken.append(_box(across, _EDGE + 8, name, "end" if across > _WIDTH / 2 else "start"))
+        names.append(_label(taken[-1], name, ""))
+    for curve in curves:
+        places = [(*axes.place(x, y), text, large) for x, y, text, large in curve.points]
+        path = " ".join(f"{x},{y}" for x, y, *_ in places)
+        lines.append(f'<polyline points="{path}" fill="none" stroke="{curve.color}" stroke-width="1.5"/>')
+        for x, y, text, large in places:
+            title = f"<title>{escape(text)}</title>"
+            dots.append(f'<circle cx="{x}" cy="{y}" r="{5 if large else 2.5}" fill="{curve.color}">{title}</circle>')
+            if large:
+                taken.append(_free_place(x, y, curve.label, taken, axes))
+                names.append(_label(taken[-1], curve.label, f' fill="{curve.color}"'))
+    return axes.framed("".join([axes.frame(x_title, y_title), *lines, *dots, *names]), x_title, y_title)
+
+
+@dataclass(frozen=True)
 class _Box:
     """Where a label is: its left upper corner and its size."""
 
