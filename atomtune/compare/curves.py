@@ -92,7 +92,7 @@ def _stored(job: Job, key: dict[str, Any]) -> dict[float, Measures]:
         stored = read_json(job.folder / CURVE)
         if stored["key"] != key:
             return {}
-        return {float(scale): Measures(**measures) for scale, measures in stored["points"].items()}
+        return {float(scale): Measures.from_dict(measures) for scale, measures in stored["points"].items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}  # not there, or of another version: it is measured anew
 

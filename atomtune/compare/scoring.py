@@ -74,7 +74,7 @@ def stored_score(
         stored = read_json(job.folder / SCORE)
         if stored.pop("key") != score_key(job, done, options):
             return None
-        stored["measures"], stored["base"] = (Measures(**stored[name]) for name in ("measures", "base"))
+        stored["measures"], stored["base"] = (Measures.from_dict(stored[name]) for name in ("measures", "base"))
         for name in ("images", "base_images"):
             stored[name] = [
                 GeneratedImage(job.image_folder / one["file"], one["prompt"], one["seed"]) for one in stored[name]

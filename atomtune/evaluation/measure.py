@@ -1,8 +1,8 @@
 """The measures of a set of images, from the encoders' embeddings of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from PIL import Image
@@ -27,7 +27,8 @@ class Measures:
         alignment: mean cosine between each image and its prompt, without the token (CLIP-T of DreamBooth).
         dino, clip_i: fidelity in the spaces of DINO ViT-S/16 and CLIP (DreamBooth, section 4.1).
         drift: 1 − mean cosine between the tuned and the base model's images of prompts without the concept.
-        kid, fid: distances to the references, where there are enough of both.
+        kid, fd_dinov2, fid: distances to the references, where there are enough of both: the first two in the space of
+            diversity, which is DINOv2's with Stable Diffusion, and FID in Inception's where torch-fidelity is there.
     """
 
     n: int
@@ -40,7 +41,18 @@ class Measures:
     clip_i: float | None = None
     drift: float | None = None
     kid: float | None = None
+    fd_dinov2: float | None = None
     fid: float | None = None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The way back from `as_dict`, of version 0.1's too, whose `fid` was FD-DINOv2.
+
+        Raises TypeError for other names.
+        """
+        if "fd_dinov2" not in values:
+            values = {**values, "fd_dinov2": values.get("fid"), "fid": None}
+        return cls(**values)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -88,9 +100,11 @@ def measure(
     moved = None
     if drift is not None:
         moved = metrics.drift(*(encoders.diversity.encode_images(group) for group in drift))
-    kid = fid = None
+    kid = fd = fid = None
     if min(len(images), len(references)) >= FEWEST_FOR_KID:
-        kid, fid = metrics.kid(whole, known_whole, gamma=1.0)[0], metrics.fid(whole, known_whole)
+        kid, fd = metrics.kid(whole, known_whole, gamma=1.0)[0], metrics.fid(whole, known_whole)
+        if encoders.inception is not None:
+            fid = metrics.fid(*(encoders.inception.features(group) for group in (images, references)))
     dino = None
     if encoders.dino is not None:
         dino = metrics.fidelity(encoders.dino.encode_images(images), encoders.dino.encode_images(references))
@@ -107,6 +121,7 @@ def measure(
             clip_i=clip_i,
             drift=moved,
             kid=kid,
+            fd_dinov2=fd,
             fid=fid,
         ),
         metrics.fidelity_each(embeddings, known),

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ...errors import UsageError, excerpt
+from ...errors import AtomtuneError, UsageError, excerpt
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
     from torch import Tensor
 
-NAMES = ("dinov2", "clip", "dino")
+    from .inception import Inception
+
+NAMES = ("dinov2", "clip", "dino", "inception")
 """What `--encoder-path` knows encoders by."""
 
 
@@ -54,12 +56,17 @@ class Encoders:
         alignment: for alignment and CLIP-I; the same object as `fidelity` where one model does both.
         diversity: for diversity, drift, KID and FID; embeds the whole image. With Stable Diffusion, as fidelity.
         dino: for DreamBooth's DINO; None where that is not scored.
+        inception: for FID; None where that is not scored.
     """
 
     fidelity: ImageEncoder
     alignment: TextImageEncoder
     diversity: ImageEncoder
     dino: ImageEncoder | None = None
+    inception: "Inception | None" = None
+
+
+_TAKEN = f"{', '.join(f'{name}=DIR' for name in NAMES[:-1])} or {NAMES[-1]}=DIR"
 
 
 def public_name(name: str) -> str:
@@ -78,7 +85,7 @@ def parse_encoder_paths(values: Sequence[str]) -> dict[str, str]:
     for value in values:
         name, equals, path = value.partition("=")
         if not equals or name not in NAMES:
-            raise UsageError(f"--encoder-path takes dinov2=DIR, clip=DIR or dino=DIR, not {excerpt(value)!r}", hint)
+            raise UsageError(f"--encoder-path takes {_TAKEN}, not {excerpt(value)!r}", hint)
         if name in found:
             raise UsageError(f"--encoder-path {name}=DIR is given twice", hint)
         if not (folder := _folder(path)):
@@ -95,8 +102,9 @@ def encoders_for(
     DINOv2-base for fidelity and diversity, CLIP ViT-L/14 for alignment, and DINO ViT-S/16. For `pocket` its own grader,
     trained on its small images, and for fidelity the grader's identity encoder; no DINO. The identity encoder was
     trained to ignore the scene and finds images of one thing alike everywhere, so diversity is the grader's.
-    A name in `paths` is loaded from there in any case. Where `paths` names some but not "dino", DINO is left out rather
-    than downloaded: it is one more figure, nothing rests on it.
+    Inception for FID where torch-fidelity is installed and the base model is not `pocket`.
+    A name in `paths` is loaded from there in any case. Where `paths` names some but not "dino" or "inception", these
+    are left out rather than downloaded: they are one more figure each, nothing rests on them.
 
     Args:
         model_name: as in `resolve(model).name`.
@@ -110,6 +118,7 @@ def encoders_for(
     from .clip import load_clip
     from .dino import load_dino, load_dinov2
     from .grader import load_identity
+    from .inception import Inception, is_installed
 
     paths = paths or {}
     if unknown := set(paths) - set(NAMES):
@@ -119,8 +128,14 @@ def encoders_for(
     fidelity: ImageEncoder = own if own and "dinov2" not in paths else load_dinov2(paths.get("dinov2"), place)
     alignment: TextImageEncoder = own.grader if own and "clip" not in paths else load_clip(paths.get("clip"), place)
     diversity: ImageEncoder = own.grader if own and "dinov2" not in paths else fidelity
-    wants_dino = "dino" in paths or (not paths and own is None)
-    return Encoders(fidelity, alignment, diversity, load_dino(paths.get("dino"), place) if wants_dino else None)
+    more = not paths and own is None
+    dino = load_dino(paths.get("dino"), place) if more or "dino" in paths else None
+    inception = None
+    if "inception" in paths and not is_installed():
+        raise AtomtuneError("FID needs torch-fidelity, which is not installed", "pip install 'atomtune[fid]'")
+    if "inception" in paths or (more and is_installed()):
+        inception = Inception(Path(paths["inception"]) if "inception" in paths else None, place)
+    return Encoders(fidelity, alignment, diversity, dino, inception)
 
 
 def _folder(path: str) -> str | None:
