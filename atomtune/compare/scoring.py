@@ -96,6 +96,8 @@ def score_key(job: Job, done: Trained, options: CompareOptions) -> dict[str, Any
     """What decides a score, but for the encoders that the hub has."""
     scoring = options.scoring
     settings = {field.name: getattr(scoring, field.name) for field in fields(EvaluateOptions)}
+    if scoring.vae is None:  # scores of before know nothing of it
+        settings.pop("vae")
     for name in ("concept", "run", "prompts", "checkpoints", "scales", "device", "batch_size"):
         settings.pop(name)
     return {

@@ -151,6 +151,7 @@ class EvaluationImages:
         return {
             "base": own if options.model is None else fingerprint(self.pipeline.unet),
             "settings": [str(options.settings), options.scheduler, options.precision],
+            **({} if options.vae is None else {"vae": fingerprint(self.pipeline.vae)}),
         }
 
     def generate(self) -> tuple[ScoredSets, list[ScoredSets]]:

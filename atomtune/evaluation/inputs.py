@@ -1,6 +1,6 @@
 """What an evaluation is about: a run's atoms, the prompts, the concept's images. Read before anything is generated."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -54,7 +54,7 @@ def read_inputs(options: EvaluateOptions) -> Inputs:
     loaded = [read_atoms_file(path, options.scale) for _, path in files]
     final = loaded[-1]
     prompts = read_prompts(options.prompts, [final.concept])
-    source = resolve_base(options.model, final.info.base, final.path)
+    source = replace(resolve_base(options.model, final.info.base, final.path), vae=options.vae)
     side = trained.resolution or native_resolution(source)
     images = load_images(trained.images, side, crop=trained.crop, seed=trained.seed)
     return Inputs(

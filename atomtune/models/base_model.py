@@ -15,6 +15,7 @@ from ..files.untrusted_json import read_json
 from .hub_errors import NO_DOWNLOAD, as_load_error
 from .hub_files import pipeline_files
 from .load_component import load_component, quiet
+from .other_vae import with_other_vae
 from .pipeline_index import INDEX
 from .single_file import PIPELINE_OPTIONS, inspect_file, load_single_file
 from .supported import check_supported
@@ -39,10 +40,12 @@ class ModelSource:
     Attributes:
         name: hub id, folder or file as given, or "pocket".
         location: the folder or file, or the hub id.
+        vae: another autoencoder than its own, as for `other_vae.with_other_vae`.
     """
 
     name: str
     location: str
+    vae: str | None = None
 
     @property
     def is_local(self) -> bool:
@@ -58,6 +61,11 @@ class ModelSource:
     def public_name(self) -> str:
         """The name to write into files: a hub id or "pocket", of folders and files the last part of their path."""
         return self.name if self.name == POCKET or not self.is_local else Path(self.location).resolve().name
+
+    @property
+    def public_vae(self) -> str | None:
+        """The name of the other autoencoder in the same way."""
+        return Path(self.vae).resolve().name if self.vae and Path(self.vae).exists() else self.vae
 
 
 def resolve(name: str | None = None) -> ModelSource:
@@ -143,6 +151,8 @@ def load_pipeline(source: ModelSource, dtype: torch.dtype = torch.float32) -> "P
             pipeline = load_single_file(path, inspect_file(path))
         else:
             pipeline = _load_folder(source)
+    if source.vae is not None:
+        with_other_vae(pipeline, source.vae)
     pipeline.set_progress_bar_config(disable=True)
     for part in pipeline.components.values():
         if isinstance(part, nn.Module):

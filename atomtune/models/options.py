@@ -18,6 +18,7 @@ class ModelOptions(Options, panel="Model"):
 
     Attributes:
         model: as for `base_model.resolve`; None for the default.
+        vae: as for `other_vae.with_other_vae`; None for the model's own.
         precision: type that is computed in; trained parameters are float32 all the same.
         device: None for the best there is.
     """
@@ -28,6 +29,13 @@ class ModelOptions(Options, panel="Model"):
         shown_default="$ATOMTUNE_MODEL, else CompVis/stable-diffusion-v1-4",
         metavar="MODEL",
         aliases=("pretrained_model_name_or_path",),
+    )
+    vae: str | None = option(
+        None,
+        "Another autoencoder: a hub id, as stabilityai/sd-vae-ft-mse, or a folder.",
+        shown_default="the base model's",
+        metavar="VAE",
+        aliases=("pretrained_vae_model_name_or_path",),
     )
     device: str | None = option(
         None, "Device, as cpu, cuda, cuda:1 or mps.", shown_default="a GPU where there is one", metavar="DEVICE"

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ def sample(
     if options.prompt_file is not None:
         prompts += read_prompts(options.prompt_file, concepts)
     source = resolve_base(options.model, loaded[0].info.base, loaded[0].path) if loaded else resolve(options.model)
+    source = replace(source, vae=options.vae)
     check_disk_space([DiskNeed(output, 0, "--output names another folder")])  # known before the model loads
     events.phase(f"loading {source.name}")
     with _explained_memory(options):
@@ -144,6 +145,7 @@ class _Writer:
             "scheduler": self.options.scheduler or "model",
             "size": list(image.size),
             "base": self.source.public_name,
+            **({} if self.source.public_vae is None else {"vae": self.source.public_vae}),
             "atoms": [
                 {"file": item.path.name, "sha256": item.sha256, "scale": item.scale, "concept": item.info.concept}
                 for item in applied

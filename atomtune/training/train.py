@@ -257,7 +257,7 @@ def _train(
 
 def _resolved(options: TrainOptions) -> tuple[ModelSource, TrainOptions]:
     """The base model, and the options with its name and the resolution in them."""
-    source = resolve(options.model)
+    source = replace(resolve(options.model), vae=options.vae)
     return source, replace(options, model=source.name, resolution=options.resolution or native_resolution(source))
 
 

@@ -76,8 +76,8 @@ def test_every_field_of_a_methods_spec_is_an_option_with_its_default_in_the_help
     for method in METHODS:
         for option in options_of(type(default_spec(method))):
             assert options[option.name].path == ("spec", option.name)
-    assert options["rank"].default_text == "lora, loha, lokr 8; loldu 32"
-    assert options["layers"].default_text == "all; loldu attention"
+    assert options["rank"].default_text == "lora, loha, lokr, loralib 8; loldu 32"
+    assert options["layers"].default_text == "all; loldu, oft-scaled attention"
 
 
 def test_the_learning_rate_is_the_methods_own_and_the_help_says_which() -> None:
