@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 
 from atomtune.commands.app import COMMANDS, POCKET
+from atomtune.commands.classify import CLASSIFY
 from atomtune.commands.options.signature import option_classes
 from atomtune.runtime.option import Option
 from atomtune.runtime.options import Options, declared_options, options_of
@@ -51,7 +52,9 @@ def commands() -> str:
         INTRODUCTION,
     ]
     named = {command.__name__: command for command in COMMANDS}
-    for name, command in (named | {f"pocket {name}": command for name, command in POCKET.items()}).items():
+    named |= {f"pocket {name}": command for name, command in POCKET.items()}
+    named |= {f"classify {name}": command for name, command in CLASSIFY.items()}
+    for name, command in named.items():
         description, _, examples = cleandoc(command.__doc__ or "").partition("Examples:\n")
         parts += [f"## atomtune {name}\n", description.strip() + "\n"]
         parts += ["```console", *(line.strip() for line in examples.splitlines()), "```\n"]

@@ -31,6 +31,7 @@ ORDER = (
     "training",
     "api",
     "evaluation",
+    "vision",
     "publish",
     "compare",
     "demo",

@@ -14,6 +14,7 @@ from .. import __version__
 from ..errors import AtomtuneError, Interrupted, Terminated, UsageError
 from ..runtime.streams import lasting_streams
 from ..runtime.termination import termination_signals
+from .classify import CLASSIFY, classify
 from .compare import compare
 from .concepts import concepts
 from .console import Console
@@ -73,7 +74,10 @@ for _command in COMMANDS:
     _add(app, _command.__name__, _command)
 for _name, _function in POCKET.items():
     _add(pocket, _name, _function)
+for _name, _function in CLASSIFY.items():
+    _add(classify, _name, _function)
 app.add_typer(pocket, name="pocket")
+app.add_typer(classify, name="classify")
 
 
 def _version(wanted: bool) -> None:

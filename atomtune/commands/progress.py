@@ -16,6 +16,8 @@ _WORK = {
     "train": ("Training", "steps"),
     "sample": ("Sampling", "images"),
     "evaluate": ("Generating", "images"),
+    "classify": ("Classifying", "batches"),
+    "explain": ("Explaining", "images"),
     "export": ("Approximating", "layers"),
 }
 

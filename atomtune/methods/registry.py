@@ -38,6 +38,9 @@ _BUILT_IN = {
     "textual-inversion": ("textual_inversion", "TEXTUAL_INVERSION"),
 }
 
+_OF_HEADS = {"linear-probe": ("linear_probe", "LINEAR_PROBE")}
+"""Methods for models with a head alone: known by name and not listed, as they leave nothing to train of a UNet."""
+
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -48,8 +51,8 @@ class Methods(Mapping[str, "Method"]):
         self._registered: dict[str, Method] = {}
 
     def __getitem__(self, name: str) -> "Method":
-        if name in _BUILT_IN:
-            module, attribute = _BUILT_IN[name]
+        if name in _BUILT_IN or name in _OF_HEADS:
+            module, attribute = (_BUILT_IN | _OF_HEADS)[name]
             method: Method = getattr(import_module(f".{module}", __package__), attribute)
             return method
         if name in self._registered:
@@ -60,7 +63,8 @@ class Methods(Mapping[str, "Method"]):
         raise KeyError(name)
 
     def __contains__(self, name: object) -> bool:
-        return name in _BUILT_IN or name in self._registered or name in _installed()  # without importing it
+        # without importing it
+        return name in _BUILT_IN or name in _OF_HEADS or name in self._registered or name in _installed()
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys([*_BUILT_IN, *self._registered, *_installed()]))
@@ -76,7 +80,7 @@ class Methods(Mapping[str, "Method"]):
         if not _NAME.fullmatch(method.name):
             raise ValueError(f"{method.name!r} must be of small letters, digits and hyphens, as in 'row-scale'")
         before = self._registered.get(method.name)
-        if method.name in _BUILT_IN or (before is not None and _origin(before) != _origin(method)):
+        if method.name in _BUILT_IN | _OF_HEADS or (before is not None and _origin(before) != _origin(method)):
             raise ValueError(f"there is a method {method.name!r} already")
         self._registered[method.name] = method
 
@@ -144,7 +148,7 @@ def _found(_path: tuple[str, ...]) -> "dict[str, EntryPoint]":
 
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=GROUP):
-        if point.name in _BUILT_IN or point.name in found:
+        if point.name in _BUILT_IN | _OF_HEADS or point.name in found:
             raise AtomtuneError(
                 f"{_package(point)} brings a method {excerpt(point.name)!r}, which there is already",
                 "uninstall one of the packages that bring it",

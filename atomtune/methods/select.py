@@ -13,6 +13,15 @@ BLOCKS = ("down_blocks.", "mid_block.", "up_blocks.")
 KINDS = ("conv", "linear")
 """Kinds of layers, see `kind_of`, that a "!" can leave out."""
 ATTENTION_PROJECTIONS = ("*.to_q", "*.to_k", "*.to_v", "*.to_out.0")
+OTHER_ATTENTION = (
+    ("*.attn.qkv", "*.attn.proj"),  # timm's, query, key and value in one layer
+    ("*.attn.q", "*.attn.kv", "*.attn.proj"),
+    ("*.attn.q_proj", "*.attn.k_proj", "*.attn.v_proj", "*.attn.proj"),
+    ("*.attention.self.query", "*.attention.self.key", "*.attention.self.value", "*.attention.output.dense"),  # BERT's
+    ("*.self_attn.q_proj", "*.self_attn.k_proj", "*.self_attn.v_proj", "*.self_attn.out_proj"),  # CLIP's
+    ("*.attention.query", "*.attention.key", "*.attention.value", "*.attention.output.dense"),  # ViT's in transformers
+)
+"""What other libraries call the projections of their attention; the first row of which a model has all counts."""
 
 
 def without_excluded(layers: str) -> tuple[str, list[str]]:
@@ -31,9 +40,10 @@ def select_layers(model: nn.Module, layers: str) -> dict[str, nn.Module]:
     """The layers a choice names, in the model's order.
 
     `layers` is "all", "blocks" (those of a UNet's down, mid and up blocks; all in a model without such blocks), "conv"
-    (convolutions of more than one tap), "attention" (to_q, to_k, to_v, to_out, as diffusers' LoRA trains), or shell
-    patterns on dotted names, separated by commas ("up_blocks.*,*.ff.*"). Patterns after a "!" are left out
-    ("all,!time_embedding.*"), and so are `KINDS` ("blocks,!linear").
+    (convolutions of more than one tap), "attention" (to_q, to_k, to_v, to_out, as diffusers' LoRA trains; in models of
+    other libraries what `OTHER_ATTENTION` has), or shell patterns on dotted names, separated by commas
+    ("up_blocks.*,*.ff.*"). Patterns after a "!" are left out ("all,!time_embedding.*"), and so are `KINDS`
+    ("blocks,!linear").
 
     Raises UsageError where a pattern matches no layer, or the model has none of the kind.
     """
@@ -50,7 +60,7 @@ def select_layers(model: nn.Module, layers: str) -> dict[str, nn.Module]:
         return chosen
     if layers == "blocks" and candidates:
         return {name: layer for name, layer in candidates.items() if name.startswith(BLOCKS)} or candidates
-    patterns = ATTENTION_PROJECTIONS if layers == "attention" else tuple(p.strip() for p in layers.split(","))
+    patterns = _attention(candidates) if layers == "attention" else tuple(p.strip() for p in layers.split(","))
     for pattern in patterns:
         if not any(fnmatch.fnmatchcase(name, pattern) for name in candidates):
             raise UsageError(
@@ -58,6 +68,15 @@ def select_layers(model: nn.Module, layers: str) -> dict[str, nn.Module]:
                 "layers are all, blocks, conv, attention, or patterns such as 'up_blocks.*' or '*.attn2.to_k'",
             )
     return {name: layer for name, layer in candidates.items() if matches(name, patterns)}
+
+
+def _attention(names: Iterable[str]) -> tuple[str, ...]:
+    """The patterns of a model's attention projections."""
+    names = list(names)
+    for patterns in (ATTENTION_PROJECTIONS, *OTHER_ATTENTION):
+        if all(any(fnmatch.fnmatchcase(name, pattern) for name in names) for pattern in patterns):
+            return patterns
+    return ATTENTION_PROJECTIONS
 
 
 def kind_of(layer: nn.Module) -> str:

@@ -60,7 +60,7 @@ def new_record(
     return {
         "base_fingerprint": base,
         "components": dict(components),
-        "versions": _versions(),
+        "versions": versions(),
         "processes": processes,
         "images": list(images),
         "decomposition": ALGORITHM,
@@ -94,7 +94,8 @@ def describe(
     )
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """The versions that a run was made with, for run.json."""
     from importlib.metadata import version
 
     packages = ("torch", "diffusers", "transformers", "accelerate")

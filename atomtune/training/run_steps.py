@@ -1,14 +1,13 @@
 """The steps of a run with all that happens beside them: log, previews, checkpoints, signals."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import Interrupted
-from ..files.checkpoint import save_checkpoint
+from ..files.checkpoint import Checkpoint, save_checkpoint
 from ..runtime.progress import Events
-from .loop import Loop
-from .options import TrainOptions
 from .preview import Preview
 from .resources import MOST_KEPT
 from .run_folder import RunFolder
@@ -18,9 +17,48 @@ _LOG_EVERY = 25  # steps
 _SHOWN_LOSSES = 25  # of the last steps, whose mean is shown
 
 
+class Steps(Protocol):
+    """A loop of steps, as `Loop`."""
+
+    accelerator: Any
+    losses: list[float]
+    seconds: float
+    lr: float
+
+    @property
+    def step(self) -> int: ...
+
+    @property
+    def trained_numbers(self) -> int: ...
+
+    def run(self, steps: int, after_step: Callable[[float], bool]) -> None: ...
+
+    def any_process(self, flag: bool) -> bool: ...
+
+    def averaged(self) -> AbstractContextManager[None]: ...
+
+    def checkpoint(self, cached: Mapping[str, str]) -> Checkpoint: ...
+
+
+class SteppingOptions(Protocol):
+    """What `run_steps` needs of the options of a run, as `TrainOptions` has it."""
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def checkpoint_every(self) -> int: ...
+
+    @property
+    def sample_every(self) -> int: ...
+
+    @property
+    def tracker(self) -> str | None: ...
+
+
 def run_steps(
-    loop: Loop,
-    options: TrainOptions,
+    loop: Steps,
+    options: SteppingOptions,
     folder: RunFolder,
     preview: Preview | None,
     write_atoms: Callable[[Path], str],

@@ -26,7 +26,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms  # type: ignore[import-untyped]
+from torchvision import transforms
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from . import clock

@@ -18,6 +18,9 @@ from atomtune.training.make_masks import MadeMask, MadeMasks
 from atomtune.training.prepare import Prepared, PreparedImage
 from atomtune.training.record import TrainResult
 from atomtune.training.runs import Learned
+from atomtune.vision.metrics import ClassScore, Scores
+from atomtune.vision.predict import Answer
+from atomtune.vision.train import ClassifierResult
 
 TEXT = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
 
@@ -33,6 +36,10 @@ def test_every_key_is_documented() -> None:
     assert {field.name for kind in (Prepared, PreparedImage) for field in fields(kind)} <= documented("prepare")
     assert {field.name for kind in (MadeMasks, MadeMask) for field in fields(kind)} <= documented("mask")
     assert {field.name for field in fields(TrainResult)} <= documented("train")
+    assert {field.name for field in fields(ClassifierResult)} <= documented("classify train")
+    assert {field.name for field in fields(Answer)} <= documented("classify predict")
+    assert {field.name for kind in (Scores, ClassScore) for field in fields(kind)} <= documented("classify evaluate")
+    assert {"layer", "threshold", "base_active", "active"} <= documented("classify explain")
     assert {field.name for field in fields(DemoResult)} <= documented("demo")
     assert {field.name for field in fields(AtomsInfo)} | {"kind", "trigger", "sha256"} <= documented("inspect")
     assert {"layers", "rows", "relative_error", "seconds", "path", "found"} <= documented("decompose")
