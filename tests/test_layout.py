@@ -34,6 +34,7 @@ ORDER = (
     "vision",
     "publish",
     "compare",
+    "serve",
     "demo",
     "commands",
     "__main__",

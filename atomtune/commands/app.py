@@ -31,6 +31,7 @@ from .pocket import images, list_, pocket
 from .prepare import prepare
 from .publish import publish
 from .sample import sample
+from .serve import serve
 from .train import train
 from .verb import Quiet, Verbose, verb
 
@@ -55,6 +56,7 @@ COMMANDS = (
     merge,
     export,
     publish,
+    serve,
     concepts,
     inspect,
     doctor,

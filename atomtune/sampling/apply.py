@@ -32,8 +32,12 @@ def merge_atoms(pipeline: Any, atoms: Sequence[LoadedAtoms], events: Events) -> 
 def merged_values(
     pipeline: Any, atoms: Sequence[LoadedAtoms], events: Events
 ) -> Iterator[tuple[str, str, Tensor, Tensor]]:
-    """Part, name, tensor and the value it is to have, of every tensor that atoms change. Raises as `merge_atoms`."""
-    return _merged(pipeline, [(changes_of(pipeline, item, events), item.scale) for item in atoms])
+    """Part, name, tensor and the value it is to have, of every tensor that atoms change. Raises as `merge_atoms`.
+
+    `pipeline` may be a `Target`, which takes the fingerprint of its models once.
+    """
+    whole = pipeline.pipeline if isinstance(pipeline, Target) else pipeline
+    return _merged(whole, [(changes_of(pipeline, item, events), item.scale) for item in atoms])
 
 
 @contextmanager
@@ -63,22 +67,28 @@ def applied_at(
 
 
 def changes_of(pipeline: Any, item: LoadedAtoms, events: Events) -> dict[str, PartChanges]:
-    """What an atoms file changes of a pipeline, by part. Raises AtomtuneError where it does not fit."""
-    target = Target(pipeline)
+    """What an atoms file changes of a pipeline, or a `Target`, by part. Raises AtomtuneError where it does not fit."""
+    target = pipeline if isinstance(pipeline, Target) else Target(pipeline)
     return {part: changes(target.parts[part]) for part, changes in part_changes(target, item, events).items()}
 
 
 @contextmanager
 def replaced(pipeline: Any, summands: Summands) -> Iterator[Any]:
     """A context within which a pipeline has these changes; then it is the base model, bit for bit."""
-    merged = list(_merged(pipeline, summands))
-    own = [tensor.data for _, _, tensor, _ in merged]
-    try:
-        for _, _, tensor, value in merged:
-            tensor.data = value
+    with holding([(tensor, value) for _, _, tensor, value in _merged(pipeline, summands)]):
         yield pipeline
+
+
+@contextmanager
+def holding(merged: Sequence[tuple[Tensor, Tensor]]) -> Iterator[None]:
+    """A context within which tensors of a model have the values that are given beside them, without a copy."""
+    own = [tensor.data for tensor, _ in merged]
+    try:
+        for tensor, value in merged:
+            tensor.data = value
+        yield
     finally:
-        for (_, _, tensor, _), value in zip(merged, own, strict=True):
+        for (tensor, _), value in zip(merged, own, strict=True):
             tensor.data = value
 
 

@@ -1,6 +1,6 @@
 """What an adapter file changes of a pipeline, or of one model: read, checked against it, and given part by part."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -103,6 +103,7 @@ class Target:
     """
 
     def __init__(self, target: Any) -> None:
+        self._fingerprints: dict[tuple[str, frozenset[str]], str] = {}
         components = getattr(target, "components", None)
         self.pipeline: Any = None
         if isinstance(target, nn.Module):
@@ -116,6 +117,15 @@ class Target:
                 "give a pipeline, or one of its models",
             )
 
+    def fingerprint(self, name: str, without: Iterable[str]) -> str:
+        """The fingerprint of a part that has its own weights, some of them left out; taken once."""
+        left_out = frozenset(without)
+        if (name, left_out) not in self._fingerprints:
+            named = self.parts[name].named_parameters()
+            weights = {key: parameter for key, parameter in named if key not in left_out}
+            self._fingerprints[name, left_out] = fingerprint_of(weights)
+        return self._fingerprints[name, left_out]
+
 
 def part_changes(target: Target, item: LoadedAtoms, events: Events) -> dict[str, Callable[[nn.Module], PartChanges]]:
     """What a file changes, by the part of the target that it changes: a function of that part, with its base weights.
@@ -125,8 +135,7 @@ def part_changes(target: Target, item: LoadedAtoms, events: Events) -> dict[str,
     own, values = split_trained(item.tensors)
     name = _tuned_part(target, item, values)
     model = target.parts[name]
-    weights = {key: parameter for key, parameter in model.named_parameters() if key not in values}
-    if item.info.base_fingerprint != fingerprint_of(weights):
+    if item.info.base_fingerprint != target.fingerprint(name, values):
         events.warn(f"{item.path.name} was trained on {excerpt(item.info.base)}; this base has other weights")
     method = METHODS[item.info.method]
     spec = method.spec.from_dict(item.info.spec)

@@ -1,17 +1,13 @@
 """Generate images with concepts, and the base model's answers, and keep each as soon as it is made."""
 
-import json
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from .. import __version__
 from ..data.concept import check_prompts, expand, read_prompts, unnamed
 from ..data.contact_sheet import contact_sheet
 from ..errors import Interrupted
@@ -23,6 +19,7 @@ from ..runtime.progress import Events
 from .apply import merge_atoms
 from .changes import LoadedAtoms, read_atoms
 from .generate import GeneratedImage, generate_images, load_sampler
+from .image_texts import image_texts
 from .options import SampleOptions
 
 _MAX_SLUG = 60  # bytes of a file's name that come from the prompt
@@ -108,10 +105,9 @@ class _Writer:
     def save(self, prompt: str, seed: int, image: Image.Image, is_base: bool) -> SampledImage:
         """Write one image with its settings."""
         name = "-".join([str(seed), *_slug(prompt), *(["base"] if is_base else [])])
-        text = PngInfo()
-        facts = self._facts(prompt, seed, is_base, image)
-        text.add_text("parameters", _parameters(facts))
-        text.add_text("atomtune", json.dumps(facts))
+        options = self.options
+        applied = [] if is_base else self.atoms
+        text = image_texts(prompt, seed, image.size, options.settings, options.scheduler, self.source, applied)
         path = write_numbered(
             self.folder,
             lambda number: f"{number}-{name}.png",
@@ -132,40 +128,6 @@ class _Writer:
             lambda number: f"grid-{number}.png",
             lambda temporary: sheet.save(temporary, format="PNG"),
         )
-
-    def _facts(self, prompt: str, seed: int, is_base: bool, image: Image.Image) -> dict[str, Any]:
-        settings = self.options.settings
-        applied = [] if is_base else self.atoms
-        return {
-            "prompt": prompt,
-            "negative_prompt": settings.negative_prompt,
-            "seed": seed,
-            "steps": settings.steps,
-            "guidance_scale": settings.guidance_scale,
-            "scheduler": self.options.scheduler or "model",
-            "size": list(image.size),
-            "base": self.source.public_name,
-            **({} if self.source.public_vae is None else {"vae": self.source.public_vae}),
-            "atoms": [
-                {"file": item.path.name, "sha256": item.sha256, "scale": item.scale, "concept": item.info.concept}
-                for item in applied
-            ],
-            "atomtune": __version__,
-        }
-
-
-def _parameters(facts: dict[str, Any]) -> str:
-    lines = [facts["prompt"]]
-    if facts["negative_prompt"]:
-        lines.append(f"Negative prompt: {facts['negative_prompt']}")
-    atoms = ", ".join(f"{item['concept']} {item['sha256'][:12]}:{item['scale']:g}" for item in facts["atoms"])
-    lines.append(
-        f"Steps: {facts['steps']}, Sampler: {facts['scheduler']}, CFG scale: {facts['guidance_scale']:g}, "
-        f"Seed: {facts['seed']}, Size: {facts['size'][0]}x{facts['size'][1]}, Model: {facts['base']}"
-        + (f", Atoms: {atoms}" if atoms else "")
-        + f", Version: atomtune {facts['atomtune']}"
-    )
-    return "\n".join(lines)
 
 
 def _slug(prompt: str) -> list[str]:

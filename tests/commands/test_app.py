@@ -28,6 +28,7 @@ VERBS = [
     "merge",
     "export",
     "publish",
+    "serve",
     "concepts",
     "inspect",
     "doctor",

@@ -53,5 +53,6 @@ def test_every_key_is_documented() -> None:
     assert {field.name for kind in (MergeResult, MergedAtoms) for field in fields(kind)} <= documented("merge")
     assert {field.name for kind in (ExportResult, MergedAtoms) for field in fields(kind)} <= documented("export")
     assert {field.name for field in fields(PublishResult)} <= documented("publish")
+    assert {"address", "concepts", "runs"} <= documented("serve")
     assert {field.name for field in fields(Learned)} | {"concepts", "ready", "sheet"} <= documented("concepts")
     assert {field.name for field in fields(Health)} | {"well"} <= documented("doctor")

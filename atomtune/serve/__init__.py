@@ -1,0 +1,1 @@
+"""`atomtune serve`: images of many concepts from one base model, over HTTP."""
