@@ -1,6 +1,8 @@
 """Errors that are the user's to solve: one line that says what is wrong, one hint that says what to do."""
 
+import difflib
 import re
+from collections.abc import Iterable
 
 # control characters but tab and newline, line separators, marks that turn the order of letters, lone surrogates
 _HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -20,6 +22,12 @@ def excerpt(value: object, longest: int = 120) -> str:
     """What a file says, for a message: printable, on one line, cut after `longest` characters."""
     text = " ".join(str(value)[: 4 * longest].split())
     return printable(text if len(text) <= longest else text[: longest - 1] + "…")
+
+
+def did_you_mean(word: str, known: Iterable[str], longest: int = 60) -> str:
+    """ " (did you mean 'lora'?)" for a word that is nearly a known one; else nothing. A word over `longest` is none."""
+    close = difflib.get_close_matches(word.lower(), list(known), n=1) if len(word) <= longest else []
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 class AtomtuneError(Exception):

@@ -19,10 +19,12 @@ from atomtune.training import options as training
 
 DOCS = Path(__file__).parent
 INTRODUCTION = """\
-Every command also takes `--config FILE`, `--json`, `--quiet`, `--verbose` and `--help`. A file is TOML, whose keys are
-the options' names with underscores, at the top or in a table named after their group (`[optimizer]`), or the `run.json`
-of a run; what the command line says counts more. Flags have a negative, as `--no-ema`, to switch off what a file
-switches on. Names that other trainers have for an option are understood, with dashes or underscores.
+Every command also takes `--config FILE`, `--json`, `--quiet`, `--verbose` and `--help`. The concept needs no
+`--concept`, nor do the prompts of `sample`: `atomtune train rex`, `atomtune sample rex "a <rex> in the snow"`.
+`train --help` shows the essential options, `--help-all` every one. A file is TOML, whose keys are the options' names
+with underscores, at the top or in a table named after their group (`[optimizer]`), or the `run.json` of a run; what the
+command line says counts more. Flags have a negative, as `--no-ema`, to switch off what a file switches on. Names that
+other trainers have for an option are understood, with dashes or underscores.
 
 This page is made by `python docs/reference.py`.
 """

@@ -31,6 +31,7 @@ class CompareSubjects(Options, panel="Concepts"):
         (),
         "Concept of concepts/NAME, with its class noun; give it again for more.",
         metavar="NAME[=NOUN]",
+        word="first",
     )
     concepts: str = option("", "The same for several, separated by commas.", metavar="A,B=NOUN,…")
     token: str | None = same_as(Concept, "token", default=None, derived=None)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..demo.options import DemoOptions
 from ..runtime.option import option
-from ..runtime.units import size
+from ..runtime.units import counted, size
 from ..sampling.options import RUNS
 from .console import Console, duration, fields
 from .options.groups import OutputOptions
@@ -56,7 +56,7 @@ def _text(result: "DemoResult") -> str:
             **{
                 str(
                     other["method"]
-                ): f"fidelity {other['fidelity']:.3f}, {other['trainable_parameters']:,} parameters, "
+                ): f"fidelity {other['fidelity']:.3f}, {counted(other['trainable_parameters'], 'parameter')}, "
                 f"{size(other['atoms_bytes'])}, train {duration(other['train_seconds'])}"
                 for other in result.other_methods
             },

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import AtomtuneError
-from ..runtime.units import size
+from ..runtime.units import counted, size
 from .console import Console, fields
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ def doctor(console: Console) -> None:
     console.result({**asdict(health), "well": health.well}, _text(health))
     count = sum(problem.serious for problem in health.problems)
     if count:
-        found = "1 problem" if count == 1 else f"{count} problems"
-        raise AtomtuneError(f"{found} found", "each is listed at the end of the report with what to do about it")
+        raise AtomtuneError(
+            f"{counted(count, 'problem')} found", "each is listed at the end of the report with what to do about it"
+        )
 
 
 def _text(health: "Health") -> str:

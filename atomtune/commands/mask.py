@@ -16,7 +16,7 @@ from .options.groups import OutputOptions
 class MaskOptions(Options, panel="Masks"):
     """What gets masks, and how they are made."""
 
-    concept: str = option(..., "Name of the concept.", metavar="NAME")
+    concept: str = option(..., "Name of the concept.", metavar="NAME", word="first")
     images: Path | None = option(None, "Folder of its images.", shown_default="concepts/NAME", metavar="DIR")
     by: str = option(
         "border",

@@ -8,9 +8,10 @@ import typer
 from ..runtime.option import option
 from ..runtime.options import Options
 from .console import Console, fields
+from .options.command import Group
 
 pocket = typer.Typer(
-    help="The miniature model: images of new things to teach it, and what it knows.", no_args_is_help=True
+    cls=Group, help="The miniature model: images of new things to teach it, and what it knows.", no_args_is_help=True
 )
 
 
@@ -18,7 +19,7 @@ pocket = typer.Typer(
 class ThingOptions(Options, panel="Thing"):
     """What is rendered."""
 
-    kind: str = option(..., "What kind of thing, as castle, dog, robot.", name="class", metavar="NOUN")
+    kind: str = option(..., "What kind of thing, as castle, dog, robot.", name="class", metavar="NOUN", word="first")
     instance: int = option(7, "Which one of it; the model saw none of them.", at_least=0, metavar="N")
     scenes: str | None = option(
         None,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..runtime.option import option
+from ..runtime.units import counted
 from ..sampling.options import RUNS
 from ..training.options import PrepareOptions
 from .console import Console, fields
@@ -41,5 +42,6 @@ def prepare(console: Console, options: PrepareOptions, place: PrepareOutput) -> 
 def _text(prepared: "Prepared") -> str:
     images = {image.path.name: f"{image.width}×{image.height}  {image.caption}" for image in prepared.images}
     mirrored = ", each mirrored half of the time" if prepared.flip else ""
-    seen = f"{len(images)} images at {prepared.resolution}×{prepared.resolution}, {prepared.crop} crop{mirrored}"
-    return f"{fields(images)}\n\n{seen}\n{prepared.sheet}"
+    side, number = f"{prepared.resolution}×{prepared.resolution}", counted(len(images), "image")
+    seen = f'{number} of "{prepared.words}" at {side}, {prepared.crop} crop{mirrored}'
+    return f"{fields(images)}\n\n{seen}\nclass noun: {prepared.class_noun}\n{prepared.sheet}"

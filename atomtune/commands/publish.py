@@ -21,7 +21,7 @@ from .options.groups import OutputOptions, SourceOptions
 class PublishedConcept(Options, panel=PROMPTS):
     """Which run is published."""
 
-    concept: str = option(..., "Concept of runs/NAME.", metavar="NAME", completes=trained_concepts)
+    concept: str = option(..., "Concept of runs/NAME.", metavar="NAME", word="first", completes=trained_concepts)
     step: int | None = option(
         None, "Use the atoms as they were after this step.", at_least=1, shown_default="the last", metavar="N"
     )

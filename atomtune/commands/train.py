@@ -22,10 +22,10 @@ class TrainOutput(OutputOptions):
     """The folder of the run, and what to do with one that is there."""
 
     output: Path | None = option(
-        None, "Folder of the run.", shown_default="runs/NAME", metavar="DIR", aliases=("output_dir",)
+        None, "Folder of the run.", shown_default="runs/NAME", metavar="DIR", aliases=("output_dir",), essential=True
     )
-    resume: bool = option(False, "Resume the run in the folder, with its own options.")
-    dry_run: bool = option(False, "Show what would be trained, and stop.")
+    resume: bool = option(False, "Resume the run in the folder, with its own options.", essential=True)
+    dry_run: bool = option(False, "Show what would be trained, and stop.", essential=True)
 
 
 def train(console: Console, explicit: frozenset[tuple[str, ...]], options: TrainOptions, place: TrainOutput) -> None:

@@ -12,13 +12,13 @@ from ..errors import Interrupted, UsageError
 from ..runtime.option import Option
 from ..runtime.options import OptionError, Options, options_of
 from .console import Console
+from .options.command import ALL, SHARED_PANEL, essential, help_of
 from .options.config_file import Config, read_config
 from .options.signature import given_values, named_problems, option_classes, parameter, parameter_name
 
-PANEL = "Every command"
-
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", metavar="", help="Results, warnings and errors only.", rich_help_panel=PANEL)
+    bool,
+    typer.Option("--quiet", "-q", metavar="", help="Results, warnings and errors only.", rich_help_panel=SHARED_PANEL),
 ]
 Verbose = Annotated[
     bool,
@@ -27,11 +27,11 @@ Verbose = Annotated[
         "-v",
         metavar="",
         help="The libraries' messages, and the traceback of an error.",
-        rich_help_panel=PANEL,
+        rich_help_panel=SHARED_PANEL,
     ),
 ]
 Json = Annotated[
-    bool, typer.Option("--json", metavar="", help="Print the result as one JSON object.", rich_help_panel=PANEL)
+    bool, typer.Option("--json", metavar="", help="Print the result as one JSON object.", rich_help_panel=SHARED_PANEL)
 ]
 ConfigFile = Annotated[
     Path | None,
@@ -39,7 +39,22 @@ ConfigFile = Annotated[
         "--config",
         metavar="FILE",
         help="Read options from a TOML file (steps = 500) or a run's run.json; the command line wins.",
-        rich_help_panel=PANEL,
+        rich_help_panel=SHARED_PANEL,
+    ),
+]
+
+
+def _show_all(context: typer.Context, wanted: bool) -> None:
+    if wanted:
+        context.meta[ALL] = True
+        typer.echo(context.get_help())
+        raise typer.Exit
+
+
+HelpAll = Annotated[
+    bool,
+    typer.Option(
+        ALL, metavar="", help="Show every option.", is_eager=True, callback=_show_all, rich_help_panel=SHARED_PANEL
     ),
 ]
 
@@ -63,6 +78,7 @@ def verb(function: Callable[..., None]) -> Callable[..., None]:
         console.json = texts.pop("json_output")
         console.hush_libraries()
         file = texts.pop("config")
+        texts.pop("help_all", None)
         texts |= {option.name: texts[parameter_name(option)] for option in options}
         try:
             config = read_config(file, options) if file else None
@@ -87,6 +103,7 @@ def verb(function: Callable[..., None]) -> Callable[..., None]:
         keyword("quiet", Quiet, False),
         keyword("verbose", Verbose, False),
     ]
+    shared += [keyword("help_all", HelpAll, False)] if essential(function) else []
     context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     given = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
     shown = [context, *given, *map(parameter, options), *shared]
@@ -108,7 +125,7 @@ def _objects(
     if config and config.is_record:
         _forget_other_method(values, texts)
         _forget_other_concept(values, texts, config.values)
-    hint = f"{context.command_path} --help lists the options"
+    hint = f"{context.command_path} {help_of(context)} lists the options"
     objects: dict[str, Options] = {}
     for name, cls in classes.items():
         paths = {option.path for option in options_of(cls)}

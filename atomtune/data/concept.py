@@ -34,7 +34,14 @@ class Concept:
         token_vectors: how many vectors are trained where the embedding of the token is.
     """
 
-    name: str = option(..., "Name of the concept; <NAME> in prompts stands for it.", name="concept", metavar="NAME")
+    name: str = option(
+        ...,
+        "Name of the concept; <NAME> in prompts stands for it.",
+        name="concept",
+        metavar="NAME",
+        word="first",
+        essential=True,
+    )
     class_noun: str = option(
         None,
         "Class noun: what the base model calls this kind of thing, as dog.",
@@ -42,6 +49,7 @@ class Concept:
         shown_default="NAME",
         metavar="NOUN",
         formerly=("class_name",),
+        essential=True,
     )
     token: str = option(
         None,

@@ -8,8 +8,9 @@ from typing import TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
-from ..errors import AtomtuneError
+from ..errors import AtomtuneError, did_you_mean
 from ..runtime.progress import Events
+from ..runtime.units import counted
 from .crop import check_crop, fitted, place_of
 from .decode import decode
 from .heic import HeicSupportMissing
@@ -122,7 +123,7 @@ def _read_all(folder: Path, events: Events, read: Callable[[Path], Read]) -> lis
     paths, others = find_images(folder)
     if others:
         events.warn(f"skipped in {folder}: {_listed(others)}")
-    events.phase(f"reading {len(paths)} images")
+    events.phase(f"reading {counted(len(paths), 'image')}")
     images, broken, unsupported_heic = [], [], []
     for path in paths:
         try:
@@ -136,7 +137,8 @@ def _read_all(folder: Path, events: Events, read: Callable[[Path], Read]) -> lis
         hints = [f"for HEIC: {unsupported_heic[0].hint}"] if unsupported_heic else []
         hints += ["remove or replace them"] if len(broken) > len(unsupported_heic) else []
         raise AtomtuneError(
-            f"cannot read {len(broken)} of {len(paths)} images in {folder}: {', '.join(broken)}", "; ".join(hints)
+            f"cannot read {len(broken)} of {counted(len(paths), 'image')} in {folder}: {', '.join(broken)}",
+            "; ".join(hints),
         )
     return images
 
@@ -148,7 +150,8 @@ def find_images(folder: Path) -> tuple[list[Path], list[str]]:
     """
     hint = f"put {FEWEST} to {MOST} images of the concept into {folder}, or name a folder with --images"
     if not folder.is_dir():
-        raise AtomtuneError(f"there is no folder {folder}", hint)
+        beside = [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
+        raise AtomtuneError(f"there is no folder {folder}{did_you_mean(folder.name, beside)}", hint)
     images, others = [], []
     for path in sorted(folder.iterdir()):
         is_hidden, suffix = path.name.startswith("."), path.suffix.lower()
@@ -175,8 +178,7 @@ def image_warnings(images: Sequence[TrainingImage], resolution: int, usual: bool
     if small:
         found.append(f"smaller than {resolution} pixels and enlarged: {_listed(small)}")
     if usual and not FEWEST <= len(images) <= MOST:
-        one = "1 image" if len(images) == 1 else f"{len(images)} images"
-        found.append(f"{one} in {images[0].path.parent}: {FEWEST} to {MOST} work best")
+        found.append(f"{counted(len(images), 'image')} in {images[0].path.parent}: {FEWEST} to {MOST} work best")
     return found
 
 

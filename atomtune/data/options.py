@@ -33,12 +33,14 @@ class DataOptions(Options, panel="Concept and images"):
         shown_default="concepts/NAME",
         metavar="DIR",
         aliases=("instance_data_dir",),
+        essential=True,
     )
     prompt: str = option(
         "a photo of a {}",
         "Caption of images without a text file of their own (01.txt beside 01.jpg); {} stands for the concept.",
         metavar="PROMPT",
         aliases=("instance_prompt",),
+        essential=True,
     )
     resolution: int | None = option(
         None,

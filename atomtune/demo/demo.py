@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..core.fingerprint import fingerprint
 from ..data.concept import Concept
-from ..errors import UsageError
+from ..errors import UsageError, did_you_mean, excerpt
 from ..evaluation.encoders.base import encoders_for
 from ..evaluation.encoders.grader import Grader, load_grader, scenes_named
 from ..evaluation.evaluate import Evaluation, evaluate_concept
@@ -101,7 +101,9 @@ def run_demo(
     events = events or Events()
     began = time.perf_counter()
     if thing not in THINGS:
-        raise UsageError(f"pocket knows no {thing!r}", f"things: {', '.join(THINGS)}")
+        raise UsageError(
+            f"pocket knows no {excerpt(thing)!r}{did_you_mean(thing, THINGS)}", f"things: {', '.join(THINGS)}"
+        )
     index = output / INDEX
     if index.exists() and not overwrite:
         raise UsageError(f"{index} is there already", "--overwrite replaces it, --output names another folder")

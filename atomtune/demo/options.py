@@ -16,7 +16,7 @@ class DemoOptions(Options, panel="Demo"):
         compare: train and show other methods too.
     """
 
-    thing: str = option("castle", "What to learn, as castle, robot, teapot.", metavar="THING")
+    thing: str = option("castle", "What to learn, as castle, robot, teapot.", metavar="THING", word="first")
     instance: int = option(7, "Which one of it; the model saw none of them.", at_least=0, metavar="N")
     seed: int = option(0, "Random seed of training and images.", at_least=0, metavar="N")
     compare: bool = option(False, "Train LoRA and the whole model as well, and show them beside it.")

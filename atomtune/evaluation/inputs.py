@@ -11,6 +11,7 @@ from ..errors import UsageError
 from ..models.architecture import native_resolution
 from ..models.base_model import ModelSource, resolve_base
 from ..sampling.changes import LoadedAtoms, read_atoms_file
+from ..sampling.options import RUNS, no_such_concept
 from ..training.options import TrainOptions
 from ..training.resources import MOST_KEPT
 from ..training.run_folder import RunFolder
@@ -49,6 +50,8 @@ def read_inputs(options: EvaluateOptions) -> Inputs:
         AtomtuneError: a file cannot be read, or the model is not there.
     """
     folder = RunFolder(options.run)
+    if options.concept and options.run == RUNS / options.concept and not folder.path.is_dir():
+        raise no_such_concept(options.concept)
     files = _atoms_files(folder, options.checkpoints)
     trained = TrainOptions.from_dict(folder.read_record().get("options", {}))
     loaded = [read_atoms_file(path, options.scale) for _, path in files]

@@ -15,7 +15,9 @@ DEFAULT_PROMPTS = "dreambooth_objects.txt"
 class ScoredOptions(Options, panel="What is scored"):
     """The run that is scored."""
 
-    concept: str | None = option(None, "Score the concept of runs/NAME.", metavar="NAME", completes=trained_concepts)
+    concept: str | None = option(
+        None, "Score the concept of runs/NAME.", metavar="NAME", word="first", completes=trained_concepts
+    )
     run: Path = option(None, "", derived=lambda options: RUNS / (options.concept or ""))
     checkpoints: bool = option(False, "Score every checkpoint, and say which to keep.")
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..core.decompose import Decomposition
 from ..core.precision import all_finite
 from ..errors import AtomtuneError, excerpt
+from ..runtime.units import counted
 from .specs import Spec
 
 
@@ -167,6 +168,6 @@ def check_all_used(tensors: Mapping[str, Tensor], used: set[str]) -> None:
     if foreign := sorted(set(tensors) - used):
         raise AtomtuneError(
             f"the atoms are of another architecture: the model has no place for {excerpt(foreign[0])}"
-            + (f" and {len(foreign) - 1} more tensors" if len(foreign) > 1 else ""),
+            + (f" and {counted(len(foreign) - 1, 'more tensor')}" if len(foreign) > 1 else ""),
             "use the base model that atomtune inspect names, or one of the same architecture",
         )

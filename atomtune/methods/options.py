@@ -42,7 +42,11 @@ class MethodOptions(Options, panel="Method"):
     """
 
     method: str = option(
-        "atoms", "Tuning method; docs/methods.md compares them.", choices=method_names, listed=METHODS.known
+        "atoms",
+        "Tuning method; docs/methods.md compares them.",
+        choices=method_names,
+        listed=METHODS.known,
+        essential=True,
     )
     spec: Spec = option(None, "", derived=lambda options: default_spec(options.method))
     train_token: bool = option(False, "Train the embedding of the concept's token as well.")
@@ -141,6 +145,7 @@ _PRESET = Option(
     default=None,
     choices=PRESETS,
     shown_default=DEFAULT_PRESET,
+    essential=True,
     group=Spec,
 )
 _METHOD_ARG = Option(

@@ -29,6 +29,7 @@ class ModelOptions(Options, panel="Model"):
         shown_default="$ATOMTUNE_MODEL, else CompVis/stable-diffusion-v1-4",
         metavar="MODEL",
         aliases=("pretrained_model_name_or_path",),
+        essential=True,
     )
     vae: str | None = option(
         None,
@@ -40,7 +41,7 @@ class ModelOptions(Options, panel="Model"):
     device: str | None = option(
         None, "Device, as cpu, cuda, cuda:1 or mps.", shown_default="a GPU where there is one", metavar="DEVICE"
     )
-    precision: str = option("fp32", "Compute dtype.", choices=PRECISIONS, aliases=("mixed_precision",))
+    precision: str = option("fp32", "Compute dtype.", choices=PRECISIONS, aliases=("mixed_precision",), essential=True)
 
 
 @dataclass(frozen=True, kw_only=True)

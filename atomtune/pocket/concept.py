@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from ..errors import UsageError
+from ..errors import UsageError, did_you_mean, excerpt
 from .world import FIRST_HELD_OUT_SEED, SCENES, THINGS, Style, render_with_mask
 
 TRAINING_SCENES = (
@@ -55,10 +55,14 @@ def concept_images(
     Raises UsageError for a class or a scene that does not exist, for no scenes, and for a size out of range.
     """
     if class_name not in THINGS:
-        raise UsageError(f"pocket has no class {class_name!r}", f"classes: {', '.join(THINGS)}")
+        close = did_you_mean(class_name, THINGS)
+        raise UsageError(f"pocket has no class {excerpt(class_name)!r}{close}", f"classes: {', '.join(THINGS)}")
     unknown = [scene for scene in scenes if scene not in SCENES]
     if unknown:
-        raise UsageError(f"pocket has no scene {unknown[0]!r}", "atomtune pocket list shows all scenes")
+        raise UsageError(
+            f"pocket has no scene {excerpt(unknown[0])!r}{did_you_mean(unknown[0], SCENES)}",
+            "atomtune pocket list shows all scenes",
+        )
     if not scenes:
         raise UsageError("no scenes are given", "atomtune pocket list shows all scenes")
     if not 8 <= size <= LARGEST:

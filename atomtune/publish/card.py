@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import AtomtuneError, excerpt
 from ..files.atoms_file import AtomsInfo
+from ..runtime.units import counted
 
 MEASURES = {
     "fidelity": "Fidelity: cosine to the photos",
@@ -70,7 +71,7 @@ def _results(scores: Mapping[str, Any] | None) -> list[Any]:
                 EvalResult(
                     task_type="text-to-image",
                     dataset_type="prompts",
-                    dataset_name=f"{scores['n']} images of atomtune evaluate" if scores else "",
+                    dataset_name=f"{counted(scores['n'], 'image')} of atomtune evaluate" if scores else "",
                     metric_type=key,
                     metric_name=title,
                     metric_value=round(float(value), 4),
@@ -87,7 +88,7 @@ def _body(
     parts += ["<Gallery />"] if gallery else []
     parts += [
         f"A concept for {info.base}, learned by [atomtune](https://github.com/atomtune/atomtune) "
-        f"({method}; {info.parameters:,} parameters, {info.steps:,} steps).",
+        f"({method}; {counted(info.parameters, 'parameter')}, {counted(info.steps, 'step')}).",
         f"In prompts it is called **{info.trigger}**.",
         "## Use it",
         f"`{atoms}` holds what was learned. In Python, or on the command line:",

@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from ..errors import excerpt
+from ..errors import did_you_mean, excerpt
 
 
 class _Unset(Enum):
@@ -41,6 +41,8 @@ class Declared:
     read: Callable[[Any], Any] | None = None
     completes: Callable[[str], list[str]] | None = None
     panel: str | None = None
+    essential: bool = False
+    word: str | None = None
     aliases: tuple[str, ...] = ()
     formerly: tuple[str, ...] = ()
 
@@ -61,6 +63,8 @@ def option(default: Any, help: str, **declared: Any) -> Any:
         read: makes the value of what the command line or a file says. Raises ValueError or UsageError.
         completes: what may follow the beginning of a value, for shells.
         panel: of the help, where it is not the group's.
+        essential: help shows it where there are too many options for a screen.
+        word: "first" where the first word of a command line without an option's name gives it, "rest" for the others.
         aliases: names that other trainers have for it; formerly: names that it had here.
     """
     metadata = {KEY: Declared(help=help, **declared)}
@@ -152,7 +156,8 @@ class Option(Declared):
         for item in value if listed else [value]:
             if not self._is_of_kind(item) or not self._is_in_range(item):
                 expected = self.expected + (" or a list of them" if self.many and not listed else "")
-                return f"must be {expected}, not {shown(item)}"
+                close = did_you_mean(item, self.allowed) if isinstance(item, str) else ""
+                return f"must be {expected}, not {shown(item)}{close}"
             if "\0" in str(item):
                 return "must be text without NUL characters"
         return None

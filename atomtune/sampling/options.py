@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
+from ..errors import AtomtuneError, did_you_mean, excerpt
 from ..models.options import ModelOptions
 from ..runtime.option import option, same_as
 from ..runtime.options import Options
@@ -23,6 +25,15 @@ def trained_concepts(incomplete: str) -> list[str]:
     """Names that complete a --concept: folders of runs/ that hold atoms. Quick, as the shell waits for it."""
     files = RUNS.glob("*/atoms.safetensors")
     return sorted(file.parent.name for file in files if file.parent.name.startswith(incomplete))
+
+
+def no_such_concept(name: str) -> AtomtuneError:
+    """The error for a concept without a run, with the nearest one that there is."""
+    there, said = trained_concepts(""), excerpt(name, 60)
+    hint = f"learned: {', '.join(there)}" if there else f"atomtune train --concept {quote(said)} teaches it"
+    if name.endswith(".safetensors"):
+        hint = f"--atoms {quote(said)} takes a file"
+    return AtomtuneError(f"there is no concept {said} in {RUNS}/{did_you_mean(name, there)}", hint)
 
 
 def image_size(value: Any) -> tuple[int, int]:
@@ -95,6 +106,7 @@ class SampleOptions(TunedModelOptions, panel="Images"):
         "Prompt; <NAME> stands for a concept. Give it again for more.",
         name="prompt",
         metavar="PROMPT",
+        word="rest",
         panel=PROMPTS,
     )
     prompt_file: Path | None = option(

@@ -16,6 +16,7 @@ from ..models.base_model import ModelSource, resolve, resolve_base
 from ..runtime.disk_space import DiskNeed, check_disk_space
 from ..runtime.out_of_memory import as_out_of_memory_error, in_order, sampling_memory_hints
 from ..runtime.progress import Events
+from ..runtime.units import counted
 from .apply import merge_atoms
 from .changes import LoadedAtoms, read_atoms
 from .generate import GeneratedImage, generate_images, load_sampler
@@ -81,7 +82,7 @@ def sample(
         if not images:
             raise
         raise Interrupted(
-            f"stopped after {len(images)} of {len(wanted) * len(passes)} images; they are kept in {output}",
+            f"stopped after {len(images)} of {counted(len(wanted) * len(passes), 'image')}; they are kept in {output}",
             exit_code=getattr(stop, "exit_code", None),
         ) from None
     events.end()

@@ -12,6 +12,7 @@ from ..errors import UsageError
 from ..files.output_folder import claim
 from ..files.png import save_png
 from ..runtime.progress import Events
+from ..runtime.units import counted
 
 _SHEET_SIDE = 448  # pixels of an image on the sheet, at most
 _LEAST = 1024  # pixels of the short side of a photo that is read smaller than it is
@@ -67,7 +68,7 @@ def make_masks(
         raise UsageError(f"{there[0]} is there already", "--overwrite replaces masks that atomtune made")
     if others := [mask for mask in there if mask != sheet and mask not in targets]:
         raise UsageError(f"{others[0].name} is a mask that atomtune did not make", "move it away, or keep it")
-    events.phase(f"making {len(found)} masks")
+    events.phase(f"making {counted(len(found), 'mask')}")
     masks = [foreground(image, by, color) for _, image in found]
     claim(sheet.parent, [sheet.name])
     claim(images, [target.name for target in targets])

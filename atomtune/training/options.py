@@ -48,8 +48,10 @@ class OptimizerOptions(Options, panel="Optimizer"):
         ema: the average of the parameters is what previews show and what is written.
     """
 
-    steps: int = option(1000, "Optimizer steps.", at_least=1, metavar="N", aliases=("max_train_steps",))
-    batch_size: int = option(1, "Images per batch and device.", at_least=1, metavar="N", aliases=("train_batch_size",))
+    steps: int = option(1000, "Optimizer steps.", at_least=1, metavar="N", aliases=("max_train_steps",), essential=True)
+    batch_size: int = option(
+        1, "Images per batch and device.", at_least=1, metavar="N", aliases=("train_batch_size",), essential=True
+    )
     grad_accum: int = option(
         1,
         "Gradient accumulation: batches whose mean gradient makes a step.",
@@ -79,6 +81,7 @@ class OptimizerOptions(Options, panel="Optimizer"):
         shown_default="1e-3; loldu 5e-4, full 5e-6, textual-inversion 5e-3",
         metavar="X",
         aliases=("learning_rate",),
+        essential=True,
     )
     token_lr: float | None = option(
         None,
@@ -187,6 +190,7 @@ class PreviewOptions(Options, panel="Preview"):
         at_least=0,
         metavar="N",
         aliases=("validation_steps", "sample_every_n_steps"),
+        essential=True,
     )
     sample_prompts: tuple[str, ...] = option(
         (),
@@ -195,6 +199,7 @@ class PreviewOptions(Options, panel="Preview"):
         metavar="PROMPT",
         shown_default="the training prompt",
         aliases=("validation_prompt",),
+        essential=True,
     )
     sample_steps: int = option(25, "Denoising steps of preview images.", at_least=1, metavar="N")
 

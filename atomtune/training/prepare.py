@@ -42,7 +42,11 @@ class PreparedImage:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What training will see, and what is odd about it: `warnings`. `base` is the model whose resolution counts."""
+    """What training will see, and what is odd about it: `warnings`. `base` is the model whose resolution counts.
+
+    Attributes:
+        words: for the concept in prompts, token and class noun.
+    """
 
     sheet: Path
     base: str
@@ -51,6 +55,8 @@ class Prepared:
     flip: bool
     images: list[PreparedImage]
     warnings: list[str]
+    words: str = ""
+    class_noun: str = ""
 
 
 class _Listening(Events):
@@ -100,7 +106,8 @@ def prepare(
     columns = max(min(len(images), 5), math.isqrt(len(images) - 1) + 1)
     claim(output, [sheet.name])
     save_png(sheet, captioned_sheet([overlaid(image.image, image.mask) for image in images], labels, columns))
-    return Prepared(sheet, source.name, side, options.crop, options.flip, prepared, listening.warnings)
+    words, noun = options.concept.words, options.concept.class_noun
+    return Prepared(sheet, source.name, side, options.crop, options.flip, prepared, listening.warnings, words, noun)
 
 
 def _label(image: PreparedImage) -> str:

@@ -20,6 +20,7 @@ from ..files.png import save_png
 from ..models.conditioning import Embeddings, Tokens, embed, embed_negative, text_encoders
 from ..runtime.progress import Events
 from ..runtime.seeds import derived_seed
+from ..runtime.units import counted
 from ..sampling.generate import generate
 from ..sampling.options import Settings
 from .data import Batches
@@ -86,7 +87,7 @@ def own_class_images(options: TrainOptions, events: Events) -> list[Image.Image]
     found = load_images(
         options.prior_dir, options.resolution or 0, crop=options.crop, seed=options.seed, usual=False, events=events
     )
-    events.phase(f"{len(found)} class images in {options.prior_dir}")
+    events.phase(f"{counted(len(found), 'class image')} in {options.prior_dir}")
     return [image.image for image in found]
 
 

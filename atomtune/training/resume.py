@@ -12,6 +12,7 @@ from ..data.tokens import default_token
 from ..errors import AtomtuneError, UsageError, excerpt
 from ..models.base_model import ModelSource
 from ..runtime.progress import Events
+from ..runtime.units import counted
 from .optimizers import ENDLESS
 from .options import TrainOptions
 from .overwrite import active, replacement
@@ -104,8 +105,8 @@ def resumed(stored: TrainOptions, asked: TrainOptions, explicit: frozenset[str],
     if "steps" in explicit and asked.steps != stored.steps:
         if stored.lr_scheduler not in ENDLESS:
             raise UsageError(
-                f"the run was begun with {stored.steps} steps, which its {stored.lr_scheduler} learning rate depends "
-                f"on; it cannot be resumed with {asked.steps}",
+                f"the run was begun with {counted(stored.steps, 'step')}, which its {stored.lr_scheduler} learning "
+                f"rate depends on; it cannot be resumed with {asked.steps}",
                 f"leave out --steps, or start again with --overwrite; {' and '.join(sorted(ENDLESS))} runs can go on",
             )
         if asked.steps < taken:
@@ -128,7 +129,7 @@ def tell_where_it_goes_on(
     """
     if "result" in record and options.steps <= taken:
         more = f"; --steps N with more than {taken} goes on" if options.lr_scheduler in ENDLESS else ""
-        events.warn(f"the run in {folder.path} is finished: it has taken its {taken} steps{more}")
+        events.warn(f"the run in {folder.path} is finished: it has taken its {counted(taken, 'step')}{more}")
     elif "result" in record and not folder.checkpoint.is_file():
         raise UsageError(
             f"the run in {folder.path} is finished and its checkpoint was deleted, so it cannot go on",

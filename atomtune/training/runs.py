@@ -14,6 +14,7 @@ from ..files.atoms_file import load_atoms
 from ..files.output_folder import claim
 from ..files.png import save_png
 from ..runtime.options import flattened
+from ..runtime.units import counted
 from .options import TrainOptions
 from .run_folder import RunFolder
 
@@ -122,7 +123,7 @@ def thumbnail_sheet(runs: list[Learned], path: Path) -> Path:
     for run in ready:
         images = list(_newest(run.path))
         rows.append(images or [Image.new("RGB", (THUMBNAIL, THUMBNAIL), (232, 232, 232))])
-    labels = [f"{run.name}: {run.token} {run.class_noun}, {run.preset}, {run.steps:,} steps" for run in ready]
+    labels = [f"{run.name}: {run.token} {run.class_noun}, {run.preset}, {counted(run.steps, 'step')}" for run in ready]
     claim(path.parent, [path.name])
     save_png(path, contact_sheet(rows, labels, least=THUMBNAIL))
     return path

@@ -18,6 +18,7 @@ from ..models.conditioning import text_encoders
 from ..report.charts import loss_curve
 from ..runtime.malloc import keep_freed_memory
 from ..runtime.progress import Events
+from ..runtime.units import counted
 from .accelerator import own_accelerate_state
 from .material import read_material
 from .optimizers import advise, require_package
@@ -127,7 +128,7 @@ def _train(
     is_main = accelerator.is_main_process
     if not is_new and record.get("processes", 1) != accelerator.num_processes:
         raise UsageError(
-            f"the run was begun with {record.get('processes', 1)} processes, not {accelerator.num_processes}",
+            f"the run was begun with {counted(record.get('processes', 1), 'process')}, not {accelerator.num_processes}",
             "launch it as before, or start again with --overwrite",
         )
     accelerator.wait_for_everyone()

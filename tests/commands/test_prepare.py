@@ -31,9 +31,10 @@ def test_the_sheet_and_the_keys(cli: Cli, castle: Path) -> None:
     answer = cli("prepare", "--concept", "castle", "--model", "pocket", "--resolution", "64", "--flip", "--json")
     assert answer.code == 0, answer.err
     data = json.loads(answer.out)
-    assert set(data) == {"sheet", "base", "resolution", "crop", "flip", "images", "warnings"}
+    assert set(data) == {"sheet", "base", "resolution", "crop", "flip", "images", "warnings", "words", "class_noun"}
     assert (data["base"], data["resolution"], data["crop"], data["flip"]) == ("pocket", 64, "center", True)
     assert data["sheet"] == "runs/castle/prepare.png"
+    assert (data["words"], data["class_noun"]) == ("choa castle", "castle")
     images = {Path(image["path"]).name: image for image in data["images"]}
     assert set(images["1.png"]) == {"path", "width", "height", "caption", "same_as", "enlarged", "masked"}
     assert images["1.png"]["caption"] == "choa castle, seen from the lake"
@@ -51,7 +52,8 @@ def test_the_sheet_and_the_keys(cli: Cli, castle: Path) -> None:
 def test_the_resolution_is_the_models_and_needs_no_weights(cli: Cli, castle: Path) -> None:
     answer = cli("prepare", "--concept", "castle")
     assert answer.code == 0, answer.err
-    assert "6 images at 512×512, center crop" in answer.out
+    assert " at 512×512, center crop\nclass noun: castle\n" in answer.out
+    assert '6 images of "' in answer.out
     assert "smaller than 512 pixels" in answer.err
     assert "1.png" in answer.out
     assert answer.out.splitlines()[-1] == "runs/castle/prepare.png"

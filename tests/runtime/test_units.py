@@ -2,7 +2,7 @@
 
 import pytest
 
-from atomtune.runtime.units import size
+from atomtune.runtime.units import counted, size
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,18 @@ from atomtune.runtime.units import size
 )
 def test_bytes_are_in_powers_of_a_thousand(count: float, text: str) -> None:
     assert size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "text"),
+    [
+        (1, "image", "1 image"),
+        (0, "image", "0 images"),
+        (1200, "step", "1,200 steps"),
+        (2, "process", "2 processes"),
+        (3, "copy", "3 copies"),
+        (2, "day", "2 days"),
+    ],
+)
+def test_one_thing_is_not_several(number: int, noun: str, text: str) -> None:
+    assert counted(number, noun) == text

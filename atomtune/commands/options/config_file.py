@@ -1,13 +1,12 @@
 """Options from a file: TOML that somebody wrote, or the run.json of a run. The command line wins over both."""
 
-import difflib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import UsageError, excerpt
+from ...errors import UsageError, did_you_mean, excerpt
 from ...files.untrusted_json import parse_json
 from ...runtime.option import Option
 from ...runtime.options import group_name
@@ -97,8 +96,7 @@ class _Reading:
         option = next((one for one in self.options if key in _names(one) and self._is_within(one, within)), None)
         if option is None:
             if not self.is_record:
-                close = difflib.get_close_matches(key[:40], [one.name for one in self.options], n=1)
-                yield f"unknown key '{shown}'" + (f" (did you mean '{close[0]}'?)" if close else "")
+                yield f"unknown key '{shown}'{did_you_mean(key[:40], [one.name for one in self.options])}"
         elif option.path in self.values:
             yield f"'{shown}' is given twice"
         elif wrong := option.problem(value):

@@ -3,19 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 
-from ...errors import AtomtuneError, excerpt
 from ...runtime.option import option
 from ...runtime.options import Options
-from ...sampling.options import PROMPTS, RUNS, trained_concepts
+from ...sampling.options import PROMPTS, RUNS, no_such_concept, trained_concepts
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions(Options, panel="Output"):
     """Whether what is there may be replaced."""
 
-    overwrite: bool = option(False, "Replace what is there.")
+    overwrite: bool = option(False, "Replace what is there.", essential=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +25,7 @@ class SourceOptions(Options, panel=PROMPTS):
         "Concept of runs/NAME; several add up.",
         name="concept",
         metavar="NAME",
+        word="first",
         completes=trained_concepts,
     )
     atoms: tuple[str, ...] = option(
@@ -60,12 +59,7 @@ class SourceOptions(Options, panel=PROMPTS):
 
         for name in self.concepts:
             if not (RUNS / name).is_dir():
-                there = trained_concepts("")
-                said = excerpt(name, 60)
-                teach = f"atomtune train --concept {quote(said)} teaches it"
-                raise AtomtuneError(
-                    f"there is no concept {said} in {RUNS}/", f"learned: {', '.join(there)}" if there else teach
-                )
+                raise no_such_concept(name)
         found = [(RunFolder(RUNS / name).atoms_at(self.step), 1.0) for name in self.concepts]
         found += [(_fetched(source), scale) for source, scale in map(atoms_source, self.atoms)]
         return [(file, scale * self.scale) for file, scale in found]

@@ -11,7 +11,7 @@ from ...runtime.option import Option
 from ...runtime.options import Options
 from .config_file import Config, Values
 
-_WIDEST_CHOICES = 36  # characters of choices that stand in the place of a metavar
+_WIDEST_CHOICES = 24  # characters of choices that stand in the place of a metavar
 
 
 def option_classes(function: Callable[..., None]) -> dict[str, type[Options]]:
@@ -43,11 +43,12 @@ def parameter_name(option: Option) -> str:
 
 
 def _help(option: Option) -> str:
-    said = option.help
+    notes = []
     if _metavar(option) == "NAME" and (choices := _listed(option)):
-        said = f"{said.removesuffix('.')}: {', '.join(choices)}."
-    end = "required" if option.is_required else f"default: {option.default_text}" if option.default_text else ""
-    return (f"{said} [{end}]" if end else said).replace("[", r"\[")
+        notes.append(f"one of {', '.join(choices)}")
+    if option.is_required or option.default_text:
+        notes.append("required" if option.is_required else f"default: {option.default_text}")
+    return (f"{option.help} [{'; '.join(notes)}]" if notes else option.help).replace("[", r"\[")
 
 
 def _metavar(option: Option) -> str:
