@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from atomtune.commands.console import duration
+from atomtune.compare.curves import missing_scales
 from atomtune.compare.options import CompareOptions, Job, jobs_of
 from atomtune.compare.runs import trained
 from atomtune.compare.scoring import stored_score
@@ -83,7 +84,7 @@ def estimate(options: CompareOptions, work: Path, events: Events, trainer: Train
         _write(work / "timings.json", _conditions(options), known)
     left = {
         name: sum(
-            timing.besides + timing.step * options.training.steps
+            timing.besides + timing.step * job.options.steps
             for job in jobs
             if job.variant.name == name and done[job.folder] is None
         )
@@ -92,6 +93,7 @@ def estimate(options: CompareOptions, work: Path, events: Events, trainer: Train
     unscored = [job for job in jobs if (run := done[job.folder]) is None or stored_score(job, run, options) is None]
     images = sum(_images(job, options) for job in unscored)
     images += sum(_images(job, options) for job in {job.subject.concept.name: job for job in unscored}.values())
+    images += sum(_images(job, options) * len(missing_scales(job, done[job.folder], options)) for job in jobs)
     return Estimate(len(jobs), len(jobs) - len(unscored), timings, known["an image"], left, images)
 
 

@@ -21,7 +21,7 @@ from ..files.untrusted_json import read_json
 from ..runtime.progress import Events
 from .options import CompareOptions, Job
 from .runs import CURVE, Trained
-from .scoring import Score, score_key
+from .scoring import Score, score_key, stored_score
 
 SCALES = (0.25, 0.5, 0.75, 1.25, 1.5)
 """Those of a curve from 0 to 1.5, but for 0 and 1, which are scored in any case."""
@@ -67,7 +67,7 @@ def curve_of(
     """
     if not options.scales:
         return ()
-    key = score_key(job, done, options) | {"encoders": score.encoders}
+    key = _key(job, done, options, score)
     known = _stored(job, key)
     missing = [scale for scale in options.scales if scale not in known]
     if missing:
@@ -85,6 +85,17 @@ def curve_of(
         write_text(job.folder / CURVE, json.dumps(stored, indent=1) + "\n")
     known |= {0.0: score.base, 1.0: score.measures}
     return tuple(Point(scale, known[scale]) for scale in sorted({0.0, 1.0, *options.scales}))
+
+
+def missing_scales(job: Job, done: Trained | None, options: CompareOptions) -> list[float]:
+    """The scales that are asked for and at which a run, or one that is to be trained, was not measured yet."""
+    score = None if done is None else stored_score(job, done, options)
+    known = {} if done is None or score is None else _stored(job, _key(job, done, options, score))
+    return [scale for scale in options.scales if scale not in known]
+
+
+def _key(job: Job, done: Trained, options: CompareOptions, score: Score) -> dict[str, Any]:
+    return score_key(job, done, options) | {"encoders": score.encoders}
 
 
 def _stored(job: Job, key: dict[str, Any]) -> dict[float, Measures]:

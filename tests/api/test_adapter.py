@@ -18,7 +18,12 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "c4": ("c4", {"atoms": 4, "tile": 4}),
     "lora": ("lora", {"rank": 2, "alpha": 4}),
     "loldu": ("loldu", {"layers": "all", "rank": 8}),
-    **{name: (name, {}) for name in METHODS if name not in ("atoms", "lora", "loldu", "textual-inversion")},
+    "oft-scaled": ("oft-scaled", {"layers": "all"}),
+    **{
+        name: (name, {})
+        for name in METHODS
+        if name not in ("atoms", "lora", "loldu", "oft-scaled", "textual-inversion")
+    },
 }
 QUICK = {"unet": ("c2", "lora", "full"), "resnet18": ("c2",), "bert": ("c4", "oft", "bitfit")}
 """The methods that are tried on these models each time; on the others it is all of them."""

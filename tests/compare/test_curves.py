@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from atomtune.compare.compare import compare
-from atomtune.compare.curves import SCALES, Point, areas, parse_scales
-from atomtune.compare.options import CompareOptions
+from atomtune.compare.curves import SCALES, Point, areas, missing_scales, parse_scales
+from atomtune.compare.options import CompareOptions, jobs_of
 from atomtune.compare.report import FIGURES_FILE, PAGE, write_comparison
 from atomtune.compare.runs import CURVE
 from atomtune.compare.subprocess_training import Order, train_here
@@ -101,7 +101,10 @@ def test_every_run_has_a_curve_that_goes_on(options: CompareOptions, monkeypatch
     assert [point for point in more.curve if point.scale != 1.25] == list(run.curve)
     job_folder = options.output / "castle" / "seed-0" / "bitfit"
     (job_folder / CURVE).write_text("{", encoding="utf-8")
+    (job,) = jobs_of(options)
+    assert missing_scales(job, run.trained, options) == missing_scales(job, None, options) == [0.5, 1.5]
     assert compare(options, trainer=refuse).runs[0].curve == run.curve, "what is damaged is measured anew"
+    assert missing_scales(job, run.trained, options) == []
     assert not compare(replace(options, scales=()), trainer=refuse).runs[0].curve
 
 
