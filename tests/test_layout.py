@@ -36,6 +36,7 @@ ORDER = (
     "compare",
     "serve",
     "demo",
+    "ui",
     "commands",
     "__main__",
 )

@@ -33,6 +33,7 @@ from .publish import publish
 from .sample import sample
 from .serve import serve
 from .train import train
+from .ui import ui
 from .verb import Quiet, Verbose, verb
 
 TRACEBACK_HINT = "run it again with -v for the traceback"
@@ -61,6 +62,7 @@ COMMANDS = (
     inspect,
     doctor,
     demo,
+    ui,
 )
 POCKET: dict[str, Callable[..., None]] = {"images": images, "list": list_}
 

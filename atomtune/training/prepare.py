@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..data.concept import check_prompts
 from ..data.contact_sheet import captioned_sheet
-from ..data.images import duplicates
+from ..data.images import TrainingImage, duplicates
 from ..data.masks import overlaid
 from ..errors import UsageError
 from ..files.output_folder import check_replaceable, claim
@@ -59,6 +59,22 @@ class Prepared:
     class_noun: str = ""
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a run with certain options would see.
+
+    Attributes:
+        base, side: the model whose resolution counts, and that resolution.
+        crops: the images as they are trained on, each with its `facts`.
+    """
+
+    base: str
+    side: int
+    crops: list[TrainingImage]
+    facts: list[PreparedImage]
+    warnings: list[str]
+
+
 class _Listening(Events):
     """Passes warnings on and keeps them."""
 
@@ -83,6 +99,20 @@ def prepare(
     if sheet.exists() and not overwrite:
         raise UsageError(f"{sheet} is there already", "--overwrite replaces it, --output names another folder")
     check_replaceable(output, [sheet.name])
+    seen = examine(options, events)
+    labels = [(_label(image), image.caption) for image in seen.facts]
+    columns = max(min(len(labels), 5), math.isqrt(len(labels) - 1) + 1)
+    claim(output, [sheet.name])
+    save_png(sheet, captioned_sheet([overlaid(image.image, image.mask) for image in seen.crops], labels, columns))
+    words, noun = options.concept.words, options.concept.class_noun
+    return Prepared(sheet, seen.base, seen.side, options.crop, options.flip, seen.facts, seen.warnings, words, noun)
+
+
+def examine(options: PrepareOptions, events: Events | None = None) -> Seen:
+    """Read the images and captions as a run with these options would; nothing is written.
+
+    Raises AtomtuneError where images or captions cannot be read, UsageError as `check_prompts`.
+    """
     listening = _Listening(events or Events())
     source = resolve(options.model)
     side = options.resolution or native_resolution(source)
@@ -102,12 +132,7 @@ def prepare(
         )
         for image, caption in zip(images, captions, strict=True)
     ]
-    labels = [(_label(image), image.caption) for image in prepared]
-    columns = max(min(len(images), 5), math.isqrt(len(images) - 1) + 1)
-    claim(output, [sheet.name])
-    save_png(sheet, captioned_sheet([overlaid(image.image, image.mask) for image in images], labels, columns))
-    words, noun = options.concept.words, options.concept.class_noun
-    return Prepared(sheet, source.name, side, options.crop, options.flip, prepared, listening.warnings, words, noun)
+    return Seen(source.name, side, images, prepared, listening.warnings)
 
 
 def _label(image: PreparedImage) -> str:

@@ -14,6 +14,7 @@ from .run_folder import RunFolder
 from .signals import GracefulStop
 
 _LOG_EVERY = 25  # steps
+_LOG_SECONDS = 2.0  # of training, so that whoever watches a slow run sees it move
 _SHOWN_LOSSES = 25  # of the last steps, whose mean is shown
 
 
@@ -100,7 +101,7 @@ def run_steps(
         events.advance(f"loss {sum(last) / len(last):.4f}")
         if is_main:
             pending.append({"step": loop.step, "loss": loss, "lr": loop.lr, "seconds": round(loop.seconds, 3)})
-            if len(pending) >= _LOG_EVERY:
+            if len(pending) >= _LOG_EVERY or loop.seconds - pending[0]["seconds"] >= _LOG_SECONDS:
                 write_log()
         if options.tracker:
             loop.accelerator.log({"loss": loss, "lr": loop.lr}, step=loop.step)
