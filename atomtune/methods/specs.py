@@ -102,7 +102,7 @@ class AtomsSpec(Spec):
     )
     pointwise: str = option(
         "tiles",
-        "Of 1x1 convolutions: tiles; filters of one tap, trained where atoms are overcomplete; or the same with m atoms.",
+        "Of 1x1 convolutions: tiles; filters of one tap, trained where atoms are overcomplete; or with m atoms.",
         choices=POINTWISE,
     )
     filter_block: int = option(
