@@ -14,9 +14,20 @@ from ..runtime.options import Options
 from ..sampling.options import RUNS, Settings
 from ..training.options import OptimizerOptions, SpeedOptions, TrainOptions
 from ..training.preservation_options import PreservationOptions
+from ..vision.options import CLASSIFIERS, ClassDataOptions, ClassifyOptions, EpochOptions, NetworkOptions
 from .console import Console, table
 from .evaluate import EncoderOptions
 from .options.groups import OutputOptions
+
+CLASSIFY = "classify"
+CLASSIFIER_METHODS = "linear-probe,bitfit,lora,atoms:c1,atoms:c2,atoms:c3,loldu,full"
+OF_CLASSIFIERS = frozenset({"images", "test_images", "weights", "image_size", "epochs", "augment"})
+FOR_BOTH = frozenset(
+    {
+        *("task", "methods", "lr", "seeds", "batch_size", "lr_scheduler"),
+        *("model", "device", "precision", "output", "overwrite"),
+    }
+)
 
 if TYPE_CHECKING:
     from ..compare.compare import Comparison
@@ -84,6 +95,19 @@ class CompareImages(Options, panel="Images"):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CompareClassifiers(Options, panel="Classifiers"):
+    """What is compared with `--task classify`; `--model` names the network then."""
+
+    task: str = option("generate", "Images of concepts, or classifiers of images.", choices=("generate", CLASSIFY))
+    images: Path | None = same_as(ClassDataOptions, "images", default=None, panel="Classifiers")
+    test_images: Path | None = option(None, "Folder of test images, with a folder for each class.", metavar="DIR")
+    weights: str | None = same_as(NetworkOptions, "weights", panel="Classifiers")
+    image_size: int | None = same_as(NetworkOptions, "image_size", panel="Classifiers", aliases=())
+    epochs: int = same_as(EpochOptions, "epochs", panel="Classifiers", aliases=())
+    augment: str = same_as(ClassDataOptions, "augment", panel="Classifiers")
+
+
+@dataclass(frozen=True, kw_only=True)
 class CompareOutput(OutputOptions):
     """Where the comparison goes."""
 
@@ -99,7 +123,9 @@ def compare(
     model: ModelOptions,
     image: CompareImages,
     encoder: EncoderOptions,
+    classifier: CompareClassifiers,
     place: CompareOutput,
+    explicit: frozenset[tuple[str, ...]],
 ) -> None:
     """Train and score methods on the same concepts, steps and seeds. Writes comparison.html, tables and figures.
 
@@ -109,7 +135,15 @@ def compare(
     Examples:
         atomtune compare --concept rex=dog --methods atoms:c2,lora:attention,full
         atomtune compare --concepts castle,rex=dog --methods all --seeds 0,1
+        atomtune compare --task classify --images flowers --test-images flowers-test --model timm:resnet50.a1_in1k
     """
+    given = {path[-1] for path in explicit}
+    if classifier.task == CLASSIFY:
+        _compare_classifiers(console, given, method, model, classifier, place)
+        return
+    if foreign := sorted(given & OF_CLASSIFIERS):
+        flags = ", ".join("--" + name.replace("_", "-") for name in foreign)
+        raise UsageError(f"{flags} needs --task classify", "concepts are compared on images in concepts/NAME")
     from ..compare.compare import compare as run
     from ..compare.curves import parse_scales
     from ..compare.options import CompareOptions, listed, parse_concept, parse_seeds
@@ -168,6 +202,67 @@ def compare(
     if result.failures:
         raise AtomtuneError(
             "\n".join(f"{f.concept}, seed {f.seed}, {f.variant}: {f.reason}" for f in result.failures),
+            "these runs are not in the table; the same command tries them again",
+        )
+
+
+def _compare_classifiers(
+    console: Console,
+    given: set[str],
+    method: CompareMethods,
+    model: ModelOptions,
+    classifier: CompareClassifiers,
+    place: CompareOutput,
+) -> None:
+    from ..compare.classifiers import compare_classifiers
+    from ..compare.options import listed, parse_seeds
+    from ..compare.variants import parse_rates, parse_variants
+
+    if foreign := sorted(given - OF_CLASSIFIERS - FOR_BOTH):
+        flags = ", ".join("--" + name.replace("_", "-") for name in foreign)
+        raise UsageError(f"{flags} does not go with --task classify", "it is for diffusion models")
+    images, test = classifier.images, classifier.test_images
+    if images is None or test is None or model.model is None:
+        raise UsageError(
+            "say what is learned by which network", "--images DIR, --test-images DIR and --model timm:NAME"
+        )
+    variants = parse_variants(listed(method.methods if "methods" in given else CLASSIFIER_METHODS))
+    more = {name: getattr(method, name) for name in ("batch_size", "lr_scheduler") if name in given}
+    base = ClassifyOptions(
+        name=images.name if images.name.replace("-", "").replace("_", "").isalnum() else CLASSIFY,
+        images=images,
+        model=model.model,
+        weights=classifier.weights,
+        image_size=classifier.image_size,
+        epochs=classifier.epochs,
+        augment=classifier.augment,
+        device=model.device,
+        precision=model.precision,
+        **more,
+    )
+    rates = parse_rates(method.lr, variants)
+    output = place.output if "output" in given else CLASSIFIERS / "comparison"
+    result = compare_classifiers(
+        base,
+        variants,
+        parse_seeds(method.seeds),
+        rates,
+        test,
+        output,
+        overwrite=place.overwrite,
+        events=console.events,
+    )
+    header = ["variant", "runs", "parameters", "lr", "accuracy", "±", "seconds"]
+    rows = [
+        [one.variant, str(one.runs), f"{one.parameters:,}", f"{one.lr:g}"]
+        + [f"{one.accuracy:.4f}", f"{one.spread:.4f}", f"{one.seconds:.1f}"]
+        for one in result.lines
+    ]
+    text = f"{table(header, rows)}\n\n{result.report}"
+    console.result({"report": result.report, "output": output, **result.figures}, text)
+    if result.failures:
+        raise AtomtuneError(
+            "\n".join(f"seed {one.seed}, {one.variant}: {one.reason}" for one in result.failures),
             "these runs are not in the table; the same command tries them again",
         )
 
