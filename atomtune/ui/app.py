@@ -20,6 +20,7 @@ _DAY = 86_400
 def page(ui: UiOptions) -> gr.Blocks:
     """The whole page."""
     with gr.Blocks(title=texts.TITLE, analytics_enabled=False, delete_cache=(3600, _DAY)) as blocks:
+        endpoints()  # first, as the functions of the tabs would take their names
         gr.Markdown(f"# {texts.TITLE}\n{texts.INTRODUCTION}")
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab(texts.TABS["teach"], id="teach"):
@@ -34,7 +35,6 @@ def page(ui: UiOptions) -> gr.Blocks:
                 health_tab()
         queue_panel()
         _pick(tabs, compared, tried)
-        endpoints()
     made: gr.Blocks = blocks
     return made
 

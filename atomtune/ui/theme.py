@@ -17,6 +17,7 @@ CSS = """
 .chart .vega-embed { height: 250px !important; }  /* or the legend is cut off */
 .scrolls table, .scrolls th, .scrolls td { border: 0 !important; }
 .scrolls tr { border-bottom: 1px solid var(--border-color-primary) !important; }
+.grid-wrap.fixed-height { min-height: 0 !important; }
 .crop img { width: 100%; height: 100%; object-fit: contain; }
 .report iframe { width: 100%; height: 70vh; border: 1px solid var(--border-color-primary); background: white; }
 .doctor textarea { font-family: ui-monospace, monospace; }
