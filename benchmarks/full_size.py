@@ -97,7 +97,7 @@ def run_all(work: Path, images: Path | None = None, configs: Path | None = None,
 
 
 def _commands() -> dict[str, list[str]]:
-    atoms = ["--atoms", "runs/castle/atoms.safetensors", "--model", "model"]
+    atoms = ["--atoms", "runs/castle/castle.safetensors", "--model", "model"]
     return {
         "decompose": ["--model", "model", "--preset", "c2"],
         "train": ["--model", "model", "--concept", "castle", "--images", "photos", "--steps", "2"],

@@ -19,6 +19,7 @@ from atomtune.evaluation.encoders.base import encoders_for
 from atomtune.evaluation.evaluate import evaluate_concept
 from atomtune.evaluation.options import EvaluateOptions
 from atomtune.evaluation.report import write_report
+from atomtune.files.run_result import result_in
 from atomtune.methods.specs import PRESETS
 from atomtune.models.base_model import POCKET
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style
@@ -73,7 +74,7 @@ def main() -> None:
 
 def scored(options: TrainOptions, run: Path, prompts: Path, per_prompt: int) -> list[dict[str, Any]]:
     """Train if need be, score every checkpoint; the measures by step, the choice marked."""
-    if not (run / "atoms.safetensors").is_file():
+    if not result_in(run).is_file():
         begun = (run / "checkpoint.safetensors").is_file()
         train(options, run, resume=begun, overwrite=not begun, events=Told())
     evaluation = evaluate_concept(

@@ -16,6 +16,7 @@ from atomtune.evaluation.encoders.base import encoders_for
 from atomtune.evaluation.evaluate import evaluate_concept
 from atomtune.evaluation.measure import Measures
 from atomtune.evaluation.options import EvaluateOptions
+from atomtune.files.run_result import result_in
 from atomtune.methods.specs import PRESETS
 from atomtune.models.base_model import POCKET
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, Style
@@ -79,7 +80,7 @@ def draw(folder: Path, thing: str) -> Path:
 
 def score(options: TrainOptions, run: Path, asked: EvaluateOptions) -> Measures:
     """Train if need be, and score; the base model's images are drawn once for all runs of a thing."""
-    if not (run / "atoms.safetensors").is_file():
+    if not result_in(run).is_file():
         begun = (run / "checkpoint.safetensors").is_file()
         train(options, run, resume=begun, overwrite=not begun)
     evaluation = evaluate_concept(asked, encoders_for, run.parent / "images")

@@ -100,4 +100,4 @@ def test_the_installed_wheel_runs_outside_the_checkout(built: Path, tmp_path: Pa
     assert len(images) == 1
     shutil.copytree(work / "images", work / "concepts" / "castle")
     run(python, "-m", "atomtune", "train", *base, "--concept", "castle", "--steps", 1, folder=work, **isolated)
-    assert (work / "runs" / "castle" / "atoms.safetensors").is_file()
+    assert (work / "runs" / "castle" / "castle.safetensors").is_file()

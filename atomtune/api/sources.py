@@ -5,11 +5,9 @@ import re
 from pathlib import Path
 
 from ..errors import AtomtuneError, UsageError, excerpt
+from ..files.run_result import FORMER_NAME, result_in, result_name
 from ..models.hub_errors import unreachable
 from ..models.hub_files import files_on_hub
-
-DEFAULT_FILE = "atoms.safetensors"
-"""What `atomtune train` calls its result."""
 
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[^:]+))?(?::(?P<filename>.+))?")
 _HINT = "a file, the folder of a run, or a hub id such as org/mug, org/mug@revision or org/mug:file.safetensors"
@@ -21,7 +19,8 @@ def find_file(source: str | os.PathLike[str], filename: str | None = None, revis
     Args:
         source: a .safetensors file, the folder of a run, or a hub id: "org/mug", "org/mug@revision",
             "org/mug@revision:file.safetensors".
-        filename: the file in that folder or repository; by default "atoms.safetensors", else the only one there.
+        filename: the file in that folder or repository; by default the result of the run, in a repository
+            org/mug mug.safetensors, else the only one there.
         revision: branch, tag or commit of a hub id.
 
     Raises:
@@ -37,7 +36,7 @@ def find_file(source: str | os.PathLike[str], filename: str | None = None, revis
         if revision is not None:
             raise UsageError(f"{path} is a folder: revision is for hub ids", _HINT)
         names = [found.name for found in path.glob("*.safetensors")]
-        return path / (filename or _only(names, str(path)))
+        return path / (filename or _only(names, result_in(path).name, str(path)))
     match = _HUB_ID.fullmatch(str(source))
     if match is None or not is_hub_id(source):
         raise AtomtuneError(f"there is no file or folder {excerpt(source)}", _HINT)
@@ -59,14 +58,15 @@ def is_hub_id(source: str | os.PathLike[str]) -> bool:
     return not ends_as_file and not (path.parent.is_dir() and path.parent != Path())
 
 
-def _only(names: list[str], place: str) -> str:
-    """The file to take of those in a place."""
-    if DEFAULT_FILE in names:
-        return DEFAULT_FILE
+def _only(names: list[str], usual: str, place: str) -> str:
+    """The file to take of those in a place: the one with the usual name, else with the former, else the only one."""
+    for name in (usual, FORMER_NAME):
+        if name in names:
+            return name
     if len(names) != 1:
         found = f"{len(names)}: {', '.join(sorted(names)[:5])}" if names else "none"
         raise AtomtuneError(
-            f"{place} holds no {DEFAULT_FILE}, and of other .safetensors files {excerpt(found)}",
+            f"{place} holds no {usual}, and of other .safetensors files {excerpt(found)}",
             "filename= says which one to take" if names else _HINT,
         )
     return names[0]
@@ -85,7 +85,7 @@ def _from_hub(repo: str, filename: str | None, revision: str | None) -> Path:
             listed = files_on_hub(repo, revision)
         if filename is None:
             files = [path for path in listed if path.endswith(".safetensors") and "/" not in path]
-            filename = _only(files, f"{name} on the hub")
+            filename = _only(files, result_name(repo.rpartition("/")[2]), f"{name} on the hub")
         return Path(hf_hub_download(repo, filename, revision=revision))
     except AtomtuneError:
         raise

@@ -95,7 +95,7 @@ def train(
 ) -> None:
     """Tune a network to the classes of a folder. Its head is trained in full beside any method.
 
-    Writes the run's folder, as atomtune train does: atoms.safetensors, run.json, log.jsonl, loss.svg.
+    Writes the run's folder, as atomtune train does: NAME.safetensors, run.json, log.jsonl, loss.svg.
 
     Examples:
         atomtune classify train --name flowers --images photos/flowers --model timm:convnext_base.fb_in22k

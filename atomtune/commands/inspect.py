@@ -18,7 +18,7 @@ def inspect(
     """Show what an atoms or decomposition file holds, after checking it, or how an image was generated.
 
     Examples:
-        atomtune inspect runs/castle/atoms.safetensors
+        atomtune inspect runs/castle/castle.safetensors
         atomtune inspect runs/castle/samples/00000-0-a-choa-castle.png
     """
     from ..files.describe import describe

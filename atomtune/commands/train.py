@@ -31,7 +31,7 @@ class TrainOutput(OutputOptions):
 def train(console: Console, explicit: frozenset[tuple[str, ...]], options: TrainOptions, place: TrainOutput) -> None:
     """Teach the base model a concept from a few images.
 
-    Writes the run's folder: atoms.safetensors (the result), run.json, log.jsonl, loss.svg and the state to resume from.
+    Writes the run's folder: NAME.safetensors (the result), run.json, log.jsonl, loss.svg and the state to resume from.
 
     Examples:
         atomtune train --concept castle

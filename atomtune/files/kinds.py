@@ -5,8 +5,9 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from ..errors import AtomtuneError
+from .run_result import result_in
 
-_SHOWS = "atoms files are safetensors that atomtune train writes, as runs/CONCEPT/atoms.safetensors"
+_SHOWS = "atoms files are safetensors that atomtune train writes, as runs/NAME/NAME.safetensors"
 
 _IMAGE = "images of atomtune sample hold their prompt and settings as PNG text, as A1111's do"
 _PICKLE = f"{_SHOWS}; a pickle can run code when it is read"
@@ -41,7 +42,7 @@ _TENSORS = (
 def refuse_other_kinds(path: Path) -> None:
     """Raise AtomtuneError that says what a file is, where it is none of atomtune's and that can be told."""
     if path.is_dir():
-        inside = path / "atoms.safetensors"
+        inside = result_in(path)
         if inside.is_file():
             raise AtomtuneError(f"{path} is the folder of a run", f"atomtune inspect {inside}")
         is_model = (path / "model_index.json").is_file()

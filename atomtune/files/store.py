@@ -78,7 +78,7 @@ def read_header(path: Path) -> dict[str, str]:
     """
     refuse_other_kinds(path)
     if not path.is_file():
-        raise AtomtuneError(f"there is no file {path}", "atomtune train writes runs/CONCEPT/atoms.safetensors")
+        raise AtomtuneError(f"there is no file {path}", "atomtune train writes runs/NAME/NAME.safetensors")
     try:
         _check_header_length(path)
         with safe_open(path, framework="pt") as handle:

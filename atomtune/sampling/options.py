@@ -7,6 +7,7 @@ from shlex import quote
 from typing import Any
 
 from ..errors import AtomtuneError, did_you_mean, excerpt
+from ..files.run_result import result_in
 from ..models.options import ModelOptions
 from ..runtime.option import option, same_as
 from ..runtime.options import Options
@@ -23,8 +24,8 @@ RUNS = Path("runs")
 
 def trained_concepts(incomplete: str) -> list[str]:
     """Names that complete a --concept: folders of runs/ that hold atoms. Quick, as the shell waits for it."""
-    files = RUNS.glob("*/atoms.safetensors")
-    return sorted(file.parent.name for file in files if file.parent.name.startswith(incomplete))
+    folders = [path for path in RUNS.glob("*/") if path.name.startswith(incomplete)]
+    return sorted(path.name for path in folders if result_in(path).is_file())
 
 
 def no_such_concept(name: str) -> AtomtuneError:

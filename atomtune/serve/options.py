@@ -25,14 +25,14 @@ class ServeOptions(ModelOptions):
     """A server of images.
 
     Attributes:
-        runs: holds the concepts, each as NAME/atoms.safetensors or NAME.safetensors; read anew at each request.
+        runs: holds the concepts, each as NAME/NAME.safetensors or NAME.safetensors; read anew at each request.
         token_file: has the access tokens, one a line; those of the environment variable count too.
         cache: bytes of adapted weights to keep, in GB.
         timeout: of a request, in seconds, from its arrival to its image.
         batch_size: images of the same concepts and settings that are generated at once.
     """
 
-    runs: Path = option(RUNS, "Folder of the concepts: NAME/atoms.safetensors or NAME.safetensors.", metavar="DIR")
+    runs: Path = option(RUNS, "Folder of the concepts: NAME/NAME.safetensors or NAME.safetensors.", metavar="DIR")
     scheduler: str | None = same_as(SampleOptions, "scheduler")
     host: str = option("127.0.0.1", "Address to listen on.", metavar="HOST", panel="Server")
     port: int = option(8000, "Port; 0 for any free one.", at_least=0, at_most=65535, metavar="N", panel="Server")

@@ -18,9 +18,9 @@ from .run_folder import RunFolder
 NAME = ".replacement"
 
 
-def replacement(folder: RunFolder) -> RunFolder:
-    """Where a new run is made while the old one stays in `folder`."""
-    return RunFolder(folder.path / NAME)
+def replacement(folder: RunFolder, concept: str | None = None) -> RunFolder:
+    """Where a new run, of this concept, is made while the old one stays in `folder`."""
+    return RunFolder(folder.path / NAME, concept)
 
 
 def active(path: Path) -> RunFolder:

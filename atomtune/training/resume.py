@@ -32,7 +32,9 @@ _AGAIN = "start again with --overwrite"
 _SHOWN = 20  # differences listed
 
 
-def run_to_resume(output: Path, *, resume: bool, overwrite: bool) -> tuple[RunFolder, dict[str, Any] | None]:
+def run_to_resume(
+    output: Path, concept: str, *, resume: bool, overwrite: bool
+) -> tuple[RunFolder, dict[str, Any] | None]:
     """The folder that a run's files go to, and the record of the run that goes on there; None for a new run.
 
     Without `resume` and `overwrite` a run that was begun in `output` and did not end goes on, see `same_run`. With
@@ -40,9 +42,9 @@ def run_to_resume(output: Path, *, resume: bool, overwrite: bool) -> tuple[RunFo
 
     Raises UsageError where there is nothing to resume, AtomtuneError where run.json is damaged.
     """
-    folder = RunFolder(output)
+    folder = RunFolder(output, concept)
     if overwrite:
-        new = replacement(folder)
+        new = replacement(folder, concept)
         if new.path.is_symlink():
             raise UsageError(f"{new.path} is a link", "move it away, or --output names another folder")
         return (new if folder.holds_run() else folder), None

@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import AtomtuneError, UsageError, excerpt
 from ..files.atomic import write_text
 from ..files.manifest import Manifest
+from ..files.run_result import CHECKPOINT, RECORD, result_in
 from ..files.temporary import remove_stale_temporaries
 from ..files.untrusted_json import parse_json, read_json
 
@@ -19,23 +20,29 @@ class RunFolder:
     """Paths and records of a run under `path`.
 
     run.json: resolved options, versions, base fingerprint, and the result once there is one. log.jsonl: a line a step.
-    checkpoint.safetensors: state to resume from. atoms.safetensors: the result. loss.svg: the loss curve.
+    checkpoint.safetensors: state to resume from. NAME.safetensors, after the concept: the result, see `result_in`.
+    loss.svg: the loss curve.
     steps/: the atoms as they were at each checkpoint. previews/, previews.png: images generated while training.
     tensorboard/, wandb/: what --tracker wrote. .atomtune-files: which of all these the run wrote, see `Manifest`.
     .atomtune.lock: see `run_lock`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, concept: str | None = None) -> None:
         self.path = path
-        self.record = path / "run.json"
+        self._concept = concept
+        self.record = path / RECORD
         self.log = path / "log.jsonl"
-        self.checkpoint = path / "checkpoint.safetensors"
-        self.atoms = path / "atoms.safetensors"
+        self.checkpoint = path / CHECKPOINT
         self.loss_curve = path / "loss.svg"
         self.previews = path / "previews"
         self.preview_sheet = path / "previews.png"
         self.steps = path / "steps"
         self._manifest: Manifest | None = None
+
+    @property
+    def atoms(self) -> Path:
+        """The result, whether it is there already or not."""
+        return result_in(self.path, self._concept)
 
     @property
     def manifest(self) -> Manifest:

@@ -59,7 +59,7 @@ class Learned:
 def learned(runs: Path) -> list[Learned]:
     """Every run right below `runs`, by name; atoms files are checked as for use. Other folders are left out."""
     found = []
-    for path in sorted(runs.iterdir()) if runs.is_dir() else []:
+    for path in sorted(path for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []:
         folder = RunFolder(path)
         if folder.atoms.is_file():
             found.append(_finished(folder))

@@ -63,7 +63,7 @@ def train(
     overwrite: bool = False,
     events: Events | None = None,
 ) -> TrainResult:
-    """Train the atoms of a concept and write them to `output`/atoms.safetensors.
+    """Train the atoms of a concept and write them to `output`/NAME.safetensors, after the concept.
 
     A run that was begun in `output` with the same options and did not end goes on.
 
@@ -94,8 +94,8 @@ def _train(
     keep_freed_memory()  # before the model is loaded, so that what loading frees is used again
 
     # which run: a new one, or one that goes on
-    home = RunFolder(output)
-    folder, found = run_to_resume(output, resume=resume, overwrite=overwrite)
+    home = RunFolder(output, options.concept.name)
+    folder, found = run_to_resume(output, options.concept.name, resume=resume, overwrite=overwrite)
     record, stored, taken = found or {}, options, 0
     is_new, is_replacement = found is None, folder.path != home.path
     if not is_new:
@@ -234,7 +234,7 @@ def _train(
         last = loop.losses[-FINAL_LOSS_STEPS:]
         result = TrainResult(
             output=output,
-            atoms_file=home.atoms,
+            atoms_file=home.path / folder.atoms.name,
             atoms_bytes=folder.atoms.stat().st_size,
             sha256=sha256,
             trainable_parameters=loop.trained_numbers,

@@ -17,7 +17,7 @@ from ..training.run_folder import RunFolder
 from .batches import in_order
 from .folders import read_image
 from .network import Network, build, logits_of
-from .options import CLASSIFIERS, ClassifyOptions
+from .options import CLASSIFIERS, ClassifyOptions, trained_classifiers
 from .resume import found_again
 from .train import TASK
 from .transforms import Transform, evaluation_transform
@@ -81,7 +81,7 @@ def load_classifier(
     folder = folder or CLASSIFIERS / str(name)
     run = RunFolder(folder)
     if not run.record.is_file():
-        there = sorted(path.parent.name for path in CLASSIFIERS.glob("*/atoms.safetensors"))
+        there = trained_classifiers("")
         hint = f"trained: {', '.join(there)}" if there else "atomtune classify train makes one"
         raise AtomtuneError(f"there is no classifier in {folder}", hint)
     record = run.read_record()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AtomtuneError, UsageError, excerpt
+from ..files.run_result import result_in
 from ..methods.options import TEXTUAL_INVERSION, default_spec, make_spec, spec_class, spec_options
 from ..methods.options import learning_rate as own_learning_rate
 from ..methods.registry import METHODS, method_names
@@ -30,8 +31,8 @@ _NAMED = "atoms:"
 
 def trained_classifiers(incomplete: str) -> list[str]:
     """Names that complete a --name: folders of classifiers/ that hold a result."""
-    files = CLASSIFIERS.glob("*/atoms.safetensors")
-    return sorted(file.parent.name for file in files if file.parent.name.startswith(incomplete))
+    folders = [path for path in CLASSIFIERS.glob("*/") if path.name.startswith(incomplete)]
+    return sorted(path.name for path in folders if result_in(path).is_file())
 
 
 def classifier_methods() -> tuple[str, ...]:

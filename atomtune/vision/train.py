@@ -82,7 +82,8 @@ def train(
     overwrite: bool = False,
     events: Events | None = None,
 ) -> ClassifierResult:
-    """Tune a network to the classes of a folder, and write what was trained to `output`/atoms.safetensors.
+    """Tune a network to the classes of a folder, and write what was trained to `output`/NAME.safetensors, after the
+    folder.
 
     A run that was begun in `output` with the same options and did not end goes on. Arguments as for `training.train`.
 
@@ -106,8 +107,8 @@ def _train(
     keep_freed_memory()
 
     # which run: a new one, or one that goes on
-    home = RunFolder(output)
-    folder, found = run_to_resume(output, resume=resume, overwrite=overwrite)
+    home = RunFolder(output, output.absolute().name)
+    folder, found = run_to_resume(output, home.path.absolute().name, resume=resume, overwrite=overwrite)
     record, is_new, is_replacement = found or {}, found is None, folder.path != home.path
     if not is_new:
         if record.get("task") != TASK:
@@ -199,7 +200,7 @@ def _train(
     last = loop.losses[-FINAL_LOSS_STEPS:]
     result = ClassifierResult(
         output=output,
-        atoms_file=home.atoms,
+        atoms_file=home.path / folder.atoms.name,
         atoms_bytes=folder.atoms.stat().st_size,
         sha256=sha256,
         classes=list(images.classes),

@@ -44,7 +44,7 @@ def test_the_only_adapter_of_a_repository_is_fetched_once(hub: Hub, tmp_path: Pa
     assert answer.startswith("the hub has no model org/cup that you may read / a file, the folder of a run"), answer
     (hub.folder / "mug.safetensors").rename(hub.folder / "mug.ckpt")
     answer = hub.run(FIND, tmp_path / "home", "org/mug")
-    assert answer.startswith("org/mug on the hub holds no atoms.safetensors"), answer
+    assert answer.startswith("org/mug on the hub holds no mug.safetensors"), answer
 
 
 @pytest.mark.parametrize("source", ["org/mug", "org/mug@main", "org/mug:mug.safetensors", "org/mug@main:a.safetensors"])

@@ -244,7 +244,7 @@ def test_the_folder_of_a_run_and_a_folder_with_one_file(pipe: Any, tiny_model: P
     (run / "atoms.safetensors").unlink()
     assert atomtune.load(pipe, str(run)).files[0].path == run / "another.safetensors"
     made_atoms(run / "third.safetensors", tiny_model)
-    with pytest.raises(atomtune.AtomtuneError, match=r"holds no atoms\.safetensors, .* 2: another") as caught:
+    with pytest.raises(atomtune.AtomtuneError, match=r"holds no run\.safetensors, .* 2: another") as caught:
         atomtune.load(pipe, run)
     assert caught.value.hint == "filename= says which one to take"
     with pytest.raises(atomtune.UsageError, match="revision is for hub ids"):

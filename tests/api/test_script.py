@@ -34,11 +34,11 @@ def test_the_script_of_the_page_equals_train_and_sample_bit_for_bit(
     command = ["--concept", "castle", "--images", folder, "--model", "pocket", "--steps", 2, "--batch-size", 4]
     answer = cli("train", *command, "--output", "runs/again")
     assert answer.code == 0, answer.err
-    ours, _, checksum = load_atoms(Path("runs/castle/atoms.safetensors"))
+    ours, _, checksum = load_atoms(Path("runs/castle/castle.safetensors"))
     assert ours
-    assert load_atoms(Path("runs/again/atoms.safetensors"))[2] == checksum
+    assert load_atoms(Path("runs/again/castle.safetensors"))[2] == checksum
 
-    atoms, prompt = "runs/again/atoms.safetensors", "a <castle> in the snow"
+    atoms, prompt = "runs/again/castle.safetensors", "a <castle> in the snow"
     answer = cli("sample", "--atoms", atoms, "--prompt", prompt, "--steps", 2, "--output", "images", "-q")
     assert answer.code == 0, answer.err
     (path,) = Path("images").glob("*.png")

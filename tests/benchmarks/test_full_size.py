@@ -53,7 +53,7 @@ def test_the_commands_run_on_a_tiny_model(tiny_model: Path, tmp_path: Path, run:
     assert [cost.command for cost in costs] == ["decompose", "train", "sample", "merge"]
     decompose, train, sample, merge = costs
     assert decompose.written_bytes >= decompose.printed["bytes"] > 0
-    assert train.of("atoms_bytes") == (work / "runs" / "castle" / "atoms.safetensors").stat().st_size
+    assert train.of("atoms_bytes") == (work / "runs" / "castle" / "castle.safetensors").stat().st_size
     assert train.printed["steps"] == 2
     assert [Path(work, image["path"]).is_file() for image in sample.printed["images"]] == [True]
     assert merge.written_bytes >= merge.printed["bytes"] > 0

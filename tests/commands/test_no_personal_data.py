@@ -37,7 +37,7 @@ def made(
     exported = [path for path in Path().rglob("castle-lora.*") if path.is_file()]
     assert {path.suffix for path in exported} == {".safetensors", ".json"}
     return {
-        "atoms": [run / "atoms.safetensors"],
+        "atoms": [run / "castle.safetensors"],
         "images": list(Path().rglob("*.png")),
         "export": exported,
         "published": [path for path in (tmp_path / "published").rglob("*") if path.is_file()],

@@ -34,7 +34,7 @@ def trained(cli: Cli, castle: Path, tiny_model: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("ATOMTUNE_MODEL", str(tiny_model))
     answer = cli("train", "--concept", "castle", *SMALL)
     assert answer.code == 0, answer.err
-    return Path("runs/castle/atoms.safetensors")
+    return Path("runs/castle/castle.safetensors")
 
 
 def parsed(answer: Any) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def test_train_writes_the_run_and_says_so(cli: Cli, castle: Path, tiny_model: Pa
     result = parsed(cli("train", "--concept", "castle", "--model", tiny_model, "--json", *SMALL))
     assert set(result) >= {"trainable_parameters", "steps", "seconds", "final_loss", "atoms_file", "atoms_bytes"}
     assert result["steps"] == 2
-    assert result["atoms_file"] == "runs/castle/atoms.safetensors"
+    assert result["atoms_file"] == "runs/castle/castle.safetensors"
     assert Path(result["atoms_file"]).stat().st_size == result["atoms_bytes"]
     assert {path.name for path in Path("runs/castle").iterdir()} >= {"run.json", "log.jsonl", "loss.svg"}
 
@@ -98,7 +98,7 @@ def test_train_writes_the_run_and_says_so(cli: Cli, castle: Path, tiny_model: Pa
 def test_train_talks_on_stderr_and_suggests_the_next_command(cli: Cli, castle: Path, tiny_model: Path) -> None:
     answer = cli("train", "--concept", "castle", "--model", tiny_model, *SMALL)
     assert answer.code == 0
-    assert answer.out.splitlines()[0].split() == ["atoms", "file", "runs/castle/atoms.safetensors"]
+    assert answer.out.splitlines()[0].split() == ["atoms", "file", "runs/castle/castle.safetensors"]
     assert "Training 2/2 steps  loss" in answer.err
     assert answer.err.splitlines()[-1].startswith("Try: atomtune sample --concept castle")
 

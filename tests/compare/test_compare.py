@@ -18,6 +18,7 @@ from atomtune.compare.variants import parse_variants
 from atomtune.errors import AtomtuneError, Interrupted, UsageError
 from atomtune.evaluation.image_sets import DRIFT_PROMPTS
 from atomtune.files.atoms_file import load_atoms
+from atomtune.files.run_result import result_in
 from atomtune.runtime.progress import Events
 from atomtune.training.run_folder import RunFolder
 from atomtune.training.run_lock import run_lock
@@ -68,7 +69,7 @@ def test_every_variant_is_trained_and_scored_from_every_seed(compared: Compared)
 
 def test_what_is_reported_is_what_the_runs_hold(compared: Compared) -> None:
     for job in jobs_of(compared.options):
-        info = load_atoms(job.folder / "atoms.safetensors")[1]
+        info = load_atoms(result_in(job.folder))[1]
         assert (info.method, info.training["seed"]) == (job.variant.method, job.seed)
         assert not (job.folder / "checkpoint.safetensors").exists(), "there may be hundreds of runs"
 

@@ -54,7 +54,7 @@ def test_it_is_stopped_goes_on_and_comes_to_the_same(order: Order, tmp_path: Pat
     assert 0 < done < 12
     assert second.steps == 12 - done
     train_here(replace(order, output=tmp_path / "here"), Events())
-    ours, theirs = (load_atoms(path / "atoms.safetensors")[2] for path in (order.output, tmp_path / "here"))
+    ours, theirs = (load_atoms(path / "castle.safetensors")[2] for path in (order.output, tmp_path / "here"))
     assert ours == theirs
 
 

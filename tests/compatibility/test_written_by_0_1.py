@@ -121,7 +121,7 @@ def test_old_atoms_export_as_a_lora(old: Cli) -> None:
 def test_an_old_run_that_was_interrupted_resumes(run: str, old: Cli) -> None:
     answer = old("train", "--concept", "castle", "--output", f"runs/{run}", "--resume")
     assert answer.code == 0, answer.err
-    assert is_same(generated(old, "--atoms", f"runs/{run}/atoms.safetensors"), run)
+    assert is_same(generated(old, "--atoms", f"runs/{run}/castle.safetensors"), run)
 
 
 def test_a_run_resumes_with_another_version_of_torch(old: Cli) -> None:

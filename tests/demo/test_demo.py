@@ -49,7 +49,7 @@ def test_other_methods_are_shown_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
         len(TRAINING_SCENES) + (3 + len(RATES)) * len(PROMPT_SCENES) + 2 * len(DRIFT_PROMPTS)
     )
     for other in result.other_methods:
-        run = tmp_path / "demo" / f"run-{other['method']}" / "atoms.safetensors"
+        run = tmp_path / "demo" / f"run-{other['method']}" / "castle.safetensors"
         assert (load_atoms(run)[1].method, run.stat().st_size) == (other["method"], other["atoms_bytes"])
         assert f"{other['trainable_parameters']:,}" in page
         assert f"{other['fidelity']:.3f}" in page
@@ -80,7 +80,7 @@ def test_the_concept_is_learned(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "theirs",
-    ["concept/01.png", "concept/mine.jpg", "run/atoms.safetensors", "prompts.txt", "images/a.png", "index.html"],
+    ["concept/01.png", "concept/mine.jpg", "run/castle.safetensors", "prompts.txt", "images/a.png", "index.html"],
 )
 def test_what_the_demo_did_not_write_stays(theirs: str, tmp_path: Path) -> None:
     path = tmp_path / "work" / theirs

@@ -161,7 +161,7 @@ def workplace(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Wor
     finished, unfinished = runs / "finished", runs / "unfinished"
     assert main(["train", "--concept", "castle", *base, "--steps", "2", "--output", str(finished)]) == 0
     shutil.copytree(finished, unfinished)
-    (unfinished / "atoms.safetensors").unlink()
+    (unfinished / "castle.safetensors").unlink()
     shutil.copytree(finished, runs / "damaged record")
     (runs / "damaged record" / "run.json").write_text('{"options": {"steps"', encoding="utf-8")
     (runs / "record only").mkdir()

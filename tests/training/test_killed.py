@@ -57,7 +57,7 @@ def wait_until(process: subprocess.Popen[bytes], condition: Callable[[], bool]) 
 def check_end(run: Path, whole: Path, steps: int) -> None:
     """A run ended as the whole one did, bit for bit but for its dates, and left nothing lying about."""
     (ours, info, digest), (theirs, expected, expected_digest) = (
-        load_atoms(folder / "atoms.safetensors") for folder in (run, whole)
+        load_atoms(folder / "castle.safetensors") for folder in (run, whole)
     )
     assert digest == expected_digest
     assert ours.keys() == theirs.keys()
@@ -133,7 +133,7 @@ def test_a_run_that_was_killed_while_it_replaces_another_keeps_a_result(options:
         wait_until(process, lambda at=moment: time.monotonic() > at)
         process.kill()
         process.wait()
-        assert load_atoms(run / "atoms.safetensors")[2] in (before, after)
+        assert load_atoms(run / "castle.safetensors")[2] in (before, after)
     last = start(asked, run, "--overwrite")
     assert last.wait() == 0, (tmp_path / "errors.txt").read_text(encoding="utf-8")
     check_end(run, tmp_path / "whole", asked.steps)

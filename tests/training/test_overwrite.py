@@ -33,7 +33,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def digest(run: Path) -> str:
-    return load_atoms(run / "atoms.safetensors")[2]
+    return load_atoms(run / "castle.safetensors")[2]
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     "name",
     [
         "log.jsonl",
-        "atoms.safetensors",
+        "castle.safetensors",
         "run.json",
         "loss.svg",
         "checkpoint.safetensors",
@@ -116,11 +116,32 @@ def test_a_new_run_takes_the_place_of_the_old_one_and_leaves_nothing_else(option
     train(options(steps=6), tmp_path / "run")
     whole = train(options(steps=4, seed=1), tmp_path / "whole")
     result = train(options(steps=4, seed=1), tmp_path / "run", overwrite=True)
-    assert (result.sha256, result.atoms_file) == (whole.sha256, tmp_path / "run" / "atoms.safetensors")
+    assert (result.sha256, result.atoms_file) == (whole.sha256, tmp_path / "run" / "castle.safetensors")
     assert contents(tmp_path / "run").keys() == contents(tmp_path / "whole").keys()
     assert [path.name for path in RunFolder(tmp_path / "run").manifest.foreign()] == [LOCK]
     longer = train(options(steps=6), tmp_path / "run", resume=True, explicit=frozenset({"steps"}))
     assert longer.sha256 == train(options(steps=6, seed=1), tmp_path / "longer").sha256
+
+
+def under_the_former_name(run: Path) -> Path:
+    """Make a run one that was begun when all results were called atoms.safetensors."""
+    (run / "castle.safetensors").rename(run / "atoms.safetensors")
+    manifest = run / MANIFEST
+    manifest.write_text(manifest.read_text().replace("castle.safetensors", "atoms.safetensors"))
+    return run
+
+
+def test_a_run_under_the_former_name_goes_on_under_it_and_is_replaced_by_one_under_its_own(
+    options: Options, tmp_path: Path
+) -> None:
+    train(options(steps=4), tmp_path / "run")
+    run = under_the_former_name(tmp_path / "run")
+    longer = train(options(steps=6), run, resume=True, explicit=frozenset({"steps"}))
+    assert (longer.atoms_file, longer.sha256) == (run / "atoms.safetensors", load_atoms(run / "atoms.safetensors")[2])
+    assert not (run / "castle.safetensors").exists()
+    again = train(options(steps=2), run, overwrite=True)
+    assert (again.atoms_file, again.sha256) == (run / "castle.safetensors", digest(run))
+    assert not (run / "atoms.safetensors").exists()
 
 
 def test_a_base_model_with_nan_costs_nothing(options: Options, tmp_path: Path, tiny_model: Path) -> None:

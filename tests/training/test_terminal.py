@@ -27,7 +27,7 @@ def command(asked: TrainOptions, run: Path) -> list[str]:
 
 
 def digest(run: Path) -> str:
-    return load_atoms(run / "atoms.safetensors")[2]
+    return load_atoms(run / "castle.safetensors")[2]
 
 
 @pytest.mark.parametrize(

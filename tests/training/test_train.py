@@ -151,7 +151,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(
         train(options(), tmp_path / "run")
     kept = load_checkpoint(tmp_path / "run" / "checkpoint.safetensors")
     assert kept.step == 2
-    assert not (tmp_path / "run" / "atoms.safetensors").exists()
+    assert not (tmp_path / "run" / "castle.safetensors").exists()
     monkeypatch.setattr(Objective, "loss", loss)
     assert train(options(), tmp_path / "run", resume=True).sha256 == train(options(), tmp_path / "whole").sha256
 

@@ -40,7 +40,7 @@ def test_the_example_of_the_docs_runs_and_wrong_questions_are_answered_as_on_the
     example = example.replace('"prompt": [', '"steps": 2, "device": "cpu", "prompt": [')
     names: dict[str, Any] = {}
     exec(compile(example, "docs/ui.md", "exec"), names)
-    assert Path(names["atoms"]).read_bytes() == Path("runs/rex/atoms.safetensors").read_bytes()
+    assert Path(names["atoms"]).read_bytes() == Path("runs/rex/rex.safetensors").read_bytes()
     assert names["state"]["state"] == "done", names["state"]
     assert len(names["images"]) == 1
 

@@ -150,7 +150,7 @@ def download(page: Any, folder: Path, target: Path) -> None:
     with page.expect_download() as waiting:
         page.locator("#library-download").click()
     waiting.value.save_as(target)
-    assert target.read_bytes() == (folder / "runs" / "rex" / "atoms.safetensors").read_bytes()
+    assert target.read_bytes() == (folder / "runs" / "rex" / "rex.safetensors").read_bytes()
     printed = atomtune(
         folder, "sample", "--atoms", str(target), "--prompt", "a <rex>", "--steps", "2", "--output", "downloaded"
     )
@@ -187,7 +187,7 @@ def test_a_training_goes_on_where_the_server_is_killed_and_a_second_page_sees_it
     second = open_page(server.address, WIDE)
     words(second, "teach-status", r"state\s*(runs|done)")
     words(second, "teach-status", r"state\s*done[\s\S]*60 of 60")
-    assert (work / "runs" / "rex" / "atoms.safetensors").is_file()
+    assert (work / "runs" / "rex" / "rex.safetensors").is_file()
     assert atomtune(work, "sample", "--concept", "rex", "--prompt", "a <rex>", "--steps", "2").strip()
 
 

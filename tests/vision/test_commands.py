@@ -26,7 +26,7 @@ def test_a_classifier_is_trained_used_scored_and_looked_into(
     cli: Command, classes: Path, test_classes: Path, weights: Path
 ) -> None:
     result = trained(cli, classes, weights, "--method", "atoms:c1")
-    assert result["atoms_file"] == "classifiers/colours/atoms.safetensors"
+    assert result["atoms_file"] == "classifiers/colours/colours.safetensors"
     assert result["classes"] == ["blue", "green", "red"]
 
     answer = cli(
