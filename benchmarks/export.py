@@ -14,6 +14,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,9 @@ from atomtune.export.factors import Layer
 from atomtune.export.image_difference import psnr
 from atomtune.export.job import with_changes
 from atomtune.export.lora_keys import kohya_name
-from atomtune.export.options import TARGETS, ExportOptions
+from atomtune.export.options import ExportOptions
 from atomtune.export.result import ExportResult
+from atomtune.files.run_result import result_in
 from atomtune.files.stored_layers import read_stored_layers
 from atomtune.methods.specs import PRESETS
 from atomtune.models.base_model import POCKET, load_pipeline, resolve
@@ -49,6 +51,7 @@ from atomtune.training.train import train
 SETTINGS = Settings(steps=SAMPLE_STEPS, guidance_scale=GUIDANCE)
 CONCEPTS = {"c1": "teapot", "c2": "teapot", "c3": "teapot", "demo": DemoOptions.thing}
 RANKS = (16, 32)
+REFINED = 200
 
 
 @dataclass(frozen=True)
@@ -83,11 +86,7 @@ def main() -> None:
     for name in options.concepts:
         folder = options.work / name
         atoms = trained(folder, name, options.steps, options.batch_size)
-        record = folder / "rows.json"
-        if not record.is_file():
-            made = rows(name, folder, atoms, PROMPT_SCENES[: options.prompts])
-            record.write_text(json.dumps([asdict(row) for row in made], indent=2) + "\n", encoding="utf-8")
-        found += [Row(**row) for row in json.loads(record.read_text(encoding="utf-8"))]
+        found += rows(name, folder, atoms, PROMPT_SCENES[: options.prompts])
     print(table(found))
 
 
@@ -105,15 +104,15 @@ def trained(folder: Path, name: str, steps: int, batch_size: int) -> Path:
         steps=steps,
         batch_size=batch_size,
     )
-    atoms = run / "atoms.safetensors"
+    atoms = result_in(run, thing)
     if not atoms.is_file():
         begun = (run / "checkpoint.safetensors").is_file()
         atoms = train(wanted, run, resume=begun, overwrite=not begun).atoms_file
     return atoms
 
 
-def rows(concept: str, folder: Path, atoms: Path, scenes: Sequence[str]) -> list[Row]:
-    """The base model, every form, and the atoms themselves."""
+def rows(concept: str, folder: Path, atoms: Path, scenes: Sequence[str]) -> Iterator[Row]:
+    """The base model, every form, and the atoms themselves; what is in rows.json is not made again."""
     words = read_atoms([(atoms, 1.0)])[0].concept.words
     wanted = [(f"a {words} {scene}", number) for number, scene in enumerate(scenes)]
     encoder = load_identity()
@@ -125,10 +124,21 @@ def rows(concept: str, folder: Path, atoms: Path, scenes: Sequence[str]) -> list
     def identity(images: Sequence[Image.Image]) -> float:
         return fidelity(encoder.encode_images(images), own)
 
+    record = folder / "rows.json"
+    done = {}
+    if record.is_file():
+        done = {label: Row(**row) for label, row in json.loads(record.read_text(encoding="utf-8")).items()}
     base = base_model()
     before = made(base)
     with applied(base, read_atoms([(atoms, 1.0)]), Events()) as pipeline:
         reference = made(pipeline)
+
+    def keep(label: str, make: Callable[[], Row]) -> Row:
+        if label not in done:
+            done[label] = make()
+            kept = {name: asdict(row) for name, row in done.items()}
+            record.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+        return done[label]
 
     def row(name: str, options: ExportOptions) -> Row:
         file = folder / f"{name.replace(' ', '-')}{'' if options.to == 'diffusers' else '.safetensors'}"
@@ -136,26 +146,32 @@ def rows(concept: str, folder: Path, atoms: Path, scenes: Sequence[str]) -> list
         with loaded(result) as pipeline:
             images = made(pipeline)
         plain = None
-        if options.to == "lora":
+        if options.to == "lora" and not options.refine:
             other = ExportOptions(to="lora-diffusers", rank=result.rank, weighted=False, preview=False)
             with loaded(export([(atoms, 1.0)], folder / "plain.safetensors", other, overwrite=True)) as pipeline:
                 plain = psnr(made(pipeline), reference)
         near = psnr(images, reference)
-        name = f"{name} (rank {result.rank})" if options.to.startswith("lora") and options.rank is None else name
+        name = f"{name} (rank {result.rank})" if options.to == "lora" and options.rank is None else name
         errors = result.relative_error, result.weighted_error
         return Row(concept, name, result.bytes, *errors, near, plain, identity(images))
 
-    found = [Row(concept, "base model", 0, None, None, psnr(before, reference), None, identity(before))]
-    found += [row(f"lora --rank {rank}", ExportOptions(rank=rank, preview=False)) for rank in RANKS]
-    # embedding: of these concepts the atoms were trained, not the token
-    forms = [to for to in TARGETS if to != "embedding"]
-    found += [row(to, ExportOptions(to=to, preview=False)) for to in forms]
-    images = made_by_clients(atoms, made)
-    kept = atoms.stat().st_size
-    found.append(
-        Row(concept, "atoms file in ComfyUI, A1111", kept, None, None, psnr(images, reference), None, identity(images))
-    )
-    return [*found, Row(concept, "atoms", kept, 0.0, None, None, None, identity(reference))]
+    def clients() -> Row:
+        images = made_by_clients(atoms, made)
+        near = psnr(images, reference)
+        return Row(concept, "atoms file in ComfyUI, A1111", size_of, None, None, near, None, identity(images))
+
+    size_of = atoms.stat().st_size
+    yield Row(concept, "base model", 0, None, None, psnr(before, reference), None, identity(before))
+    first = RANKS[0]
+    forms = {f"lora --rank {rank}": ExportOptions(rank=rank, preview=False) for rank in RANKS}
+    forms[f"lora --rank {first} --refine {REFINED}"] = ExportOptions(rank=first, refine=REFINED, preview=False)
+    forms[f"lora-diffusers --rank {first}"] = ExportOptions(to="lora-diffusers", rank=first, preview=False)
+    # no embedding: of these concepts the atoms were trained, not the token
+    forms |= {to: ExportOptions(to=to, preview=False) for to in ("diff", "checkpoint", "diffusers", "lora")}
+    for name, options in forms.items():
+        yield keep(name, partial(row, name, options))
+    yield keep("clients", clients)
+    yield Row(concept, "atoms", size_of, 0.0, None, None, None, identity(reference))
 
 
 def made_by_clients(atoms: Path, made: Callable[[Any], list[Image.Image]]) -> list[Image.Image]:

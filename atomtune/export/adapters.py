@@ -12,6 +12,7 @@ from ..files import store
 from ..models.conditioning import text_encoders
 from ..runtime.disk_space import DiskNeed, check_disk_space
 from ..runtime.units import size
+from ..sampling.apply import applied
 from .change import TotalChange
 from .comparison import Comparison
 from .factors import Factors, Layer, nothing_changes
@@ -20,6 +21,7 @@ from .job import Job, Written, with_changes
 from .lora_keys import diffusers_name, has_taps, kohya_name
 from .metadata import about, about_layers, with_content
 from .rank import chosen_factors
+from .refine import refined
 from .second_moments import roots_of, second_moments
 
 KINDS = {"lora": "lora", "lora-diffusers": "lora", "diff": "diff"}
@@ -42,10 +44,13 @@ def write_adapter(job: Job) -> Written:
     rank = None
     if is_lora:
         if job.options.weighted:
-            job.events.phase("generating with the base model, to see what its layers are given")
-            seen = second_moments(job.pipeline, layers, seen_prompts(job.captions), job.events)
+            job.events.phase("generating with the atoms, to see what the layers are given")
+            with applied(job.pipeline, job.loaded, job.events):
+                seen = second_moments(job.pipeline, layers, seen_prompts(job.captions), job.events)
             roots = roots_of(seen)
         factors, rank = chosen_factors(job, total, layers, roots)
+        if job.options.refine:
+            factors = refined(job, factors, job.options.refine)
         tensors = _lora(job, factors)
     else:
         tensors = _diff(job, total, layers)

@@ -16,7 +16,18 @@ IMAGES = 4
 HIGHEST = 99.0
 """The PSNR in dB of images that are equal in every pixel."""
 
-_MEASURED = ("a photo of a {}", "a {} on the beach", "a {} in the snow", "a {} on a wooden table")
+_MEASURED = (
+    "a {} on the beach",
+    "a {} in the snow",
+    "a {} on a wooden table",
+    "a {} in a garden",
+    "a {} on a red carpet",
+    "a {} in a kitchen",
+    "a {} under a blue sky",
+    "a {} in front of a brick wall",
+)
+"""Four were too few: at a rank whose images had 30 dB on four prompts, those of others had 25."""
+
 _SEED = 1000
 _BATCH = 4
 

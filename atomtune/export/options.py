@@ -33,6 +33,7 @@ class ExportOptions(Options, panel="Output"):
         psnr: what the images must reach against those of the atoms, in dB; None for PSNR where a LoRA has no rank, else
             nothing is generated to measure it.
         weighted: whether a LoRA keeps what changes the outputs of the layers, not the largest part of ΔW.
+        refine: steps for which a LoRA's factors are trained to predict what the atoms predict; 0 for none.
         precision: type of the numbers.
         preview: whether an image goes beside the file and into it.
         licence: None for the base model's, where it is known.
@@ -58,6 +59,12 @@ class ExportOptions(Options, panel="Output"):
         shown_default="30 for a LoRA without --rank",
     )
     weighted: bool = option(True, "Weigh a LoRA's loss by what the layers see, not by numbers alone.")
+    refine: int = option(
+        0,
+        "Steps for which a LoRA is trained to predict what the atoms predict, as 200; a GPU's work.",
+        at_least=0,
+        metavar="STEPS",
+    )
     precision: str = option(
         "fp16",
         "Type of the numbers; fp16 is half the size.",
@@ -79,6 +86,8 @@ class ExportOptions(Options, panel="Output"):
         """See `Options.check`."""
         if self.rank is not None and not self.to.startswith("lora"):
             yield "rank", f"is of LoRA files, not of --to {self.to}"
+        if self.refine and not self.to.startswith("lora"):
+            yield "refine", f"is of LoRA files, not of --to {self.to}"
 
     @property
     def target_psnr(self) -> float | None:

@@ -1,4 +1,4 @@
-"""What the layers of a base model see while it generates: the second moment of their inputs, channel by channel."""
+"""What the layers of a model see while it generates: the second moment of their inputs, channel by channel."""
 
 from collections.abc import Sequence
 from typing import Any
