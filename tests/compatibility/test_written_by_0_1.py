@@ -131,7 +131,7 @@ def test_a_run_resumes_with_another_version_of_torch(old: Cli) -> None:
     save_checkpoint(path, replace(state, schedule=schedule))  # as torch 2.6 has it
     answer = old("train", "--concept", "castle", "--output", path.parent, "--resume")
     assert answer.code == 0, answer.err
-    assert is_same(generated(old, "--atoms", path.with_name("atoms.safetensors")), path.parent.name)
+    assert is_same(generated(old, "--atoms", path.with_name("castle.safetensors")), path.parent.name)
 
 
 def test_an_old_run_that_finished_can_be_read_at_every_step(old: Cli) -> None:
