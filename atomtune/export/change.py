@@ -73,5 +73,17 @@ class TotalChange:
         return found
 
 
+def changed_layers(pipeline: Any, atoms: Sequence[LoadedAtoms], events: Events) -> list[tuple[str, str]]:
+    """Part and name of the linear layers and convolutions whose weights change. Raises as `changes_of`."""
+    found = []
+    for item in atoms:
+        for part, changes in changes_of(pipeline, item, events).items():
+            for name in (*changes.deltas, *changes.values):
+                layer, _, kind = name.rpartition(".")
+                if kind == "weight" and _is_adaptable(getattr(pipeline, part).get_submodule(layer)):
+                    found.append((part, layer))
+    return list(dict.fromkeys(found))
+
+
 def _is_adaptable(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)

@@ -1,15 +1,16 @@
 """The merged model in one file, in the layout of the original code of Stable Diffusion."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.precision import all_finite
+from ..core.rounding import rounded_for
 from ..errors import AtomtuneError
 from ..files import store
 from ..files.atoms_file import SS_NAMES
@@ -19,29 +20,43 @@ from ..models.conditioning import text_encoders, tokenizer_of
 from ..models.single_file import Family, SingleFile, load_single_file
 from ..runtime.disk_space import DiskNeed, check_disk_space
 from ..runtime.progress import Events
-from ..sampling.apply import merged_values
+from ..sampling.apply import applied, merged_values
 from ..sampling.changes import LoadedAtoms
+from .change import changed_layers
 from .comparison import Comparison
+from .factors import Layer
+from .image_difference import seen_prompts
 from .job import Job, Written
 from .metadata import about, is_v, with_content
 from .original_layout import original_layout
+from .second_moments import roots_of, second_moments
 
 KIND = "checkpoint"
 
 
 @torch.no_grad()
 def merge_and_round(
-    pipeline: Any, atoms: list[LoadedAtoms], dtype: torch.dtype, events: Events
+    pipeline: Any,
+    atoms: list[LoadedAtoms],
+    dtype: torch.dtype,
+    events: Events,
+    roots: Mapping[Layer, Tensor] | None = None,
 ) -> tuple[Comparison, int]:
     """Merge atoms into a pipeline in float32, round every part of it, and tell what rounding costs of the change.
+
+    Args:
+        roots: L of layers for `rounded_for`; other weights are rounded to the nearest.
 
     Returns the comparison and how many weights change. Raises AtomtuneError as `merge_atoms`, and where a weight is
     beyond the type's range.
     """
     compared, count = Comparison(), 0
     for part, name, tensor, value in merged_values(pipeline, atoms, events):
-        compared.add(f"{part}.{name}".removesuffix(".weight"), value - tensor, value.to(dtype).float() - tensor)
-        tensor.copy_(value)
+        layer = name.removesuffix(".weight")
+        root = (roots or {}).get((part, layer))
+        rounded = value.to(dtype).float() if root is None else rounded_for(value, root, dtype)
+        compared.add(f"{part}.{layer}", value - tensor, rounded - tensor, root)
+        tensor.copy_(rounded)
         count += 1
     for part, module in models_of(pipeline).items():
         nn.Module.to(module, dtype)  # diffusers' own version warns
@@ -74,8 +89,14 @@ def write_checkpoint(job: Job) -> Written:
     preview = job.preview()
     if job.options.target_psnr is not None:
         job.reference()  # before the base model becomes the merged one
+    roots: dict[Layer, Tensor] = {}
+    if job.options.weighted and job.dtype != torch.float32:
+        job.events.phase("generating with the atoms, to see what the layers are given")
+        layers = changed_layers(job.pipeline, job.loaded, job.events)
+        with applied(job.pipeline, job.loaded, job.events):
+            roots = roots_of(second_moments(job.pipeline, layers, seen_prompts(job.captions), job.events))
     job.events.phase("merging")
-    compared, count = merge_and_round(job.pipeline, list(job.loaded), job.dtype, job.events)
+    compared, count = merge_and_round(job.pipeline, list(job.loaded), job.dtype, job.events, roots)
     tensors = dict(original_layout(job.pipeline))
     needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     hint = "--precision fp16 needs half, --output names another place"

@@ -32,7 +32,8 @@ class ExportOptions(Options, panel="Output"):
         rank: of the two factors of each layer of a LoRA; None for the smallest that reaches `psnr`.
         psnr: what the images must reach against those of the atoms, in dB; None for PSNR where a LoRA has no rank, else
             nothing is generated to measure it.
-        weighted: whether a LoRA keeps what changes the outputs of the layers, not the largest part of ΔW.
+        weighted: whether a LoRA keeps what changes the outputs of the layers, not the largest part of ΔW; and whether
+            the weights of a checkpoint are rounded so that the outputs change least.
         refine: steps for which a LoRA's factors are trained to predict what the atoms predict; 0 for none.
         precision: type of the numbers.
         preview: whether an image goes beside the file and into it.
@@ -58,7 +59,7 @@ class ExportOptions(Options, panel="Output"):
         metavar="DB",
         shown_default="30 for a LoRA without --rank",
     )
-    weighted: bool = option(True, "Weigh a LoRA's loss by what the layers see, not by numbers alone.")
+    weighted: bool = option(True, "Weigh the loss of a LoRA, and the rounding of a checkpoint, by what the layers see.")
     refine: int = option(
         0,
         "Steps for which a LoRA is trained to predict what the atoms predict, as 200; a GPU's work.",
