@@ -15,7 +15,7 @@ CSS = """
 .scrolls th, .scrolls td { text-align: left; padding: .25em .7em .25em 0; white-space: nowrap; }
 .scrolls code, .command code { overflow-wrap: anywhere; white-space: pre-wrap; }
 .chart .vega-embed { height: 250px !important; }  /* or the legend is cut off */
-.scrolls table, .scrolls th, .scrolls td { border: 0 !important; }
+.scrolls thead, .scrolls tbody, .scrolls table, .scrolls th, .scrolls td { border: 0 !important; }
 .scrolls tr { border-bottom: 1px solid var(--border-color-primary) !important; }
 .grid-wrap.fixed-height { min-height: 0 !important; }
 .crop img { width: 100%; height: 100%; object-fit: contain; }
