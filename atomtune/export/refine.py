@@ -28,8 +28,8 @@ PAIRS = 4
 """Places of a step, each with its prompt and without, as classifier-free guidance has them."""
 
 RATE = 0.01
-"""Adam's learning rate as a part of the root mean square of the factor. C3 of docs/export.md, 200 steps:
-25.5 dB; at half the rate 25.0, at three times 22.5."""
+"""Adam's learning rate as a part of the root mean square of the factor. A training of C3 on pocket,
+200 steps: 25.5 dB; at half the rate 25.0, at three times 22.5, without 21.1."""
 
 _BETAS = (0.9, 0.99)
 _WARM_UP = 10
