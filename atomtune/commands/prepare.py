@@ -1,5 +1,6 @@
 """atomtune prepare: what training will see of the images."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,8 @@ def prepare(console: Console, options: PrepareOptions, place: PrepareOutput) -> 
 def _text(prepared: "Prepared") -> str:
     images = {image.path.name: f"{image.width}×{image.height}  {image.caption}" for image in prepared.images}
     mirrored = ", each mirrored half of the time" if prepared.flip else ""
-    side, number = f"{prepared.resolution}×{prepared.resolution}", counted(len(images), "image")
-    seen = f'{number} of "{prepared.words}" at {side}, {prepared.crop} crop{mirrored}'
+    counts = Counter((image.trained_width, image.trained_height) for image in prepared.images)
+    shapes = ", ".join(f"{count} at {width}×{height}" for (width, height), count in counts.most_common())
+    number = counted(len(images), "image")
+    seen = f'{number} of "{prepared.words}": {shapes}, {prepared.crop} crop{mirrored}'
     return f"{fields(images)}\n\n{seen}\nclass noun: {prepared.class_noun}\n{prepared.sheet}"

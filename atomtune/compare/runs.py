@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AtomtuneError, UsageError
+from ..models.base_model import resolve
 from ..runtime.progress import Events
 from ..training.material import read_material
 from ..training.options import TrainOptions
@@ -105,7 +106,7 @@ def check(jobs: Sequence[Job], events: Events, overwrite: bool = False) -> list[
     for job in jobs:
         options, key = job.options, (job.subject.concept.name, job.seed if job.options.crop == "random" else 0)
         if key not in material:
-            images, captions = read_material(options, options.resolution or 0, events)
+            images, captions = read_material(options, resolve(options.model), options.resolution or 0, events)
             material[key] = material_of(images, captions)
         try:
             found = _differences(job, material[key])

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 _GAP = 8
 _CAPTION = 20
@@ -42,7 +42,7 @@ def contact_sheet(
 def captioned_sheet(
     images: Sequence[Image.Image], captions: Sequence[tuple[str, str]], columns: int, side: int = 224
 ) -> Image.Image:
-    """Square images in `columns`, `side` pixels each, with a title and a caption of up to three lines below. RGB."""
+    """Images in `columns`, up to `side` pixels wide and high, each with a title and a caption of up to three lines."""
     font = ImageFont.load_default(13)
     texts = [[title, *_wrapped(font, caption, side, 3)] for title, caption in captions]
     cell = (side + _GAP, side + max(map(len, texts)) * _CAPTION + _GAP)
@@ -51,7 +51,8 @@ def captioned_sheet(
     draw = ImageDraw.Draw(sheet)
     for number, (image, lines) in enumerate(zip(images, texts, strict=True)):
         x, y = _GAP + number % columns * cell[0], _GAP + number // columns * cell[1]
-        sheet.paste(image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS), (x, y))
+        small = ImageOps.contain(image.convert("RGB"), (side, side), Image.Resampling.LANCZOS)
+        sheet.paste(small, (x + (side - small.width) // 2, y + (side - small.height) // 2))
         for line, text in enumerate(lines):
             _write(draw, font, (x, y + side + 2 + line * _CAPTION), text, side)
     return sheet

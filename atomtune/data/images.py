@@ -1,4 +1,4 @@
-"""The images of a concept's folder: found, read and cropped to squares, with warnings about unusual ones."""
+"""The images of a concept's folder: found, read and cut to their shapes, with warnings about unusual ones."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
@@ -11,10 +11,11 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import AtomtuneError, did_you_mean
 from ..runtime.progress import Events
 from ..runtime.units import counted
-from .crop import check_crop, fitted, place_of
+from .crop import Place, check_crop, fitted, offset, place_of
 from .decode import decode
 from .heic import HeicSupportMissing
 from .masks import is_mask, read_mask
+from .shapes import Size, nearest_shape
 
 SUFFIXES = frozenset(
     {
@@ -35,11 +36,12 @@ class TrainingImage:
     """One image of a concept, as it is trained on.
 
     Attributes:
-        image: the square, RGB.
+        image: what is trained on, RGB.
         size: width and height of the whole image, upright, in pixels.
         digest: of the decoded pixels before cropping; equal for the same image under two names.
         mask: "L", of the size of `image`, 255 where the concept is; None where there is none, or it was not asked for.
         mask_digest: as `digest`, of the whole mask.
+        place: where it was cut out.
     """
 
     path: Path
@@ -48,12 +50,34 @@ class TrainingImage:
     digest: str
     mask: Image.Image | None = None
     mask_digest: str = ""
+    place: Place = (0.5, 0.5)
+
+    @property
+    def shape(self) -> Size:
+        """Width and height of what is trained on."""
+        return self.image.size
+
+    @property
+    def is_enlarged(self) -> bool:
+        """Whether the whole image is smaller than what is trained on."""
+        return any(whole < cut for whole, cut in zip(self.size, self.shape, strict=True))
+
+    def conditioning(self, mirrored: bool = False) -> tuple[int, ...]:
+        """SDXL's six numbers: height and width of the whole image, top and left of the cut, its height and width.
+
+        See Podell et al. 2023 (arXiv 2307.01952), section 2.2.
+        """
+        (left, top), (width, height) = offset(self.size, self.shape, self.place), self.shape
+        if mirrored:
+            left = offset(self.size, self.shape, (1 - self.place[0], self.place[1]))[0]
+        return self.size[1], self.size[0], top, left, height, width
 
 
 def load_images(
     folder: Path,
     resolution: int,
     *,
+    known: Sequence[Size] | None = None,
     crop: str = "center",
     seed: int = 0,
     masked: bool = False,
@@ -63,7 +87,8 @@ def load_images(
     """The images of a folder, sorted by name. Only one at a time is in memory at its full size.
 
     Args:
-        resolution: side of the squares in pixels.
+        resolution: side of the square in pixels.
+        known: the shapes that images are cut to, each to the nearest one; the square alone by default.
         crop: see `crop.place_of`; `seed` decides the random one.
         masked: read masks too, see `masks.read_mask`; some image must have one.
         usual: whether it is the folder of a concept, so that an unusual number of images is worth a warning.
@@ -74,19 +99,21 @@ def load_images(
     """
     events = events or Events()
     check_crop(crop)
+    shapes = known or [(resolution, resolution)]
 
     def cut(path: Path) -> TrainingImage:
         # twice the resolution leaves the scaling to a good filter
         whole, size = decode(path, 2 * resolution)
-        place = place_of(whole, crop, seed, path.name)
-        image = TrainingImage(path, fitted(whole, resolution, place), size, pixel_digest(whole))
+        shape = nearest_shape(size, shapes)
+        place = place_of(whole, crop, seed, path.name, shape)
+        image = TrainingImage(path, fitted(whole, shape, place), size, pixel_digest(whole), place=place)
         mask = read_mask(path, whole, 2 * resolution) if masked else None
         if mask is None:
             return image
-        return replace(image, mask=fitted(mask, resolution, place), mask_digest=pixel_digest(mask))
+        return replace(image, mask=fitted(mask, shape, place), mask_digest=pixel_digest(mask))
 
     images = _read_all(folder, events, cut)
-    for warning in image_warnings(images, resolution, usual):
+    for warning in image_warnings(images, usual):
         events.warn(warning)
     if masked:
         _check_masks(folder, images, events)
@@ -105,7 +132,7 @@ def _check_masks(folder: Path, images: Sequence[TrainingImage], events: Events) 
     empty = [image.path.name for image in images if image.mask is not None and not image.mask.getbbox()]
     if empty:
         raise AtomtuneError(
-            f"the square that is trained on holds nothing of the mask: {_listed(empty)}",
+            f"what is trained on holds nothing of the mask: {_listed(empty)}",
             "--crop smart or another cut of the image shows the concept",
         )
 
@@ -168,15 +195,15 @@ def find_images(folder: Path) -> tuple[list[Path], list[str]]:
     return images, [_name(path) for path in others if not is_caption[path]]
 
 
-def image_warnings(images: Sequence[TrainingImage], resolution: int, usual: bool = True) -> list[str]:
+def image_warnings(images: Sequence[TrainingImage], usual: bool = True) -> list[str]:
     """Warnings about images: duplicates, small ones, an unusual number of them; `usual` as for `load_images`."""
     found = [
         f"the same image {len(group)} times: {_listed(_name(image.path) for image in group)}"
         for group in duplicates(images)
     ]
-    small = [f"{_name(i.path)} ({i.size[0]}×{i.size[1]})" for i in images if min(i.size) < resolution]
+    small = [f"{_name(i.path)} ({i.size[0]}×{i.size[1]})" for i in images if i.is_enlarged]
     if small:
-        found.append(f"smaller than {resolution} pixels and enlarged: {_listed(small)}")
+        found.append(f"smaller than what is trained on and enlarged: {_listed(small)}")
     if usual and not FEWEST <= len(images) <= MOST:
         found.append(f"{counted(len(images), 'image')} in {images[0].path.parent}: {FEWEST} to {MOST} work best")
     return found

@@ -21,6 +21,7 @@ class DataOptions(Options, panel="Concept and images"):
         concept: what is learned.
         prompt: the caption of every image without a text file of its own; `<name>` or `{}` stands for the concept.
         resolution: None for the model's own.
+        square: all images are squares; else they have the shapes of `shapes.shapes`.
         crop: see `crop.place_of`.
         masked, mask_floor: see `masks`.
     """
@@ -44,13 +45,20 @@ class DataOptions(Options, panel="Concept and images"):
     )
     resolution: int | None = option(
         None,
-        "Side of the training images in pixels.",
+        "Side of square training images in pixels; others have as much area.",
         at_least=8,
         multiple_of=8,
         shown_default="the model's",
         metavar="N",
     )
-    crop: str = option("center", "Crop to a square; smart keeps detail, colour and skin.", choices=CROPS)
+    square: bool = option(
+        False,
+        "Cut all images to squares; else each keeps its shape as nearly as sizes of the same area allow.",
+        unrecorded=True,
+    )
+    crop: str = option(
+        "center", "Where images are cut to their shape; smart keeps detail, colour and skin.", choices=CROPS
+    )
     flip: bool = option(False, "Random horizontal flips.", aliases=("random_flip",))
     caption_lines: bool = option(
         False, "Every line of a text file is a caption of its own, one of them by chance.", aliases=("enable_wildcard",)

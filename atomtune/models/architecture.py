@@ -68,6 +68,14 @@ def native_resolution(source: ModelSource) -> int:
     return int(side * 2 ** (len(blocks) - 1))
 
 
+def size_multiple(source: ModelSource) -> int:
+    """What the sides of images are multiples of so that VAE and UNet halve them without a rest, in pixels; 8 at least."""
+    _, configs = _configs(source, "unet", "vae")
+    blocks = [config.get("block_out_channels") for config in configs]
+    halved = sum(len(some) - 1 for some in blocks if isinstance(some, list) and 0 < len(some) < 10)
+    return max(8, 2**halved)
+
+
 def _configs(source: ModelSource, *parts: str) -> tuple[PipelineIndex, list[dict[str, Any]]]:
     """The index of a pipeline, and the configurations of these components."""
     with as_load_error(source.name):

@@ -42,17 +42,20 @@ class Embeddings:
         """On another device and in another dtype."""
         return self._each(lambda tensor: tensor.to(device, dtype))
 
-    def for_unet(self, side: int) -> dict[str, Any]:
+    def for_unet(self, side: int, sizes: Tensor | None = None) -> dict[str, Any]:
         """The keyword arguments of the UNet for images of `side` × `side` pixels.
 
-        SDXL's size conditioning is that of an uncropped image of this size, as in its pipeline (Podell et al. 2023,
-        arXiv 2307.01952, section 2.2).
+        Args:
+            sizes: SDXL's size conditioning, (n, 6): height and width of each whole image, top and left of what was cut
+                out, height and width of that (Podell et al. 2023, arXiv 2307.01952, section 2.2). By default that of
+                uncropped images of this size, as in its pipeline.
         """
         if self.pooled is None:
             return {"encoder_hidden_states": self.states}
-        sizes = self.states.new_zeros(len(self), 6)  # filled on the device: a CUDA graph can hold no copy from the CPU
-        sizes[:, :2] = sizes[:, 4:] = side
-        added = {"text_embeds": self.pooled, "time_ids": sizes}
+        if sizes is None:
+            sizes = self.states.new_zeros(len(self), 6)  # filled on the device: CUDA graphs hold no copy from the CPU
+            sizes[:, :2] = sizes[:, 4:] = side
+        added = {"text_embeds": self.pooled, "time_ids": sizes.to(self.states.dtype)}
         return {"encoder_hidden_states": self.states, "added_cond_kwargs": added}
 
     def tensors(self) -> list[Tensor]:

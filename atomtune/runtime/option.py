@@ -45,6 +45,7 @@ class Declared:
     word: str | None = None
     aliases: tuple[str, ...] = ()
     formerly: tuple[str, ...] = ()
+    unrecorded: Any = UNSET
 
 
 def option(default: Any, help: str, **declared: Any) -> Any:
@@ -66,6 +67,7 @@ def option(default: Any, help: str, **declared: Any) -> Any:
         essential: help shows it where there are too many options for a screen.
         word: "first" where the first word of a command line without an option's name gives it, "rest" for the others.
         aliases: names that other trainers have for it; formerly: names that it had here.
+        unrecorded: what records mean that do not have it, as they were written before there was such an option.
     """
     metadata = {KEY: Declared(help=help, **declared)}
     if default is ...:

@@ -141,7 +141,7 @@ class Options:
 
         Raises TypeError where fields are missing or unknown, OptionError for impossible values.
         """
-        flat = flattened(cls, values)
+        flat = unrecorded(cls) | flattened(cls, values)
         return cls(**{name: cls._revived(name, value, flat) for name, value in flat.items()})
 
     @classmethod
@@ -151,6 +151,15 @@ class Options:
         if kind is None or not isinstance(value, Mapping):
             return value
         return kind.from_dict(value) if issubclass(kind, Options) else kind(**value)
+
+
+def unrecorded(cls: type[Options]) -> dict[str, Any]:
+    """What a record means that was written before some options were there."""
+    return {
+        item.path[0]: item.unrecorded
+        for item in declared_options(cls)
+        if item.unrecorded is not UNSET and len(item.path) == 1
+    }
 
 
 def flattened(cls: type[Options], values: Mapping[str, Any]) -> dict[str, Any]:

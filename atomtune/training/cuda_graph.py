@@ -33,8 +33,8 @@ class CudaGraphStepper:
 
     Args:
         stepper: of a single process, with captions that come embedded.
-        record: record the operations after `WARM_UP` steps; on CUDA only. Steps with and without the extra rows of
-            preservation are recorded each.
+        record: record the operations after `WARM_UP` steps; on CUDA only. Steps of each shape, with and without the
+            extra rows of preservation, are recorded each.
         record_update: record the optimiser's update as well. Not where it reads numbers back, as loss scaling does.
         warn: is told why recording failed; the steps then run one operation at a time.
     """
@@ -44,7 +44,7 @@ class CudaGraphStepper:
         self.record = record
         self.record_update = record_update
         self._warn = warn
-        self._recordings: dict[int, _Recording] = {}
+        self._recordings: dict[tuple[int, ...], _Recording] = {}
         self._current: _Recording | None = None
         self._stream = torch.cuda.Stream() if record else None
         self._pool: Any = None
@@ -66,9 +66,9 @@ class CudaGraphStepper:
         if not self._recordings:
             for parameter in self.stepper.parameters:
                 parameter.grad = torch.zeros_like(parameter)
-        current = self._current = self._recordings.get(inputs.preserved)
+        current = self._current = self._recordings.get(inputs.kind)
         if current is None:
-            current = self._current = self._recordings[inputs.preserved] = _Recording(inputs.held())
+            current = self._current = self._recordings[inputs.kind] = _Recording(inputs.held())
         else:
             current.inputs.take(inputs)
         if self.record and current.graph is None and current.steps >= WARM_UP:

@@ -1,7 +1,7 @@
 """Training data: the images' latents, computed once, and the batches drawn from them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Self
 
@@ -29,11 +29,13 @@ class Latents:
 
     Attributes:
         weights: of the loss, (n, 1, h, w), see `data.masks`; None where all of every image counts.
+        sizes: SDXL's six numbers, (n, 6), see `TrainingImage.conditioning`; None where they are those of the square.
     """
 
     mean: Tensor
     std: Tensor
     weights: Tensor | None = None
+    sizes: Tensor | None = None
 
     def draw(self, index: int, generator: torch.Generator) -> Tensor:
         """One latent sample of one image, (c, h, w)."""
@@ -60,6 +62,7 @@ class Batch:
 
     Attributes:
         weights: of the loss, (b, 1, h, w); None where they are 1.
+        sizes: SDXL's six numbers, (b, 6); None where they are those of the square.
     """
 
     latents: Tensor
@@ -67,6 +70,7 @@ class Batch:
     timesteps: Tensor
     captions: Tensor
     weights: Tensor | None = None
+    sizes: Tensor | None = None
 
     def __add__(self, other: "Batch") -> "Batch":
         weights = None
@@ -74,7 +78,8 @@ class Batch:
             weights = torch.cat((self._weights(), other._weights()))
         names = ("latents", "noise", "timesteps", "captions")
         latents, noise, timesteps, captions = (torch.cat((getattr(self, name), getattr(other, name))) for name in names)
-        return Batch(latents, noise, timesteps, captions, weights)
+        sizes = None if self.sizes is None or other.sizes is None else torch.cat((self.sizes, other.sizes))
+        return Batch(latents, noise, timesteps, captions, weights, sizes)
 
     def _weights(self) -> Tensor:
         return torch.ones_like(self.latents[:, :1]) if self.weights is None else self.weights
@@ -110,8 +115,15 @@ class Batches:
         """Examples first, …, first + count − 1 of a step; all of them by default."""
         parts = [self._example(step, first + i) for i in range(self.size if count is None else count)]
         latents, noise, timesteps, captions, indices = zip(*parts, strict=True)
-        weights = None if self.latents.weights is None else self.latents.weights[list(indices)]
-        return Batch(torch.stack(latents), torch.stack(noise), torch.tensor(timesteps), torch.tensor(captions), weights)
+        weights, sizes = (
+            None if values is None else values[list(indices)] for values in (self.latents.weights, self.latents.sizes)
+        )
+        numbers = torch.tensor(timesteps), torch.tensor(captions)
+        return Batch(torch.stack(latents), torch.stack(noise), *numbers, weights, sizes)
+
+    def changed(self, **changes: Any) -> Self:
+        """With other fields."""
+        return replace(self, **changes)
 
     def _example(self, step: int, place: int) -> tuple[Tensor, Tensor, int, int, int]:
         images = self.latents.mean.shape[0] // (2 if self.flip else 1)
@@ -158,6 +170,7 @@ class Inputs:
         condition: the captions' embeddings, or their tokens where text encoders are trained.
         preserved: how many examples, the last ones, are the extra rows of preservation.
         weights: of the loss, (b, 1, h, w); None where they are 1.
+        sizes: SDXL's six numbers, (b, 6); None where they are those of the square.
     """
 
     latents: Tensor
@@ -166,6 +179,7 @@ class Inputs:
     condition: Embeddings | Tokens
     preserved: int = 0
     weights: Tensor | None = None
+    sizes: Tensor | None = None
 
     @classmethod
     def of(cls, batch: Batch, condition: Any, device: torch.device, preserved: int = 0) -> Self:
@@ -173,18 +187,24 @@ class Inputs:
         latents, noise, timesteps = (
             x.to(device, non_blocking=True) for x in (batch.latents, batch.noise, batch.timesteps)
         )
-        weights = None if batch.weights is None else batch.weights.to(device, non_blocking=True)
-        return cls(latents, noise, timesteps, condition, preserved, weights)
+        weights, sizes = (None if x is None else x.to(device, non_blocking=True) for x in (batch.weights, batch.sizes))
+        return cls(latents, noise, timesteps, condition, preserved, weights, sizes)
 
     def tensors(self) -> list[Tensor]:
         """All that it holds."""
-        weights = [] if self.weights is None else [self.weights]
-        return [self.latents, self.noise, self.timesteps, *weights, *self.condition.tensors()]
+        more = [tensor for tensor in (self.weights, self.sizes) if tensor is not None]
+        return [self.latents, self.noise, self.timesteps, *more, *self.condition.tensors()]
 
     def held(self) -> Self:
         """A copy with memory of its own."""
         copies = (self.latents.clone(), self.noise.clone(), self.timesteps.clone(), self.condition.clone())
-        return type(self)(*copies, self.preserved, None if self.weights is None else self.weights.clone())
+        more = (None if tensor is None else tensor.clone() for tensor in (self.weights, self.sizes))
+        return type(self)(*copies, self.preserved, *more)
+
+    @property
+    def kind(self) -> tuple[int, ...]:
+        """What differs between micro-batches of one run: their shape and the extra rows of preservation."""
+        return self.preserved, *self.latents.shape
 
     def take(self, other: Self) -> None:
         """Copy the values of another one, which must have the same shapes."""

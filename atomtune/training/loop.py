@@ -14,13 +14,14 @@ from ..errors import AtomtuneError
 from ..files.checkpoint import Checkpoint, check_fits, parameters_of, same_kind
 from ..models.conditioning import Embeddings, Tokens
 from .cuda_graph import CudaGraphStepper
-from .data import Batch, Batches, Inputs
+from .data import Batch, Inputs
 from .ema import Average
 from .loss import Objective
 from .model import Tuned
 from .optimizers import begin_training, evaluated, learning_rate
 from .preservation import Preservation
 from .prior_preservation import Prior
+from .shaped_batches import AnyBatches
 from .step import Stepper
 
 
@@ -49,7 +50,7 @@ class Loop:
     parameters: dict[str, nn.Parameter]
     condition: Embeddings | Tokens
     objective: Objective
-    batches: Batches
+    batches: AnyBatches
     optimizer: Any
     schedule: Any
     grad_accum: int = 1
@@ -160,7 +161,7 @@ class Loop:
             return 0
         return self._in_micro_batch(self.preservation.batches)
 
-    def _in_micro_batch(self, batches: Batches) -> int:
+    def _in_micro_batch(self, batches: AnyBatches) -> int:
         return batches.size // (self.accelerator.num_processes * self.grad_accum)
 
     def any_process(self, flag: bool) -> bool:

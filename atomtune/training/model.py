@@ -31,11 +31,18 @@ class Tuned(nn.Module):
         self.encoders = nn.ModuleList(encoders)
         self.side = side
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, condition: Embeddings | Tokens) -> Tensor:
-        """The prediction, (b, c, h, w), for noisy latents of that shape, (b,) timesteps and b captions."""
+    def forward(
+        self, noisy: Tensor, timesteps: Tensor, condition: Embeddings | Tokens, sizes: Tensor | None = None
+    ) -> Tensor:
+        """The prediction, (b, c, h, w), for noisy latents of that shape, (b,) timesteps and b captions.
+
+        Args:
+            sizes: SDXL's six numbers of each image, (b, 6); None for whole squares.
+        """
         if isinstance(condition, Tokens):
             condition = encode(list(self.encoders), condition)
-        prediction: Tensor = self.unet(noisy, timesteps, **condition.for_unet(self.side), return_dict=False)[0]
+        told = condition.for_unet(self.side, sizes)
+        prediction: Tensor = self.unet(noisy, timesteps, **told, return_dict=False)[0]
         return prediction
 
 

@@ -29,6 +29,7 @@ class PreparedImage:
         same_as: an earlier image with the same pixels.
         enlarged: smaller than the training resolution.
         masked: its mask counts; the sheet shows in pink what it leaves out.
+        trained_width, trained_height: of what is cut out for training.
     """
 
     path: Path
@@ -38,6 +39,8 @@ class PreparedImage:
     same_as: Path | None
     enlarged: bool
     masked: bool
+    trained_width: int
+    trained_height: int
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def examine(options: PrepareOptions, events: Events | None = None) -> Seen:
     listening = _Listening(events or Events())
     source = resolve(options.model)
     side = options.resolution or native_resolution(source)
-    images, captions = read_material(options, side, listening)
+    images, captions = read_material(options, source, side, listening)
     texts = [line for caption in captions for line in caption.splitlines()]
     for warning in check_prompts(clip_tokenizer(), texts, [options.concept]):
         listening.warn(warning)
@@ -127,8 +130,9 @@ def examine(options: PrepareOptions, events: Events | None = None) -> Seen:
             *image.size,
             caption,
             first.get(image.path),
-            min(image.size) < side,
+            image.is_enlarged,
             image.mask is not None,
+            *image.shape,
         )
         for image, caption in zip(images, captions, strict=True)
     ]
@@ -138,4 +142,5 @@ def examine(options: PrepareOptions, events: Events | None = None) -> Seen:
 def _label(image: PreparedImage) -> str:
     notes = [f"same as {image.same_as.name}"] if image.same_as else []
     notes += ["enlarged"] if image.enlarged else []
+    notes += [] if image.trained_width == image.trained_height else [f"{image.trained_width}x{image.trained_height}"]
     return " · ".join([image.path.name, f"{image.width}x{image.height}", *notes])

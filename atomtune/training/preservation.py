@@ -18,10 +18,11 @@ from ..data.concept import Concept
 from ..errors import AtomtuneError, UsageError
 from ..models.conditioning import Embeddings, Tokens
 from ..runtime.seeds import derived_generator, derived_seed
-from .data import Batch, Batches
+from .data import Batch
 from .options import TrainOptions
 from .preservation_options import PreservationOptions
 from .preservation_prompts import default_prompts, read_preservation_prompts, words_of
+from .shaped_batches import AnyBatches
 
 KEY = "preservation_prompts"
 """Where run.json keeps the prompts."""
@@ -41,7 +42,7 @@ class Preservation:
         base_model: a context within which the model computes as before training.
     """
 
-    batches: Batches
+    batches: AnyBatches
     condition: Embeddings | Tokens
     numbers: tuple[int, ...]
     weight: float
@@ -79,14 +80,13 @@ def encode_each(prompts: Sequence[str], encode: Callable[[list[str]], Any]) -> E
 
 def preservation_of(
     prompts: EncodedPrompts,
-    batches: Batches,
+    batches: AnyBatches,
     options: TrainOptions,
     base_model: Callable[[], AbstractContextManager[Any]],
 ) -> Preservation:
     """The extra rows of a run, beside its `batches` of the concept. `base_model`: see `Preservation`."""
     rows = options.preserve_rows or max(1, options.batch_size // 2)
-    extra = replace(
-        batches,
+    extra = batches.changed(
         size=batches.size // options.batch_size * rows,
         seed=derived_seed(options.seed, "preservation"),
         captions=(),

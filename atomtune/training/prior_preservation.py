@@ -5,8 +5,9 @@ Trained along with the concept's images, they keep the class noun from drifting 
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from ..data.images import load_images, pixel_digest
+from ..data.shapes import Size
 from ..files.atomic import write_text
 from ..files.cache import cache_folder
 from ..files.png import save_png
@@ -23,9 +25,9 @@ from ..runtime.seeds import derived_seed
 from ..runtime.units import counted
 from ..sampling.generate import generate
 from ..sampling.options import Settings
-from .data import Batches
 from .model import computing_in
 from .options import TrainOptions
+from .shaped_batches import AnyBatches
 
 STEPS = 25  # denoising steps of a class image
 
@@ -44,7 +46,7 @@ class Prior:
         weight: of their loss beside the concept's.
     """
 
-    batches: Batches
+    batches: AnyBatches
     condition: Embeddings | Tokens
     weight: float
 
@@ -54,41 +56,87 @@ class ClassImages:
     """What decides the class images.
 
     Attributes:
-        side: in pixels.
+        size: width and height in pixels.
         seed: of the run.
         precision: type that the UNet computes in.
     """
 
     prompt: str
     count: int
-    side: int
+    size: Size
     seed: int
     precision: str
 
     @classmethod
-    def of(cls, options: TrainOptions) -> "ClassImages":
-        """The class images of a run whose resolution is known."""
-        prompt = options.class_prompt(options.concept)
-        return cls(prompt, options.prior_images, options.resolution or 0, options.seed, options.precision)
+    def of(cls, options: TrainOptions, size: Size, count: int) -> "ClassImages":
+        """So many class images of a size for a run."""
+        return cls(options.class_prompt(options.concept), count, size, options.seed, options.precision)
 
     def folder(self, base: str) -> Path:
         """Where those of a base model, by the fingerprint of its UNet, are kept."""
-        key = json.dumps([self.prompt, self.side, self.seed, self.precision, STEPS])
+        side = self.size[0] if self.size[0] == self.size[1] else self.size  # squares are as they have always been
+        key = json.dumps([self.prompt, side, self.seed, self.precision, STEPS])
         digest = hashlib.sha256(key.encode()).hexdigest()[:16]
         return cache_folder() / "prior" / f"{base[:16]}-{digest}"
 
 
-def own_class_images(options: TrainOptions, events: Events) -> list[Image.Image]:
-    """The class images of the user's folder, in the order of their names, cut as the concept's are.
+@dataclass(frozen=True)
+class ClassImage:
+    """One image of the class, cut to one of the shapes of the concept's images.
 
-    Raises as `load_images`.
+    Attributes:
+        conditioning: see `TrainingImage.conditioning`.
+    """
+
+    image: Image.Image
+    conditioning: tuple[int, ...]
+
+
+def own_class_images(options: TrainOptions, wanted: Sequence[Size], events: Events) -> list[ClassImage]:
+    """The class images of the user's folder, in the order of their names, each cut to the nearest of some shapes.
+
+    To a shape that is the nearest one of none, all are cut. Raises as `load_images`.
     """
     assert options.prior_dir is not None
-    found = load_images(
-        options.prior_dir, options.resolution or 0, crop=options.crop, seed=options.seed, usual=False, events=events
+    read = partial(
+        load_images,
+        options.prior_dir,
+        options.resolution or 0,
+        crop=options.crop,
+        seed=options.seed,
+        usual=False,
     )
+    found = read(known=list(wanted), events=events)
     events.phase(f"{counted(len(found), 'class image')} in {options.prior_dir}")
-    return [image.image for image in found]
+    for shape in wanted:
+        if all(image.shape != shape for image in found):
+            found += read(known=[shape])
+    return [ClassImage(image.image, image.conditioning()) for image in found]
+
+
+def generated_class_images(
+    pipeline: Any, options: TrainOptions, counts: Mapping[Size, int], base: str, accelerator: Any, events: Events
+) -> list[ClassImage]:
+    """`--prior-images` images of the class, in the shapes of the concept's images and as often as these have them.
+
+    Args:
+        counts: of the concept's images, by their shapes; base: see `class_images`.
+    """
+    found = []
+    for (width, height), count in shares(options.prior_images, counts).items():
+        wanted = ClassImages.of(options, (width, height), count)
+        whole = (height, width, 0, 0, height, width)
+        found += [ClassImage(image, whole) for image in class_images(pipeline, wanted, base, accelerator, events)]
+    return found
+
+
+def shares(total: int, counts: Mapping[Size, int]) -> dict[Size, int]:
+    """A number shared out in proportion to some counts; each gets one at least."""
+    whole, before, found = sum(counts.values()), 0, {}
+    for shape, count in counts.items():
+        found[shape] = max(1, total * (before + count) // whole - total * before // whole)
+        before += count
+    return found
 
 
 def class_images(pipeline: Any, wanted: ClassImages, base: str, accelerator: Any, events: Events) -> list[Image.Image]:
@@ -101,11 +149,11 @@ def class_images(pipeline: Any, wanted: ClassImages, base: str, accelerator: Any
         pipeline: with the UNet as it was loaded.
         base: fingerprint of the UNet.
     """
-    folder, side = wanted.folder(base), wanted.side
+    folder = wanted.folder(base)
     paths = [folder / f"{number:05d}.png" for number in range(wanted.count)]
     fours = range(0, len(paths), _TOGETHER)
     mine = list(fours)[accelerator.process_index :: accelerator.num_processes]
-    found = {path: _digests(path, side) for path in paths}
+    found = {path: _digests(path, wanted.size) for path in paths}
     are_signed = any(signature for signature, _ in found.values())  # version 0.1 did not sign them
     wrong = {path for path, (signature, pixels) in found.items() if not pixels or (are_signed and signature != pixels)}
     for path in (path for path in paths if path in wrong and found[path][1]):
@@ -144,7 +192,7 @@ def _generate(
         part.to(device)
     write_text(folder / "prompt.txt", wanted.prompt + "\n")
     prompt, negative = embed(pipeline, [wanted.prompt]), embed_negative(pipeline, "")
-    settings = Settings(steps=STEPS, size=(wanted.side, wanted.side))
+    settings = Settings(steps=STEPS, size=wanted.size)
     events.begin("prior", all_fours * _TOGETHER, (all_fours - len(missing)) * _TOGETHER)
     with computing_in(pipeline.unet, wanted.precision):
         for first in missing:
@@ -159,11 +207,11 @@ def _generate(
         part.to("cpu")
 
 
-def _digests(path: Path, side: int) -> tuple[str, str]:
+def _digests(path: Path, size: Size) -> tuple[str, str]:
     """The digest that was written into an image, and that of its pixels; empty where there is none, or no image."""
     try:
         with Image.open(path) as image:
-            pixels = pixel_digest(image.convert("RGB")) if image.size == (side, side) else ""
+            pixels = pixel_digest(image.convert("RGB")) if image.size == size else ""
             return str(image.info.get(_SIGNATURE, "")), pixels
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
         return "", ""

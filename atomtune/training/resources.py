@@ -1,10 +1,12 @@
 """What a run needs of disk and memory, and what to say where there is too little."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from torch import nn
 
+from ..data.shapes import Size
 from ..errors import AtomtuneError
 from ..files import store
 from ..files.cache import CACHE_VARIABLE, cache_folder
@@ -15,7 +17,7 @@ from ..runtime.out_of_memory import as_out_of_memory_error, in_order, training_m
 from .options import TrainOptions
 from .overwrite import active
 from .plan import plan
-from .prior_preservation import ClassImages
+from .prior_preservation import ClassImages, shares
 from .run_folder import RunFolder
 
 LEAST_FREE = 64_000_000
@@ -27,8 +29,12 @@ MOST_KEPT = 20_000_000
 _MOMENTS = {"prodigy": 4}  # numbers that an optimiser keeps for each parameter; two for the kinds of Adam
 
 
-def check_disk(options: TrainOptions, folder: RunFolder) -> None:
-    """Raise AtomtuneError where the run's folder or the cache cannot be written or lacks room. Loads no weights."""
+def check_disk(options: TrainOptions, folder: RunFolder, shapes: Mapping[Size, int]) -> None:
+    """Raise AtomtuneError where the run's folder or the cache cannot be written or lacks room. Loads no weights.
+
+    Args:
+        shapes: of the images, and how many have each.
+    """
     layers = plan(options)
     held = sum(path.stat().st_size for path in (folder.checkpoint, folder.atoms) if path.is_file())
     checkpoints = options.steps // options.checkpoint_every
@@ -40,8 +46,10 @@ def check_disk(options: TrainOptions, folder: RunFolder) -> None:
     if isinstance(spec, AtomsSpec) and not _is_there(cache_path(nn.Linear(1, 1, device="meta"), "*", spec)):
         # atoms in float16, and coefficients, which are kept where there is a penalty
         missing += sum(2 * layer.atoms * (layer.row_length + (layer.rows if spec.sparsity else 0)) for layer in layers)
-    if options.prior_preservation and not _is_there(ClassImages.of(options).folder("*")):
-        missing += 3 * (options.resolution or 0) ** 2 * options.prior_images
+    if options.prior_preservation and options.prior_dir is None:
+        for size, count in shares(options.prior_images, shapes).items():
+            if not _is_there(ClassImages.of(options, size, count).folder("*")):
+                missing += 3 * size[0] * size[1] * count
     if missing:  # a cache that holds everything may be read-only
         places.append(DiskNeed(cache_folder(), missing, f"{CACHE_VARIABLE}=DIR names another folder"))
     check_disk_space(places, LEAST_FREE)

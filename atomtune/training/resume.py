@@ -11,6 +11,7 @@ from ..data.images import TrainingImage
 from ..data.tokens import default_token
 from ..errors import AtomtuneError, UsageError, excerpt
 from ..models.base_model import ModelSource
+from ..runtime.options import flattened, unrecorded
 from ..runtime.progress import Events
 from ..runtime.units import counted
 from .optimizers import ENDLESS
@@ -70,6 +71,19 @@ def same_run(stored: TrainOptions, asked: TrainOptions, output: Path) -> TrainOp
             "--resume goes on with it, --overwrite starts again, --output names another folder",
         )
     return replace(stored, **{name: getattr(asked, name) for name in MAY_CHANGE})
+
+
+def as_recorded(
+    record: Mapping[str, Any], stored: TrainOptions, asked: TrainOptions, explicit: frozenset[str]
+) -> TrainOptions:
+    """Options as the record of a run means them that was begun before some of them existed.
+
+    Args:
+        explicit: names of the fields that the user really gave, which stay.
+    """
+    known = flattened(TrainOptions, record.get("options", {}))
+    missing = unrecorded(TrainOptions).keys() - known.keys() - explicit
+    return replace(asked, **{name: getattr(stored, name) for name in missing})
 
 
 def changed_fields(options: TrainOptions) -> frozenset[str]:

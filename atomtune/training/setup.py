@@ -32,7 +32,7 @@ from ..runtime.progress import Events
 from ..runtime.seeds import derived_seed
 from .accelerator import check_launch, launch_environment
 from .compile import compiled
-from .data import Batches, encode_latents
+from .data import Batches, Latents, encode_latents
 from .ema import Average
 from .loop import Loop
 from .loss import Objective
@@ -40,8 +40,9 @@ from .model import Tuned, place
 from .optimizers import make_optimizer, make_schedule
 from .options import OPTIMIZERS, SpeedOptions, TrainOptions
 from .preservation import encode_each, preservation_of
-from .prior_preservation import Prior
+from .prior_preservation import ClassImage, Prior
 from .run_folder import RunFolder
+from .shaped_batches import AnyBatches, ShapedBatches, ShapeOrder
 
 
 def make_accelerator(options: ModelOptions, tracker: str | None, folder: RunFolder) -> Any:
@@ -162,7 +163,7 @@ def make_loop(
     tunings: Tunings,
     images: Sequence[TrainingImage],
     captions: Sequence[str],
-    class_images: list[Image.Image],
+    class_images: Sequence[ClassImage],
     preserved: Sequence[str],
     options: TrainOptions,
     accelerator: Any,
@@ -177,14 +178,15 @@ def make_loop(
     """
     events.phase("encoding the images")
     device = accelerator.device
-    pixels = [item.image for item in images]
-    mirrored = (image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in pixels if options.flip)
-    latents = encode_latents(pipeline.vae.to(device), chain(pixels, mirrored))
-    if options.masked:
-        height, width = latents.mean.shape[2:]
-        weights = latent_weights([item.mask for item in images], height, width, options.mask_floor)
-        latents = replace(latents, weights=torch.cat([weights, weights.flip(-1)]) if options.flip else weights)
-    class_latents = encode_latents(pipeline.vae, class_images) if class_images else None
+    pipeline.vae.to(device)
+    told_sizes = not options.square and hasattr(pipeline, "text_encoder_2")
+    shapes = list(dict.fromkeys(item.shape for item in images))
+    by_shape = [[number for number, item in enumerate(images) if item.shape == shape] for shape in shapes]
+    latents = [encode_concept(pipeline.vae, [images[n] for n in group], options, told_sizes) for group in by_shape]
+    class_latents = [
+        encode_class(pipeline.vae, [item for item in class_images if item.image.size == shape], told_sizes)
+        for shape in (shapes if class_images else ())
+    ]
     parameters = tunings.parameters
     encoders = text_encoders(pipeline)
     for encoder in encoders.values():
@@ -206,22 +208,30 @@ def make_loop(
         part.to("cpu")
     objective = Objective(pipeline.scheduler, options.min_snr_gamma)
     size = options.batch_size * options.grad_accum * accelerator.num_processes
-    numbers = tuple(tuple(distinct[caption] for caption in some) for some in variants)
-    batches = Batches(
-        latents,
-        options.flip,
-        objective.timesteps,
-        size,
-        options.seed,
-        options.noise_offset,
-        numbers,
-        (distinct[""], options.caption_dropout) if options.caption_dropout else None,
-        options.timesteps,
-    )
+    numbers = [tuple(distinct[caption] for caption in some) for some in variants]
+    groups = [
+        Batches(
+            some,
+            options.flip,
+            objective.timesteps,
+            size,
+            options.seed,
+            options.noise_offset,
+            tuple(numbers[n] for n in group),
+            (distinct[""], options.caption_dropout) if options.caption_dropout else None,
+            options.timesteps,
+        )
+        for some, group in zip(latents, by_shape, strict=True)
+    ]
+    order = ShapeOrder(tuple(map(len, by_shape)), options.seed)
+    batches = joined(order, groups, options.seed)
     prior = None
-    if class_latents is not None:
-        seed = derived_seed(options.seed, "class")
-        class_batches = replace(batches, latents=class_latents, flip=False, seed=seed, captions=(), dropped=None)
+    if class_latents:
+        class_groups = [
+            replace(group, latents=some, flip=False, captions=(), dropped=None)
+            for group, some in zip(groups, class_latents, strict=True)
+        ]
+        class_batches = joined(order, class_groups, derived_seed(options.seed, "class"))
         prior = Prior(class_batches, class_condition, options.prior_weight)
     place(pipeline.unet, learning, options, options.precision, device)
     token = [parameter for name, parameter in parameters.items() if name.endswith(f".{TOKEN_CHANGE}")]
@@ -244,6 +254,38 @@ def make_loop(
     )
     choose_stepping(loop, options, options.precision, events)
     return loop
+
+
+def encode_concept(vae: Any, images: Sequence[TrainingImage], options: TrainOptions, told_sizes: bool) -> Latents:
+    """The latents of images of one shape, and with `--flip` those of the mirrored ones after them.
+
+    Args:
+        told_sizes: the model is told what was cut out of which size.
+    """
+    pixels = [item.image for item in images]
+    mirrored = (image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in pixels if options.flip)
+    latents = encode_latents(vae, chain(pixels, mirrored))
+    if options.masked:
+        height, width = latents.mean.shape[2:]
+        weights = latent_weights([item.mask for item in images], height, width, options.mask_floor)
+        latents = replace(latents, weights=torch.cat([weights, weights.flip(-1)]) if options.flip else weights)
+    if told_sizes:
+        sides = (False, True) if options.flip else (False,)
+        sizes = [item.conditioning(mirrored) for mirrored in sides for item in images]
+        latents = replace(latents, sizes=torch.tensor(sizes, dtype=torch.float32))
+    return latents
+
+
+def encode_class(vae: Any, images: Sequence[ClassImage], told_sizes: bool) -> Latents:
+    """The latents of class images of one shape; `told_sizes` as for `encode_concept`."""
+    latents = encode_latents(vae, (item.image for item in images))
+    sizes = torch.tensor([item.conditioning for item in images], dtype=torch.float32) if told_sizes else None
+    return replace(latents, sizes=sizes)
+
+
+def joined(order: ShapeOrder, groups: Sequence[Batches], seed: int) -> AnyBatches:
+    """The batches of all shapes; of a single one its own, with this seed."""
+    return replace(groups[0], seed=seed) if len(groups) == 1 else ShapedBatches.of(order, groups, seed)
 
 
 def choose_stepping(loop: Loop, options: SpeedOptions, precision: str, events: Events) -> None:

@@ -24,7 +24,7 @@ class Stepper:
         preservation: of the extra rows that come last, where a micro-batch has some; None without them.
 
     Attributes:
-        forward: the prediction for noisy latents, timesteps and condition: the model itself, or compiled.
+        forward: the prediction for noisy latents, timesteps, condition and sizes: the model itself, or compiled.
     """
 
     def __init__(
@@ -66,15 +66,16 @@ class Stepper:
         noisy = self.objective.noisy(inputs.latents, inputs.noise, inputs.timesteps)
         if self.preservation is None or not inputs.preserved:
             with self.accelerator.autocast():
-                prediction = self.forward(noisy, inputs.timesteps, inputs.condition)
+                prediction = self.forward(noisy, inputs.timesteps, inputs.condition, inputs.sizes)
             parts = (prediction, inputs.latents, inputs.noise, inputs.timesteps, inputs.weights)
             return self._loss_of_examples(*parts)
         examples, kept = slice(None, -inputs.preserved), slice(-inputs.preserved, None)
         # a context of autocast for each: the types that it casts weights to are kept until it ends
         with torch.no_grad(), self.preservation.base_model(), self.accelerator.autocast():
-            base = self.forward(noisy[kept], inputs.timesteps[kept], inputs.condition[kept])
+            sizes = None if inputs.sizes is None else inputs.sizes[kept]
+            base = self.forward(noisy[kept], inputs.timesteps[kept], inputs.condition[kept], sizes)
         with self.accelerator.autocast():
-            prediction = self.forward(noisy, inputs.timesteps, inputs.condition)
+            prediction = self.forward(noisy, inputs.timesteps, inputs.condition, inputs.sizes)
         parts = (prediction, inputs.latents, inputs.noise, inputs.timesteps, inputs.weights)
         loss = self._loss_of_examples(*(None if part is None else part[examples] for part in parts))
         moved = self.objective.distance(prediction[kept], base, inputs.timesteps[kept])

@@ -1,6 +1,7 @@
 """Train a concept: the recipe, from top to bottom."""
 
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,10 +28,11 @@ from .overwrite import remove, replacement, settled, steps_taken, take_place
 from .preservation import KEY as PRESERVATION_PROMPTS
 from .preservation import prompts_for
 from .preview import Preview
-from .prior_preservation import GENERATED, OWN, ClassImages, class_images, images_digest, own_class_images
+from .prior_preservation import GENERATED, OWN, generated_class_images, images_digest, own_class_images
 from .record import TrainResult, describe, new_record
 from .resources import check_disk, explained_memory
 from .resume import (
+    as_recorded,
     changed_fields,
     check_base,
     check_cached,
@@ -101,6 +103,8 @@ def _train(
     if not is_new:
         stored, taken = TrainOptions.from_dict(record.get("options", {})), steps_taken(folder)
         moved = found_again(stored, output, record)
+        if not resume:
+            options = as_recorded(record, moved, options, explicit)
         options = resumed(moved, options, explicit, taken) if resume else same_run(moved, _resolved(options)[1], output)
     source, options = _resolved(options)
     for name in ("optimizer", "tracker"):
@@ -114,12 +118,12 @@ def _train(
             events.phase(f"the run in {output} stays until the new one is complete")
     else:
         tell_where_it_goes_on(folder, record, options, taken, events)
-    check_disk(options, folder)
 
     # what it sees: images, captions, the base model
-    images, captions = read_material(options, options.resolution or 0, events)
+    images, captions = read_material(options, source, options.resolution or 0, events)
     texts = [line for caption in captions for line in caption.splitlines()]
     material = material_of(images, captions)
+    check_disk(options, folder, Counter(image.shape for image in images))
     if not is_new:
         check_material(recorded_images(record), material)
     preserved = prompts_for(options, options.concept, source.name, options.seed, None if is_new else record)
@@ -155,10 +159,11 @@ def _train(
     # what is trained
     prior, own = [], options.prior_dir is not None
     if options.prior_preservation:
+        counts = Counter(image.shape for image in images)
         prior = (
-            own_class_images(options, events)
+            own_class_images(options, list(counts), events)
             if own
-            else class_images(pipeline, ClassImages.of(options), base, accelerator, events)
+            else generated_class_images(pipeline, options, counts, base, accelerator, events)
         )
     tunings = make_tunings(
         pipeline,
@@ -172,7 +177,9 @@ def _train(
         algorithm=record.get("decomposition", FIRST_ALGORITHM),
         began_with=recorded_digests(record),
     )
-    cached = tunings.digests | ({OWN if own else GENERATED: images_digest(prior)} if prior else {})
+    cached = tunings.digests | (
+        {OWN if own else GENERATED: images_digest([item.image for item in prior])} if prior else {}
+    )
     check_cached(recorded_digests(record), cached, cache_folder())
     record["cached"] = cached
     loop = make_loop(

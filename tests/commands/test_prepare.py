@@ -36,7 +36,17 @@ def test_the_sheet_and_the_keys(cli: Cli, castle: Path) -> None:
     assert data["sheet"] == "runs/castle/prepare.png"
     assert (data["words"], data["class_noun"]) == ("choa castle", "castle")
     images = {Path(image["path"]).name: image for image in data["images"]}
-    assert set(images["1.png"]) == {"path", "width", "height", "caption", "same_as", "enlarged", "masked"}
+    assert set(images["1.png"]) == {
+        "path",
+        "width",
+        "height",
+        "caption",
+        "same_as",
+        "enlarged",
+        "masked",
+        "trained_width",
+        "trained_height",
+    }
     assert images["1.png"]["caption"] == "choa castle, seen from the lake"
     assert images["2.png"]["caption"] == "a photo of a choa castle"
     assert (images["small.png"]["width"], images["small.png"]["height"]) == (40, 30)
@@ -52,9 +62,9 @@ def test_the_sheet_and_the_keys(cli: Cli, castle: Path) -> None:
 def test_the_resolution_is_the_models_and_needs_no_weights(cli: Cli, castle: Path) -> None:
     answer = cli("prepare", "--concept", "castle")
     assert answer.code == 0, answer.err
-    assert " at 512×512, center crop\nclass noun: castle\n" in answer.out
     assert '6 images of "' in answer.out
-    assert "smaller than 512 pixels" in answer.err
+    assert ": 6 at 576×448, center crop\nclass noun: castle\n" in answer.out
+    assert "enlarged: " in answer.err
     assert "1.png" in answer.out
     assert answer.out.splitlines()[-1] == "runs/castle/prepare.png"
 

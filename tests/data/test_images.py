@@ -18,7 +18,7 @@ from photo_files import Heard, fill, noise, png_header
 
 
 def square(image: Image.Image, side: int, crop: str = "center", seed: int = 0, name: str = "") -> Image.Image:
-    return fitted(image, side, place_of(image, crop, seed, name))
+    return fitted(image, (side, side), place_of(image, crop, seed, name))
 
 
 def test_folders_without_images(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_small_images_are_pointed_out(tmp_path: Path) -> None:
     noise(200, 20).save(tmp_path / "flat.png")
     heard = Heard()
     images = load_images(tmp_path, 32, events=heard)
-    assert heard.warnings == ["smaller than 32 pixels and enlarged: flat.png (200×20)"]
+    assert heard.warnings == ["smaller than what is trained on and enlarged: flat.png (200×20)"]
     assert images[-1].image.size == (32, 32)
 
 

@@ -161,12 +161,15 @@ def test_class_images_are_drawn_once_and_kept(options: Options, tmp_path: Path) 
     pipeline = load_pipeline(resolve(asked.model))
     alone = SimpleNamespace(process_index=0, num_processes=1, device=torch.device("cpu"), wait_for_everyone=lambda: 0)
 
+    def wanted(options: TrainOptions) -> ClassImages:
+        return ClassImages.of(options, (options.resolution or 0,) * 2, options.prior_images)
+
     def draw() -> tuple[list[bytes], int]:
         events = Count()
-        images = class_images(pipeline, ClassImages.of(asked), "ab" * 32, alone, events)
+        images = class_images(pipeline, wanted(asked), "ab" * 32, alone, events)
         return [image.tobytes() for image in images], events.drawn
 
-    folder = ClassImages.of(asked).folder("ab" * 32)
+    folder = wanted(asked).folder("ab" * 32)
     first, drawn = draw()
     assert (len(first), len(set(first)), drawn) == (6, 6, 8)
     assert (folder / "prompt.txt").read_text(encoding="utf-8") == "a castle by the sea\n"
@@ -176,8 +179,8 @@ def test_class_images_are_drawn_once_and_kept(options: Options, tmp_path: Path) 
     assert draw() == (first, 4)
     for changed in ({"prior_prompt": "a castle"}, {"seed": 1}, {"resolution": 64}, {"precision": "bf16"}):
         other = options(**{"prior_preservation": True, "resolution": 32, "prior_prompt": "a {} by the sea", **changed})
-        assert ClassImages.of(other).folder("ab" * 32) != folder
-    assert ClassImages.of(asked).folder("cd" * 32) != folder
+        assert wanted(other).folder("ab" * 32) != folder
+    assert wanted(asked).folder("cd" * 32) != folder
 
 
 def test_the_class_prompt_names_the_class(options: Options) -> None:

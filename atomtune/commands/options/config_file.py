@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import UsageError, did_you_mean, excerpt
 from ...files.untrusted_json import parse_json
-from ...runtime.option import Option
+from ...runtime.option import UNSET, Option
 from ...runtime.options import group_name
 
 EXAMPLE = "a key is an option without its dashes, as in: steps = 500"
@@ -62,6 +62,9 @@ def read_config(path: Path, options: Sequence[Option]) -> Config:
     if reading.problems:
         known = ", ".join(sorted(option.name for option in options))
         raise UsageError("\n".join(reading.problems), f"the keys are {known}")
+    for option in options if is_record else ():
+        if option.unrecorded is not UNSET:  # a record of a time when there was no such option
+            reading.values.setdefault(option.path, option.unrecorded)
     return Config(path, reading.values, is_record)
 
 

@@ -5,13 +5,15 @@ Options that do the same have these names as `aliases`; the rest is answered wit
 
 INSTEAD: dict[str, str] = {
     "allow_tf32": "torch.set_float32_matmul_precision; atomtune needs no option for it",
-    "bucket_reso_steps": "--crop: images are cut to squares",
+    "aspect_ratio_buckets": "nothing: images keep their shapes, unless --square cuts them",
+    "bucket_no_upscale": "nothing: prepare lists the images that are enlarged",
+    "bucket_reso_steps": "nothing: sizes are multiples of what the model needs",
     "cache_latents": "nothing: latents are always encoded once",
     "caption_extension": "a .txt file beside each image",
     "center_crop": "--crop center, the default",
     "color_aug": "nothing",
     "dataloader_num_workers": "nothing: latents are encoded once",
-    "enable_bucket": "--crop: images are cut to squares",
+    "enable_bucket": "nothing: images keep their shapes, unless --square cuts them",
     "enable_xformers_memory_efficient_attention": "nothing: torch's own attention is used",
     "format": "--to lora for kohya, --to lora-diffusers for diffusers",
     "gradient_accumulation": "--grad-accum",
