@@ -1,4 +1,4 @@
-"""What masks are for: five images of a thing of pocket's world on one and the same background, learned with and without.
+"""What masks are for: five images of a thing of pocket on one and the same background, learned with and without.
 
 python -m benchmarks.masked_background --work DIR [--scene "on top of pink fabric"]
 

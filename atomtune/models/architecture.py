@@ -69,7 +69,7 @@ def native_resolution(source: ModelSource) -> int:
 
 
 def size_multiple(source: ModelSource) -> int:
-    """What the sides of images are multiples of so that VAE and UNet halve them without a rest, in pixels; 8 at least."""
+    """What sides in pixels are multiples of so that VAE and UNet halve them without a rest; 8 at least."""
     _, configs = _configs(source, "unet", "vae")
     blocks = [config.get("block_out_channels") for config in configs]
     halved = sum(len(some) - 1 for some in blocks if isinstance(some, list) and 0 < len(some) < 10)
