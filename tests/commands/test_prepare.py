@@ -100,7 +100,7 @@ def test_training_goes_where_prepare_was(cli: Cli, castle: Path, tiny_model: Pat
     assert cli("prepare", "--concept", "castle", "--model", tiny_model).code == 0
     answer = cli("train", "--concept", "castle", "--model", tiny_model, "--steps", "1", "--crop", "random", "--json")
     assert answer.code == 0, answer.err
-    assert answer.err.count("Warning: ") == 3
+    assert answer.err.count("Warning: ") == 2
     assert json.loads(Path("runs/castle/run.json").read_text())["options"]["data"]["crop"] == "random"
 
 
