@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from atomtune.files.run_result import result_in
+
 Command = Callable[..., Any]
 
 
@@ -44,7 +46,9 @@ def test_methods_are_trained_and_scored_on_the_same_classes(cli: Command, classe
     assert "loldu" in (folder / "comparison.html").read_text(encoding="utf-8")
 
     # the same command with another method trains that one alone
-    before = {path: path.stat().st_mtime_ns for path in folder.glob("seed-*/*/atoms.safetensors")}
+    results = [result_in(run) for run in folder.glob("seed-*/*/")]
+    assert len(results) == 4, "two methods, two seeds"
+    before = {path: path.stat().st_mtime_ns for path in results}
     answer = compared(cli, classes, "--methods", "linear-probe,loldu,bitfit", "--seeds", "0", "--lr", "loldu=1e-2")
     assert [one["variant"] for one in json.loads(answer.out)["variants"]] == ["linear-probe", "loldu", "bitfit"]
     assert {path: path.stat().st_mtime_ns for path in before} == before
