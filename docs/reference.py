@@ -10,7 +10,7 @@ from inspect import cleandoc
 from itertools import groupby
 from pathlib import Path
 
-from atomtune.commands.app import COMMANDS, POCKET
+from atomtune.commands.app import COMMANDS, FLEET, POCKET
 from atomtune.commands.classify import CLASSIFY
 from atomtune.commands.options.signature import option_classes
 from atomtune.runtime.option import Option
@@ -56,6 +56,7 @@ def commands() -> str:
     named = {command.__name__: command for command in COMMANDS}
     named |= {f"pocket {name}": command for name, command in POCKET.items()}
     named |= {f"classify {name}": command for name, command in CLASSIFY.items()}
+    named |= {f"fleet {name}": command for name, command in FLEET.items()}
     for name, command in named.items():
         description, _, examples = cleandoc(command.__doc__ or "").partition("Examples:\n")
         parts += [f"## atomtune {name}\n", description.strip() + "\n"]

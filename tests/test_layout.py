@@ -35,6 +35,7 @@ ORDER = (
     "publish",
     "compare",
     "serve",
+    "fleet",
     "demo",
     "ui",
     "commands",

@@ -23,6 +23,8 @@ from .demo import demo
 from .doctor import doctor
 from .evaluate import evaluate
 from .export import export
+from .fleet import cancel, fleet, status
+from .fleet import train as train_fleet
 from .inspect import inspect
 from .mask import mask
 from .merge import merge
@@ -65,6 +67,7 @@ COMMANDS = (
     ui,
 )
 POCKET: dict[str, Callable[..., None]] = {"images": images, "list": list_}
+FLEET: dict[str, Callable[..., None]] = {"train": train_fleet, "status": status, "cancel": cancel}
 
 
 def _add(place: typer.Typer, name: str, function: Callable[..., None]) -> None:
@@ -81,6 +84,9 @@ for _name, _function in POCKET.items():
 for _name, _function in CLASSIFY.items():
     _add(classify, _name, _function)
 app.add_typer(pocket, name="pocket")
+for _name, _function in FLEET.items():
+    _add(fleet, _name, _function)
+app.add_typer(fleet, name="fleet")
 app.add_typer(classify, name="classify")
 
 

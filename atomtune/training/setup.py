@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..core.decompose import ALGORITHM
+from ..core.decompose import ALGORITHM, Decomposition
 from ..core.precision import DTYPES
 from ..data.captions import caption_variants
 from ..data.concept import Concept
@@ -26,7 +26,7 @@ from ..methods.textual_inversion import TOKEN_CHANGE, TokenTuning
 from ..models.base_model import ModelSource, pick_device
 from ..models.components import encoder_spec, name_in_file, token_ids
 from ..models.conditioning import Embeddings, Tokens, embed, text_encoders, tokenize, tokenizer_of
-from ..models.decomposition import load_or_decompose
+from ..models.decomposition import DecompositionReport, load_or_decompose
 from ..models.options import ModelOptions
 from ..runtime.progress import Events
 from ..runtime.seeds import derived_seed
@@ -114,6 +114,7 @@ def make_tunings(
     seed: int,
     algorithm: int = ALGORITHM,
     began_with: Mapping[str, str] | None = None,
+    decompose: Callable[..., tuple[dict[str, Decomposition], DecompositionReport]] = load_or_decompose,
 ) -> Tunings:
     """Make the UNet of a pipeline, and as asked its text encoders, ready for training.
 
@@ -122,6 +123,7 @@ def make_tunings(
         concept: whose token is trained, as asked.
         seed: of the run; random starts are derived from it.
         algorithm: of the decomposition that the run began with; began_with: the digests, see `Tunings`.
+        decompose: `load_or_decompose`, or what gives the same.
     """
     method = METHODS[options.method]
     digests: dict[str, str] = {}
@@ -131,7 +133,7 @@ def make_tunings(
         if isinstance(spec, AtomsSpec):
             # the first process fills the cache, the others read it
             with accelerator.main_process_first():
-                decomposition, report = load_or_decompose(
+                decomposition, report = decompose(
                     part,
                     source,
                     spec,

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..core.decompose import FIRST_ALGORITHM
-from ..core.fingerprint import fingerprint
 from ..data.concept import check_prompts, expand
 from ..errors import UsageError
 from ..files.atomic import write_text
@@ -14,13 +13,13 @@ from ..files.atoms_file import save_atoms
 from ..files.cache import cache_folder
 from ..files.checkpoint import load_checkpoint
 from ..models.architecture import architecture_of, native_resolution
-from ..models.base_model import ModelSource, load_pipeline, resolve
-from ..models.conditioning import text_encoders
+from ..models.base_model import ModelSource, resolve
 from ..report.charts import loss_curve
 from ..runtime.malloc import keep_freed_memory
 from ..runtime.progress import Events
 from ..runtime.units import counted
 from .accelerator import own_accelerate_state
+from .loaded_base import LoadedBase
 from .material import read_material
 from .optimizers import advise, require_package
 from .options import TrainOptions
@@ -64,6 +63,7 @@ def train(
     explicit: frozenset[str] | None = None,
     overwrite: bool = False,
     events: Events | None = None,
+    loaded: LoadedBase | None = None,
 ) -> TrainResult:
     """Train the atoms of a concept and write them to `output`/NAME.safetensors, after the concept.
 
@@ -75,6 +75,7 @@ def train(
         resume: go on with the run in `output`, whose options then count; `explicit` names the fields of `options` that
             were really asked for and must agree, but for those that may change. Without it, those that differ from
             their defaults.
+        loaded: holds the base model for further trainings in this process.
         overwrite: start again where `output` holds a run, which stays until the new one is complete.
 
     Raises:
@@ -86,11 +87,17 @@ def train(
     output = Path(output)
     with run_lock(output), explained_memory(options, output), own_accelerate_state(), settled(output):
         asked = changed_fields(options) if explicit is None else explicit
-        return _train(options, output, resume, asked, overwrite, events or Events())
+        return _train(options, output, resume, asked, overwrite, events or Events(), loaded or LoadedBase(keep=False))
 
 
 def _train(
-    options: TrainOptions, output: Path, resume: bool, explicit: frozenset[str], overwrite: bool, events: Events
+    options: TrainOptions,
+    output: Path,
+    resume: bool,
+    explicit: frozenset[str],
+    overwrite: bool,
+    events: Events,
+    loaded: LoadedBase,
 ) -> TrainResult:
     began = time.perf_counter()
     keep_freed_memory()  # before the model is loaded, so that what loading frees is used again
@@ -137,11 +144,10 @@ def _train(
         )
     accelerator.wait_for_everyone()
     events.phase(f"loading {source.name}")
-    pipeline = load_pipeline(source)
+    found_base = loaded.load(source)
+    pipeline, base, components = found_base.pipeline, found_base.fingerprint, found_base.components
     for warning in check_prompts(pipeline.tokenizer, [*texts, *preview_prompts, *preserved], [options.concept]):
         events.warn(warning)
-    base = fingerprint(pipeline.unet)
-    components = {name: fingerprint(part) for name, part in {"vae": pipeline.vae, **text_encoders(pipeline)}.items()}
     if is_new:
         record = new_record(base, components, accelerator.num_processes, material)
     else:
@@ -176,6 +182,7 @@ def _train(
         seed=options.seed,
         algorithm=record.get("decomposition", FIRST_ALGORITHM),
         began_with=recorded_digests(record),
+        decompose=loaded.decompose,
     )
     cached = tunings.digests | (
         {OWN if own else GENERATED: images_digest([item.image for item in prior])} if prior else {}

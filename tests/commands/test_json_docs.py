@@ -13,6 +13,7 @@ from atomtune.evaluation.measure import Measures
 from atomtune.export.merged_model import MergeResult
 from atomtune.export.result import ExportResult, MergedAtoms
 from atomtune.files.atoms_file import AtomsInfo
+from atomtune.fleet.options import FleetRow
 from atomtune.publish.publish import PublishResult
 from atomtune.training.make_masks import MadeMask, MadeMasks
 from atomtune.training.prepare import Prepared, PreparedImage
@@ -53,6 +54,7 @@ def test_every_key_is_documented() -> None:
     assert {field.name for kind in (MergeResult, MergedAtoms) for field in fields(kind)} <= documented("merge")
     assert {field.name for kind in (ExportResult, MergedAtoms) for field in fields(kind)} <= documented("export")
     assert {field.name for field in fields(PublishResult)} <= documented("publish")
+    assert {field.name for field in fields(FleetRow)} | {"counts", "rows"} <= documented("fleet train")
     assert {"address", "concepts", "runs"} <= documented("serve")
     assert {field.name for field in fields(Learned)} | {"concepts", "ready", "sheet"} <= documented("concepts")
     assert {field.name for field in fields(Health)} | {"well"} <= documented("doctor")

@@ -68,6 +68,22 @@ def read_config(path: Path, options: Sequence[Option]) -> Config:
     return Config(path, reading.values, is_record)
 
 
+def read_values(path: Path, written: Mapping[str, Any], options: Sequence[Option]) -> Values:
+    """The values of options in a table of a file, each as its option reads it. Raises UsageError that lists all."""
+    reading = _Reading(options, False)
+    problems = [*reading.read(written), *reading.problems]
+    for option in options:
+        if option.read is not None and option.path in reading.values:
+            try:
+                reading.values[option.path] = option.read(reading.values[option.path])
+            except ValueError as problem:
+                problems.append(f"'{option.name}' {problem}")
+    if problems:
+        known = ", ".join(sorted(option.name for option in options))
+        raise UsageError("\n".join(f"{path}: {wrong}" for wrong in problems[:_MOST_PROBLEMS]), f"the keys are {known}")
+    return reading.values
+
+
 class _Reading:
     """Finds the options that keys mean, in groups or without, and checks their values."""
 
