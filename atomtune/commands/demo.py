@@ -50,16 +50,16 @@ def _text(result: "DemoResult") -> str:
             "page": str(result.index),
             "parameters": f"{result.trainable_parameters:,}",
             "atoms file": f"{result.atoms_file}, {size(result.atoms_bytes)}",
-            "fidelity": f"{ours:.3f} (base model {base:.3f}, fresh renderings of the same thing {truth:.3f})",
+            "fidelity": f"{ours:.2f} (base model {base:.2f}, fresh renderings of the same thing {truth:.2f})",
             "times": f"decompose {duration(result.decompose_seconds)}, train {duration(result.train_seconds)}, "
             f"in all {duration(result.seconds)}",
             **{
                 str(
                     other["method"]
-                ): f"fidelity {other['fidelity']:.3f}, {counted(other['trainable_parameters'], 'parameter')}, "
+                ): f"fidelity {other['fidelity']:.2f}, {counted(other['trainable_parameters'], 'parameter')}, "
                 f"{size(other['atoms_bytes'])}, train {duration(other['train_seconds'])}"
                 for other in result.other_methods
             },
-            "next": "images of another new thing: atomtune pocket images --class dog --out concepts/rex",
+            "next": "images of another new thing: atomtune pocket images --class dog --output concepts/rex",
         }
     )

@@ -18,6 +18,10 @@ from .measure import ENOUGH_FOR_FID, Measures
 
 REPORT, TABLE, FIGURES = FILES = ("report.html", "images.csv", "scores.json")
 _EXTREMES = 4
+_FEW = 100  # images, whose mean says nothing beyond the second decimal
+
+DISTANCES = ("fid", "fd_dinov2")
+"""Figures that few images make larger."""
 
 MEANINGS = {
     "fidelity": ("Fidelity", "how much the images are of this very thing: mean cosine with the concept's images"),
@@ -122,6 +126,8 @@ def page_values(evaluation: Evaluation, settings: dict[str, Any]) -> dict[str, A
         },
         "preprocessing": evaluation.encoders.fidelity.preprocessing,
         "n": final.scored.measures.n,
+        "digits": digits(final.scored.measures.n),
+        "has_distances": any(getattr(final.scored.measures, name, None) is not None for name in DISTANCES),
         "enough_for_fid": ENOUGH_FOR_FID,
         "version": __version__,
     }
@@ -212,7 +218,14 @@ def _steps(evaluation: Evaluation) -> list[dict[str, Any]]:
     return rows
 
 
+def digits(images: int) -> str:
+    """The format of a figure that so many images allow: two decimals up to a hundred, three for more."""
+    return "%.2f" if images <= _FEW else "%.3f"
+
+
 def measures_text(measures: Measures) -> dict[str, str]:
-    """The measures as lines for the terminal."""
+    """The measures as lines for the terminal, with the words and digits of the page."""
     values = {name: getattr(measures, name) for name in MEANINGS}
-    return {name: f"{value:.4f}" for name, value in values.items() if value is not None}
+    return {
+        MEANINGS[name][0].lower(): digits(measures.n) % value for name, value in values.items() if value is not None
+    }

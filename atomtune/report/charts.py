@@ -1,5 +1,6 @@
 """SVG charts: lines, scatters, clouds of points with names, and the loss curve."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -15,15 +16,13 @@ class _Axes:
     """A frame with its two axes.
 
     Attributes:
-        x, y: their ends.
+        x, y: the round numbers at which they are marked; they reach from the first to the last.
         height: of the image.
-        ends: how the ends of the x axis are written.
     """
 
-    x: tuple[float, float]
-    y: tuple[float, float]
+    x: Sequence[float]
+    y: Sequence[float]
     height: int = _HEIGHT
-    ends: str = "{:g}"
 
     @property
     def right(self) -> int:
@@ -37,21 +36,19 @@ class _Axes:
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         """Where a point lies in the image."""
-        across = _LEFT + (self.right - _LEFT) * (x - self.x[0]) / (self.x[1] - self.x[0])
-        up = self.floor - (self.floor - _EDGE) * (y - self.y[0]) / (self.y[1] - self.y[0])
+        across = _LEFT + (self.right - _LEFT) * (x - self.x[0]) / (self.x[-1] - self.x[0])
+        up = self.floor - (self.floor - _EDGE) * (y - self.y[0]) / (self.y[-1] - self.y[0])
         return round(across, 1), round(up, 1)
 
     def frame(self, x_title: str, y_title: str) -> str:
-        """Lines, ends and titles."""
+        """Lines, round numbers and titles."""
         right, floor = self.right, self.floor
         return "".join(
             [
                 f'<polyline points="{_LEFT},{_EDGE} {_LEFT},{floor} {right},{floor}" fill="none" stroke="#808080"/>',
-                _text_at(_LEFT, floor + 15, self.ends.format(self.x[0]), "start"),
-                _text_at(right, floor + 15, self.ends.format(self.x[1]), "end"),
+                *(_text_at(self.place(x, self.y[0])[0], floor + 15, f"{x:g}", "middle") for x in self.x),
                 _text_at((_LEFT + right) / 2, floor + 31, x_title, "middle"),
-                _text_at(_LEFT - 6, floor, f"{self.y[0]:.3g}", "end"),
-                _text_at(_LEFT - 6, _EDGE + 8, f"{self.y[1]:.3g}", "end"),
+                *(_text_at(_LEFT - 6, self.place(self.x[0], y)[1] + 4, f"{y:g}", "end") for y in self.y),
                 _text_at(_LEFT + 6, _EDGE - 5, y_title, "start"),
             ]
         )
@@ -70,13 +67,21 @@ def _text_at(x: float, y: float, text: str, anchor: str, extra: str = "") -> str
     return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}"{extra}>{escape(text)}</text>'
 
 
-def _axis_range(values: Sequence[float]) -> tuple[float, float]:
-    """Low and high end of an axis, with some air."""
-    if not values:
-        return 0.0, 1.0
-    low, high = min(values), max(values)
-    air = 0.06 * (high - low) or max(abs(high), 1.0) * 0.05
-    return low - air, high + air
+def round_numbers(values: Sequence[float], most: int = 6) -> list[float]:
+    """At least two and at most `most` round numbers, evenly apart, between which all values lie.
+
+    They begin below zero only where a value does. Values that are not finite are left out.
+    """
+    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+    low, high = min(finite), max(finite)
+    if high - low < 1e-9 * max(abs(low), abs(high), 1e-6):
+        high = low + (abs(low) or 1.0) * 0.1
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    for step in (factor * power for factor in (1, 2, 2.5, 5, 10, 20, 25, 50)):
+        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+        if last - first < most:
+            break
+    return [float(f"{number * step:.10g}") for number in range(first, max(last, first + 1) + 1)]
 
 
 @dataclass(frozen=True)
@@ -108,8 +113,8 @@ def _chart(
     front: Sequence[int] = (),
 ) -> str:
     axes = _Axes(
-        _axis_range([point.x for point in points]),
-        _axis_range([point.y for point in points] + [level for _, level in levels]),
+        round_numbers([point.x for point in points]),
+        round_numbers([point.y for point in points] + [level for _, level in levels]),
     )
     place, right = axes.place, axes.right
 
@@ -117,23 +122,26 @@ def _chart(
         return " ".join(f"{x},{y}" for x, y in (place(point.x, point.y) for point in chosen))
 
     parts = [axes.frame(x_title, y_title)]
+    marks = [place(point.x, point.y) for point in points]
+    taken = [_box(_LEFT + 6, _EDGE - 5, y_title, "start"), *(_Box(x - 6, y - 6, 12, 12) for x, y in marks)]
     for name, level in levels:
         y = place(axes.x[0], level)[1]
         parts.append(f'<path d="M{_LEFT} {y}H{right}" stroke="#808080" stroke-dasharray="3 4"/>')
-        parts.append(_text_at(right, y - 4, name, "end"))
+        sides = [_box(right, y - 4, name, "end"), _box(right, y + 12, name, "end")]
+        taken.append(min(sides, key=lambda side: sum(side.covers(other) for other in taken)))
+        parts.append(_label(taken[-1], name, ""))
     if joined:
         parts.append(f'<polyline points="{path(points)}" fill="none" stroke="#3b78e7" stroke-width="2"/>')
     if front:
         ordered = sorted((points[i] for i in front), key=lambda point: point.x)
         parts.append(f'<polyline points="{path(ordered)}" fill="none" stroke="#3b78e7" stroke-dasharray="5 4"/>')
-    for point in points:
-        x, y = place(point.x, point.y)
+    for point, (x, y) in zip(points, marks, strict=True):
         fill = "#3b78e7" if point.strong else "#9bb8f0"
         parts.append(f'<circle cx="{x}" cy="{y}" r="{6 if point.strong else 4}" fill="{fill}"/>')
         if point.label:
             weight = ' font-weight="bold"' if point.strong else ""
-            anchor = "end" if x > (_LEFT + right) / 2 else "start"
-            parts.append(_text_at(x + (-9 if anchor == "end" else 9), y - 7, point.label, anchor, weight))
+            taken.append(_free_place(x, y, point.label, taken, axes))
+            parts.append(_label(taken[-1], point.label, weight))
     return axes.framed("".join(parts), x_title, y_title)
 
 
@@ -158,7 +166,7 @@ def cloud_chart(clouds: Sequence[Cloud], x_title: str, y_title: str, marks: Sequ
     """Clouds of points; `marks` are vertical lines with names."""
     everywhere = [cloud.middle for cloud in clouds] + [(x, y) for cloud in clouds for x, y, _ in cloud.points]
     xs, ys = [x for x, _ in everywhere], [y for _, y in everywhere]
-    axes = _Axes(_axis_range([*xs, *(x for _, x in marks)]), _axis_range(ys), _TALL, "{:.3g}")
+    axes = _Axes(round_numbers([*xs, *(x for _, x in marks)]), round_numbers(ys), _TALL)
     parts = [axes.frame(x_title, y_title)]
     taken = [_box(_LEFT + 6, _EDGE - 5, y_title, "start")]
     for name, x in marks:
@@ -201,7 +209,7 @@ def curve_chart(curves: Sequence[Curve], x_title: str, y_title: str, marks: Sequ
     """Curves with their names at the large point; `marks` are vertical lines with names."""
     everywhere = [point for curve in curves for point in curve.points]
     xs, ys = [point[0] for point in everywhere], [point[1] for point in everywhere]
-    axes = _Axes(_axis_range([*xs, *(x for _, x in marks)]), _axis_range(ys), _TALL, "{:.3g}")
+    axes = _Axes(round_numbers([*xs, *(x for _, x in marks)]), round_numbers(ys), _TALL)
     lines, dots, names = [], [], []
     taken = [_box(_LEFT + 6, _EDGE - 5, y_title, "start")]
     for name, x in marks:
