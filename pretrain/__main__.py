@@ -1,7 +1,8 @@
 """Train `pocket` from nothing: `python -m pretrain --work DIR` (some 2.5 hours on two CPU cores).
 
 The work folder (about 1 GB) holds images, latents and checkpoints; the same command continues where it was stopped.
-The result goes to atomtune/pocket/weights, or to --weights.
+The result goes to atomtune/pocket/weights, or to --weights. The trained autoencoder stands in the work folder as `vae`:
+with --autoencoder another training takes it as it is. pretrain/vae is the one for the recipe's latents.
 """
 
 import argparse
@@ -26,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, default=pipeline_folder().parent, help="folder for the result")
     parser.add_argument("--stage", choices=STAGES, help="run this stage alone (those before it must be done)")
     parser.add_argument("--begin-from", type=Path, help="pipeline folder whose weights are the start, not nothing")
+    parser.add_argument("--autoencoder", type=Path, help="folder of a trained autoencoder, which is then not trained")
     parser.add_argument("--before", type=Path, help="figures.json of other weights, for the card to show beside these")
     parser.add_argument("--numbers", type=Path, help="JSON file of numbers that depart from the recipe's")
     parser.add_argument(
@@ -40,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     recipe = trial() if options.trial else Recipe()
     if options.numbers:
         recipe = replace(recipe, **json.loads(options.numbers.read_text()))
-    recipe = replace(recipe, begins_from=str(options.begin_from or ""))
+    recipe = replace(recipe, begins_from=str(options.begin_from or ""), autoencoder_from=str(options.autoencoder or ""))
     kept = options.work / "recipe.json"
     if kept.exists() and fixed(json.loads(kept.read_text())) != fixed(recipe.as_dict()):
         parser.error(f"{options.work} was begun with other numbers than this recipe's: name another folder")
@@ -71,7 +73,7 @@ def run(
     from .dataset import load_images, load_named, load_partners, render_images, render_named, render_partners
     from .denoiser import Latents, train_denoiser
     from .evaluate import evaluate
-    from .export import export_pipeline
+    from .export import export_autoencoder, export_pipeline
     from .grader import export_grader, train_grader
 
     if "render" in stages:
@@ -82,7 +84,7 @@ def run(
     if set(stages) & {"autoencoder", "latents", "denoiser", "grader", "export"}:
         images = load_images(work, recipe)
     if "autoencoder" in stages:
-        train_autoencoder(work, recipe, images)
+        export_autoencoder(work / "vae", train_autoencoder(work, recipe, images))
     if set(stages) & {"latents", "denoiser", "export"}:
         autoencoder = train_autoencoder(work, recipe, images)
         means, deviations = encode_latents(work / "latents", autoencoder, images)

@@ -89,6 +89,8 @@ def reconstruction_loss(output: Tensor, target: Tensor, recipe: Recipe) -> Tenso
 def train_autoencoder(work: Path, recipe: Recipe, images: npt.NDArray[np.uint8]) -> AutoencoderKL:
     """Train (or finish, or load) the autoencoder; returns it with its averaged weights."""
     device = training_device()
+    if recipe.autoencoder_from:
+        return trained_autoencoder(Path(recipe.autoencoder_from), recipe).to(device)
     model = new_autoencoder(recipe)
     if recipe.begins_from:
         widened(model, Path(recipe.begins_from) / "vae")
@@ -124,6 +126,16 @@ def train_autoencoder(work: Path, recipe: Recipe, images: npt.NDArray[np.uint8])
     trainer.run(loss_at)
     trainer.use_averages()
     return model.eval()
+
+
+def trained_autoencoder(folder: Path, recipe: Recipe) -> AutoencoderKL:
+    """The autoencoder in a diffusers folder, in float32. ValueError where it is not of the recipe's latents."""
+    model = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+    if model.config["latent_channels"] != recipe.latent_channels:
+        raise ValueError(
+            f"{folder} has {model.config['latent_channels']} latent channels, the recipe {recipe.latent_channels}"
+        )
+    return model.eval().requires_grad_(False)
 
 
 @torch.no_grad()

@@ -128,8 +128,10 @@ def write_card(
         else "the grader as it was",
     )
     (weights / "README.md").write_text(text, encoding="utf-8")
-    begun = "the earlier weights" if recipe.begins_from else ""  # a path would say nothing to others
-    save_json(weights / "recipe.json", recipe.as_dict() | {"begins_from": begun})
+    # paths would say nothing to others
+    begun = "the earlier weights" if recipe.begins_from else ""
+    taken = "an earlier training" if recipe.autoencoder_from else ""
+    save_json(weights / "recipe.json", recipe.as_dict() | {"begins_from": begun, "autoencoder_from": taken})
     save_json(weights / "figures.json", figures)
 
 

@@ -58,6 +58,13 @@ def export_pipeline(
     partial.rename(folder)
 
 
+def export_autoencoder(folder: Path, autoencoder: AutoencoderKL) -> None:
+    """Write the autoencoder alone, in float16; the factor of its latents is the default, not yet measured."""
+    vae = AutoencoderKL.from_config(autoencoder.config)
+    vae.load_state_dict(autoencoder.state_dict())
+    vae.half().save_pretrained(folder, safe_serialization=True)
+
+
 def prefix_keys(path: Path, prefix: str) -> None:
     """Name the tensors as Stable Diffusion's own files do, which every version of transformers reads."""
     tensors = load_file(path)

@@ -12,11 +12,8 @@ _WORDS = """
     bbly bcc bdg bgc bgs bgt bhk bln blr bnp bpd bpm brc brs brt bsd bsf bsp btn bwfc cbp ccd ccl ccm ccp cfd cfp
     chd chk clg cls cmc cmdr cmt cns csk csm csn csw cwgc cws dbs dbz dcs ddc dfc dmx dsd dsp dss dtm dts dwp fbs
     fdny fdr ffxv fnc fpv frc ftp gbc gby ghc gmbh grc gsc gsp gypt hcs hdd hmv hns hsc hts hyd hymn kly knw kph
-    kprc kprs kts lbj lls lmp lpc lpg lyk lys mbps mdc mds mgs mgt mlg mmj mnd mnf msl mss mswx mtc mth mtr mvc mwf
-    nbl ncs ndc nhc nhq nlwx nmd npt nrc nrf nrg ntv nwsl nyk nyrd pbb pbc pcm pdc pff phc pkg pkk pln ppm psc pss
-    psst psv ptc ptv pvp qtr rcb rdr rlly rmb rms rps rsc rtr scd scp scwx sdc sdk sdn sgh shrm slp slv smg smw smx
-    snf sng snhl spp sqft sqm sqn srp srs ssg styn svc svt swc swfl sym szn tbd tbl tbr tdp thn tls tms tmw trc tsb
-    tsm ttm tvn tvxq twc txst tyl tym tzky vcs wdw wftv wsl wsw wwdc wwfc wwx ygk yql ysl ytd zshq
+    kprc kprs kts lbj lls lmp lpc lpg lyk lys mbps mdc mds mgs mgt mlg mmj mnd mnf msl mss mswx mtc mth mtr mvc
+    mwf nbl ncs ndc nhc nhq
 """
 
 NAMES: tuple[str, ...] = tuple(_WORDS.split())

@@ -9,6 +9,7 @@ class Recipe:
 
     seed: int = 0
     begins_from: str = ""
+    autoencoder_from: str = ""
     images: int = 48_000
     image_size: int = 64
 
@@ -40,8 +41,8 @@ class Recipe:
     dropped_prompts: float = 0.10
     unsaid_scenes: float = 0.12
     said_colors: float = 0.30
-    named_views: int = 42
-    named_share: float = 0.4
+    named_views: int = 200
+    named_share: float = 0.5
     said_names: float = 0.85
     unbound_words: float = 0.0
 
@@ -53,7 +54,7 @@ class Recipe:
     grader_rare_words: float = 0.15
 
     samples_per_cell: int = 10
-    sampled_names: int = 210
+    sampled_names: int = 112
     sampling_steps: int = 25
     guidance_scale: float = 5.0
 

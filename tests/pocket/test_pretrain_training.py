@@ -1,14 +1,18 @@
 """A training that is stopped, resumed and prolonged; and a start from narrower weights."""
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from pretrain.autoencoder import new_autoencoder, widened
+from pretrain import export
+from pretrain.autoencoder import as_tensor, new_autoencoder, train_autoencoder, trained_autoencoder, widened
+from pretrain.dataset import subject
 from pretrain.denoiser import (
     all_rows,
     even_norms,
@@ -18,6 +22,7 @@ from pretrain.denoiser import (
     only_rows,
     widened_unet,
 )
+from pretrain.export import export_autoencoder
 from pretrain.names import NAMES
 from pretrain.recipe import Recipe
 from pretrain.tokenizer import RESERVED_WORD, load_tokenizer
@@ -73,6 +78,30 @@ def test_without_a_checkpoint_of_before_the_decay_nothing_is_prolonged(tmp_path:
     (tmp_path / "line.steady.safetensors").unlink()
     with pytest.raises(ValueError, match="has decayed"):
         training(tmp_path / "line.safetensors", 40)
+
+
+@torch.no_grad()
+def test_a_trained_autoencoder_is_taken_as_it_is(tmp_path: Path) -> None:
+    recipe = Recipe(latent_channels=4, autoencoder_channels=(8, 8, 8), autoencoder_from=str(tmp_path / "vae"))
+    trained = new_autoencoder(recipe).half().float().eval()
+    export_autoencoder(tmp_path / "vae", trained)
+    taken = train_autoencoder(tmp_path / "work", recipe, np.zeros((1, 16, 16, 3), np.uint8))
+    images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(taken.cpu().encode(images).latent_dist.mean, trained.encode(images).latent_dist.mean)
+    assert not (tmp_path / "work").exists(), "nothing was trained"
+    with pytest.raises(ValueError, match="has 4 latent channels, the recipe 8"):
+        train_autoencoder(tmp_path / "work", replace(recipe, latent_channels=8), np.zeros((1, 16, 16, 3), np.uint8))
+
+
+@torch.no_grad()
+def test_the_autoencoder_that_is_kept_gives_unseen_images_back() -> None:
+    kept = Path(export.__file__).parent / "vae"
+    model = trained_autoencoder(kept, Recipe())
+    images = [subject(37 * number, held_out=True).render(64) for number in range(8)]
+    given = as_tensor(np.stack(images))
+    returned = model.decode(model.encode(given).latent_dist.mean).sample.clamp(-1, 1)
+    error = ((given - returned) / 2).square().mean(dim=(1, 2, 3))
+    assert (-10 * error.log10()).mean() > 31, "dB"
 
 
 @torch.no_grad()
