@@ -260,7 +260,7 @@ def _free_place(x: float, y: float, text: str, taken: Sequence[_Box], axes: _Axe
     """The place around a mark where a label covers least of what is there; of equals, the nearest."""
     around = [
         _box(x + side * 9, y + 4 + shift, text, "start" if side > 0 else "end")
-        for shift in (0, -10, 10, -20, 20, -32, 32, -44, 44)
+        for shift in sorted(range(-84, 85, 12), key=abs)
         for side in (1, -1)
     ]
 

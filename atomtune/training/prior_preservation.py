@@ -156,7 +156,7 @@ def class_images(pipeline: Any, wanted: ClassImages, base: str, accelerator: Any
     found = {path: _digests(path, wanted.size) for path in paths}
     are_signed = any(signature for signature, _ in found.values())  # version 0.1 did not sign them
     wrong = {path for path, (signature, pixels) in found.items() if not pixels or (are_signed and signature != pixels)}
-    for path in (path for path in paths if path in wrong and found[path][1]):
+    for path in (path for path in paths if path in wrong and path.is_file()):
         events.warn(f"{path} is not the image that was generated; it is generated again")
     missing = [first for first in mine if not wrong.isdisjoint(paths[first : first + _TOGETHER])]
     if missing:

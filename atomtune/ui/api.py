@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.processing_utils import save_file_to_cache
 
 from ..errors import AtomtuneError, without_folders
 from ..sampling.options import RUNS
 from ..training.run_folder import RunFolder
 from ..training.runs import learned
 from . import jobs, orders, run_state, uploads
+from .environment import FILES
 from .jobs import QUEUED, RUNNING, Job
 from .orders import Wanted
 
@@ -30,7 +32,7 @@ def endpoints() -> None:
 
 def upload(concept: str, files: list[gr.FileData]) -> dict[str, Any]:
     """Put images into concepts/CONCEPT. Returns names: kept, refused (with the reason)."""
-    taken = uploads.take([Path(_path(file)) for file in files], concept)
+    taken = uploads.take([uploads.uploaded(_path(file)) for file in files], concept)
     return {"kept": list(taken.kept), "refused": list(taken.refused)}
 
 
@@ -65,7 +67,7 @@ def stop(number: int) -> dict[str, Any]:
 
 
 def job(number: int) -> dict[str, Any]:
-    """How a job stands: state, progress, warnings, problem, result as --json prints it."""
+    """How a job stands: state, progress, warnings, problem, result as --json prints it, but `file` for `path`."""
     return facts_of(jobs.job_of(number))
 
 
@@ -98,9 +100,9 @@ def runs(concept: str) -> dict[str, Any]:
 
 
 def concepts() -> list[dict[str, Any]]:
-    """What has been learned, as `atomtune concepts --json` has it."""
+    """What has been learned, as `atomtune concepts --json` has it, but `file` for `path`."""
     return [
-        {key: str(value) if isinstance(value, Path) else value for key, value in vars(run).items()}
+        _without_files({key: str(value) if isinstance(value, Path) else value for key, value in vars(run).items()})
         for run in learned(RUNS)
     ]
 
@@ -132,9 +134,16 @@ def facts_of(found: Job) -> dict[str, Any]:
         "progress": found.progress if state == RUNNING else "",
         "warnings": found.warnings,
         "problem": None if problem is None else {"message": problem.message, "hint": problem.hint},
-        "result": found.result,
+        "result": _without_files(found.result),
         "command": found.command_line,
     }
+
+
+def _without_files(value: Any) -> Any:
+    """A result whose paths are called `file`: of a `path`, clients think that it is theirs to download."""
+    if isinstance(value, dict):
+        return {"file" if name == "path" else name: _without_files(item) for name, item in value.items()}
+    return [_without_files(item) for item in value] if isinstance(value, list) else value
 
 
 def _options(options: dict[str, Any]) -> dict[str, Any]:
@@ -149,7 +158,8 @@ def _path(file: Any) -> str:
 def _file(path: Path) -> Any:
     if not path.is_file():
         raise AtomtuneError(f"{path} is not there", "teach the concept first")
-    return gr.FileData(path=str(path), orig_name=path.name)
+    # Gradio gives away what is among its own files alone, and copies what components return, not what endpoints do
+    return gr.FileData(path=save_file_to_cache(path, str(FILES)), orig_name=path.name)
 
 
 def _told(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -42,6 +42,8 @@ def application(ui: UiOptions) -> Guard:
         theme=theme(),
         css=CSS,
     )
+    # launch() sets it and mounting does not; without it Gradio takes any path of the disk for an upload
+    blocks.has_launched = True
     return Guard(mounted, ui)
 
 

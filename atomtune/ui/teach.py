@@ -1,7 +1,6 @@
 """The tab Teach: images and captions, options, and the run as it goes on."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -66,7 +65,7 @@ def teach_tab(ui: UiOptions) -> gr.Dropdown:
         if not paths:
             return gr.skip(), gr.skip(), gr.skip()
         try:
-            taken = uploads.take([Path(path) for path in paths], name)
+            taken = uploads.take([uploads.uploaded(path) for path in paths], name)
         except AtomtuneError as problem:
             return messages.error(problem), gr.skip(), count
         kept = messages.note(f"{len(taken.kept)} images are in {uploads.concept_folder(name)}") if taken.kept else ""

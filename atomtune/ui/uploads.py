@@ -18,6 +18,7 @@ from ..errors import AtomtuneError, UsageError, excerpt
 from ..files.atomic import write_atomically, write_errors, write_text
 from ..files.manifest import Manifest
 from ..pocket.concept import TRAINING_SCENES, concept_images, new_thing
+from .environment import FILES
 
 CONCEPTS = Path("concepts")
 LARGEST = 100_000_000
@@ -65,6 +66,16 @@ def take(files: Sequence[Path], name: str) -> Taken:
                 folder.mkdir(parents=True, exist_ok=True)
                 kept.append(_copy(file, folder, shown))
     return Taken(tuple(kept), tuple(refused))
+
+
+def uploaded(path: str) -> Path:
+    """The file of an upload. Raises UsageError for any other, whether it exists or not.
+
+    Gradio checks this too, of pages that were launched; what depends on that is checked here again.
+    """
+    if not Path(path).resolve().is_relative_to(FILES.resolve()):
+        raise UsageError("a file that was not uploaded cannot be named", "gradio_client's handle_file uploads it")
+    return Path(path)
 
 
 def safe_name(text: str) -> str:

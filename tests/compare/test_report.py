@@ -102,14 +102,16 @@ def test_a_click_on_a_head_sorts(page: str, tmp_path: Path) -> None:
 def test_labels_keep_out_of_each_others_way() -> None:
     clouds = [Cloud(f"variant {i}", (0.5 + 0.001 * i, 0.5)) for i in range(6)] + [Cloud("far", (0.9, 0.9))]
     tree = ElementTree.fromstring(cloud_chart(clouds, "x", "y"))
-    placed = [
-        (float(text.attrib["x"]), float(text.attrib["y"]))
-        for text in tree.iter("{http://www.w3.org/2000/svg}text")
-        if (text.text or "").startswith("variant")
-    ]
+    placed = []
+    for text in tree.iter("{http://www.w3.org/2000/svg}text"):
+        if (text.text or "").startswith("variant"):
+            width = 5.8 * len(text.text or "")
+            left = float(text.attrib["x"]) - {"end": width, "middle": width / 2}.get(text.get("text-anchor", ""), 0.0)
+            placed.append((left, left + width, float(text.attrib["y"])))
     assert len(placed) == 6
-    apart = [abs(a[1] - b[1]) >= 10 or abs(a[0] - b[0]) >= 55 for i, a in enumerate(placed) for b in placed[:i]]
-    assert all(apart)
+    for i, (left, right, y) in enumerate(placed):
+        for other_left, other_right, other_y in placed[:i]:
+            assert abs(y - other_y) >= 9 or right <= other_left or other_right <= left
 
 
 def test_texts_in_a_chart_are_escaped() -> None:

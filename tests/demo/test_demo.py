@@ -52,7 +52,7 @@ def test_other_methods_are_shown_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
         run = tmp_path / "demo" / f"run-{other['method']}" / "castle.safetensors"
         assert (load_atoms(run)[1].method, run.stat().st_size) == (other["method"], other["atoms_bytes"])
         assert f"{other['trainable_parameters']:,}" in page
-        assert f"{other['fidelity']:.3f}" in page
+        assert f"{other['fidelity']:.2f}" in page
     sets = list((tmp_path / "demo" / "images").iterdir())
     assert len(sets) == 2 * (2 + len(RATES)), "the base model's images serve all"
 

@@ -60,7 +60,7 @@ def temporary(folder: Path) -> list[Path]:
 @pytest.fixture
 def unloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that fails the test when it is loaded."""
-    monkeypatch.setattr("atomtune.training.train.load_pipeline", never)
+    monkeypatch.setattr("atomtune.training.loaded_base.load_pipeline", never)
 
 
 @pytest.mark.usefixtures("unloaded")

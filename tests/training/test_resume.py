@@ -189,11 +189,18 @@ def test_a_run_that_began_with_other_atoms_is_refused(options: Options, tmp_path
         train(options(), tmp_path / "run", resume=True)
 
 
+def repaint(path: Path) -> None:
+    """Put a red image of the same size in the place of another."""
+    with Image.open(path) as image:
+        size = image.size
+    Image.new("RGB", size, (200, 20, 20)).save(path)
+
+
 def test_a_class_image_that_was_replaced_is_generated_again(options: Options, tmp_path: Path) -> None:
     asked = options(spec=PRESETS["c1"], steps=2, prior_preservation=True, prior_images=2)
     whole, heard = train(asked, tmp_path / "whole"), Heard()
     (folder,) = (Path(os.environ["ATOMTUNE_CACHE"]) / "prior").iterdir()
-    Image.new("RGB", (32, 32), (200, 20, 20)).save(folder / "00001.png")
+    repaint(folder / "00001.png")
     assert train(asked, tmp_path / "run", events=heard).sha256 == whole.sha256
     assert [text for text in heard.warnings if "00001.png is not the image that was generated" in text]
 
@@ -203,7 +210,7 @@ def test_a_run_with_other_class_images_is_not_resumed(options: Options, tmp_path
     interrupted(asked, tmp_path / "run", 2)
     (folder,) = (Path(os.environ["ATOMTUNE_CACHE"]) / "prior").iterdir()
     for path in folder.glob("*.png"):  # as if no image had been signed, as in version 0.1
-        Image.new("RGB", (32, 32), (200, 20, 20)).save(path)
+        repaint(path)
     with pytest.raises(AtomtuneError, match="the run was begun with other class images than those in the cache"):
         train(asked, tmp_path / "run", resume=True)
 
