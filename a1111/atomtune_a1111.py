@@ -13,6 +13,7 @@ import torch
 
 from atomtune.export.lora_keys import kohya_name
 from atomtune.files.stored_layers import StoredLayer, is_atoms_file, read_stored_layers
+from atomtune.runtime.units import counted
 
 _KEY = "atoms"
 # of SDXL's UNet, all that the numbers of its blocks depend on
@@ -69,7 +70,8 @@ def install(networks: ModuleType) -> None:
             if missing := sorted(set(layers) - found):
                 # A1111 itself passes over them
                 raise ValueError(
-                    f"{name} changes {len(missing)} layers that this model does not have, as {missing[0]}: "
+                    f"{name} changes {counted(len(missing), 'layer')} that this model does not have, "
+                    f"as {missing[0]}: "
                     f"it was trained on {info.base} ({info.architecture})"
                 )
         return net

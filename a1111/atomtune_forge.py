@@ -10,6 +10,7 @@ from torch import Tensor
 
 from atomtune.files.atoms_file import AtomsInfo
 from atomtune.files.stored_layers import StoredLayer, is_atoms_file, name_for_comfyui, read_stored_layers
+from atomtune.runtime.units import counted
 
 
 class AtomsFile(dict[str, StoredLayer]):
@@ -73,7 +74,8 @@ def _load(
     text = _patches(file, model_lora_keys_clip(clip.cond_stage_model, {}), clip.cond_stage_model)
     if missing := sorted(set(file) - {layer.name for layer in (*unet.values(), *text.values())}):
         raise ValueError(
-            f"{Path(filename).name} changes {len(missing)} layers that this model does not have, as {missing[0]}: "
+            f"{Path(filename).name} changes {counted(len(missing), 'layer')} that this model does not have, "
+            f"as {missing[0]}: "
             f"it was trained on {file.info.base} ({file.info.architecture})"
         )
     model, clip = model.clone(), clip.clone()

@@ -6,6 +6,8 @@ from typing import Any
 import comfy.lora
 import folder_paths
 
+from atomtune.runtime.units import counted
+
 from .adapter import AtomsAdapter, read_atoms
 
 _FOLDER = "loras"
@@ -61,7 +63,9 @@ class LoadAtoms:
         if missing := sorted(layers - {adapter.layer.name for adapter in found.values()}):
             needs_clip = clip is None and all(layer.startswith("text_encoder") for layer in missing)
             hint = "connect clip" if needs_clip else f"it was trained on {info.base} ({info.architecture})"
-            raise ValueError(f"{file} changes {len(missing)} layers that are not here, as {missing[0]}: {hint}")
+            raise ValueError(
+                f"{file} changes {counted(len(missing), 'layer')} that are not here, as {missing[0]}: {hint}"
+            )
         for key, adapter in found.items():
             try:
                 adapter.layer.check(weights[key].shape)

@@ -199,7 +199,7 @@ def test_merged_is_as_attached_after_a_file(net: Net, images: Tensor, name: str,
     assert dict(net.named_modules()) == modules
     merged(net, changes)
     # these two move what the file cannot hold exactly: bounded parameters, and changes of a whole model
-    tolerance = 1e-3 if name in ("coft", "full") else 1e-4
+    tolerance = 1e-3 if name in ("coft", "full") else 2e-4
     assert (net(images) - attached).abs().max() < tolerance * attached.abs().max()
 
 
@@ -210,6 +210,7 @@ def test_the_plan_counts_what_is_trained(net: Net, name: str, spec: Spec) -> Non
     assert not hasattr(net, "peft_config")
     tuning = METHODS[name].attach(net, spec)
     assert sum(plan.parameters for plan in plans) == sum(p.numel() for p in tuning.parameters.values())
+    assert sum(plan.in_file for plan in plans) == sum(tensor.numel() for tensor in tuning.export().values())
     assert len({plan.name for plan in plans}) == len(plans)
     assert all(plan.parameters > 0 for plan in plans)
 

@@ -25,6 +25,7 @@ from ..methods.specs import AtomsSpec, Spec, preset_name
 from ..methods.trained_parts import TrainedParts, find_parts
 from ..models.model_names import architecture_name, base_name, file_name, is_unet
 from ..runtime.notices import warn
+from ..runtime.units import counted
 from .choice import choose
 from .overlay import Summand, overlay_of
 
@@ -89,7 +90,7 @@ class Adapter:
         if differing := sorted(set(own) ^ set(state)):
             where = "the adapter" if differing[0] in own else "the state"
             raise AtomtuneError(
-                f"only {where} has {excerpt(differing[0])} ({len(differing)} names differ)",
+                f"only {where} has {excerpt(differing[0])} (names that differ: {len(differing)})",
                 "attach the adapter as it was when the state was saved",
             )
         for name, parameter in own.items():
@@ -214,7 +215,8 @@ class Adapter:
         full = f", {', '.join(self._parts.names)} in full" if self._parts.names else ""
         state = self._ended or f"scale {self._scale:g}"
         return (
-            f"Adapter({kind} on {type(self.model).__name__}: {len(self.layers)} layers, {numbers:,} parameters{full}, "
+            f"Adapter({kind} on {type(self.model).__name__}: {counted(len(self.layers), 'layer')}, "
+            f"{counted(numbers, 'parameter')}{full}, "
             f"{state})"
         )
 
@@ -310,7 +312,7 @@ def _about_skipped(skipped: Mapping[str, str]) -> str:
     for name, reason in skipped.items():
         by_reason.setdefault(reason, []).append(name)
     listed = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in by_reason.items())
-    return f"{len(skipped)} layers cannot be adapted and stay as they are: {listed}"
+    return f"cannot be adapted and left as they are: {counted(len(skipped), 'layer')}: {listed}"
 
 
 def merged_changes(method: Method, spec: Spec, tensors: Mapping[str, Tensor], model: nn.Module) -> PartChanges:

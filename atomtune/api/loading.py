@@ -14,6 +14,7 @@ from ..models import base_model
 from ..models.base_model import pick_device
 from ..runtime.malloc import keep_freed_memory
 from ..runtime.progress import Events
+from ..runtime.units import counted
 from ..sampling.changes import LoadedAtoms, Target, part_changes, read_atoms
 from .adapter import check_free
 from .overlay import Summand, overlay_of
@@ -134,7 +135,10 @@ def load(
     """
     scales = [float(scale)] * len(sources) if isinstance(scale, int | float) else [float(one) for one in scale]
     if not sources or len(scales) != len(sources):
-        raise UsageError(f"{len(sources)} sources and {len(scales)} scales", "one scale, or one for each source")
+        raise UsageError(
+            f"{counted(len(sources), 'source')} and {counted(len(scales), 'scale')}",
+            "one scale, or one for each source",
+        )
     goal = Target(target)
     for model in goal.parts.values():
         check_free(model)

@@ -11,7 +11,7 @@ from ..errors import UsageError
 from ..runtime.option import option, same_as
 from ..runtime.options import Options
 from ..runtime.progress import Events
-from ..runtime.units import size
+from ..runtime.units import counted, size
 from ..vision.options import CLASSIFIERS, ClassifyOptions, EpochOptions, NetworkOptions, trained_classifiers
 from .console import Console, duration, fields, table
 from .options.groups import OutputOptions
@@ -117,7 +117,7 @@ def train(
     )
     console.result(asdict(result), _text(result))
     which = f"--name {options.name}" if place.output is None else f"--run {place.output}"
-    console.info(f"Try: atomtune classify evaluate {which} --images FOLDER")
+    console.info(f"Next: atomtune classify evaluate {which} --images FOLDER")
 
 
 def predict(
@@ -151,7 +151,8 @@ def evaluate(console: Console, options: TrainedOptions, scored: ScoredOptions) -
     scores = result.scores
     text = {
         "report": str(result.report),
-        "accuracy": f"{scores.accuracy:.4f} ± {scores.standard_error:.4f} (standard error, {scores.images:,} images)",
+        "accuracy": f"{scores.accuracy:.4f} ± {scores.standard_error:.4f} "
+        f"(standard error, {counted(scores.images, 'image')})",
         "mean per class": f"{scores.mean_per_class:.4f}",
     }
     console.result({"report": result.report, **result.figures}, fields(text))
@@ -209,7 +210,7 @@ def _text(result: "ClassifierResult") -> str:
         {
             "atoms file": str(result.atoms_file),
             "size": size(result.atoms_bytes),
-            "classes": f"{len(result.classes)}, {result.images:,} images",
+            "classes": f"{len(result.classes)}, {counted(result.images, 'image')}",
             "parameters": f"{result.trainable_parameters:,}, {result.head_parameters:,} of them in the head",
             "steps": f"{result.steps:,}{sitting} in {duration(result.seconds)}",
             "final loss": f"{result.final_loss:.4f}",
@@ -240,5 +241,7 @@ def _plan(console: Console, options: ClassifyOptions) -> None:
     }
     rows = [[kind, str(len(some)), f"{sum(one.parameters for one in some):,}"] for kind, some in kinds.items()]
     rows += [["head", "1", f"{head:,}"]]
-    heading = f"{options.preset} on {options.model} would train {of_method:,} parameters, and {head:,} of the head"
+    heading = (
+        f"{options.preset} on {options.model} would train {counted(of_method, 'parameter')}, and {head:,} of the head"
+    )
     console.result(data, f"{heading}\n\n{table(['kind', 'layers', 'parameters'], rows)}")

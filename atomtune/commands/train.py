@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from ..runtime.option import option
-from ..runtime.units import size
+from ..runtime.units import counted, size
 from ..sampling.options import RUNS
 from ..training.options import TrainOptions
 from .console import Console, duration, fields, table
@@ -54,8 +55,8 @@ def train(console: Console, explicit: frozenset[tuple[str, ...]], options: Train
         events=console.events,
     )
     console.result(asdict(result), _text(result))
-    files = f"--concept {name}" if place.output is None else f"--atoms {result.atoms_file}"
-    console.info(f'Try: atomtune sample {files} --prompt "a <{name}> in the snow"')
+    files = f"--concept {name}" if place.output is None else f"--atoms {quote(str(result.atoms_file))}"
+    console.info(f'Next: atomtune sample {files} --prompt "a <{name}> in the snow"')
 
 
 def _text(result: "TrainResult") -> str:
@@ -92,10 +93,10 @@ def _plan(console: Console, options: TrainOptions) -> None:
         "base": base,
     }
     columns = ["layers", "conv", "conv_1x1", "linear", "rows", "parameters"]
-    counted = [(group, _counts(part)) for group, part in groups] + [("total", total)]
-    rows = [[group, *(f"{counts[column]:,}" for column in columns)] for group, counts in counted]
+    by_group = [(group, _counts(part)) for group, part in groups] + [("total", total)]
+    rows = [[group, *(f"{counts[column]:,}" for column in columns)] for group, counts in by_group]
     header = ["group", *(column.replace("_", " ") for column in columns)]
-    heading = f"{options.preset} on {base} would train {total['parameters']:,} parameters"
+    heading = f"{options.preset} on {base} would train {counted(total['parameters'], 'parameter')}"
     console.result(data, f"{heading}\n\n{table(header, rows)}")
 
 

@@ -19,6 +19,7 @@ from ..evaluation.scale_curve import measures_at
 from ..files.atomic import write_text
 from ..files.untrusted_json import read_json
 from ..runtime.progress import Events
+from ..runtime.units import counted
 from .options import CompareOptions, Job
 from .runs import CURVE, Trained
 from .scoring import Score, score_key, stored_score
@@ -71,7 +72,7 @@ def curve_of(
     known = _stored(job, key)
     missing = [scale for scale in options.scales if scale not in known]
     if missing:
-        events.phase(f"scoring {job.title} at {len(missing)} more scales")
+        events.phase(f"scoring {job.title} at {counted(len(missing), 'more scale')}")
         asked = replace(options.scoring, run=job.folder, prompts=job.subject.prompts, checkpoints=False)
         try:
             known |= measures_at(asked, missing, encoders(), job.image_folder, events)

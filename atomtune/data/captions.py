@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..errors import AtomtuneError, UsageError
 from ..runtime.progress import Events
+from ..runtime.units import counted
 from .concept import Concept, expand, foreign_tag, names
 from .text_files import problem_of, read_text, text_beside
 
@@ -46,7 +47,7 @@ def captions_of(
             captions.append("\n".join(named) or common)
     if problems:
         raise AtomtuneError(
-            f"cannot use {len(problems)} captions in {images[0].parent}: {', '.join(problems)}",
+            f"cannot use {counted(len(problems), 'caption')} in {images[0].parent}: {', '.join(problems)}",
             f"captions are UTF-8 text; {{}} or <{concept.name}> stands for the concept",
         )
     if nameless and events is not None:

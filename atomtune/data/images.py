@@ -198,7 +198,7 @@ def find_images(folder: Path) -> tuple[list[Path], list[str]]:
 def image_warnings(images: Sequence[TrainingImage], usual: bool = True) -> list[str]:
     """Warnings about images: duplicates, small ones, an unusual number of them; `usual` as for `load_images`."""
     found = [
-        f"the same image {len(group)} times: {_listed(_name(image.path) for image in group)}"
+        f"the same image {counted(len(group), 'time')}: {_listed(_name(image.path) for image in group)}"
         for group in duplicates(images)
     ]
     small = [f"{_name(i.path)} ({i.size[0]}×{i.size[1]})" for i in images if i.is_enlarged]

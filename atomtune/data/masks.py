@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import AtomtuneError
+from ..runtime.units import counted
 from .decode import alpha_of, decode
 
 MASK = ".mask"
@@ -35,7 +36,8 @@ def mask_file(image: Path) -> Path | None:
     found = sorted(path for path in image.parent.glob("*.[mM][aA][sS][kK].*") if path.stem[: -len(MASK)] == image.stem)
     if len(found) > 1:
         raise AtomtuneError(
-            f"{image.name} has {len(found)} masks: {', '.join(path.name for path in found)}", "remove all but one"
+            f"{image.name} has {counted(len(found), 'mask')}: {', '.join(path.name for path in found)}",
+            "remove all but one",
         )
     return found[0] if found else None
 

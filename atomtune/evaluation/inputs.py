@@ -10,6 +10,7 @@ from ..data.images import load_images
 from ..errors import UsageError
 from ..models.architecture import native_resolution
 from ..models.base_model import ModelSource, resolve_base
+from ..runtime.units import counted
 from ..sampling.changes import LoadedAtoms, read_atoms_file
 from ..sampling.options import RUNS, no_such_concept
 from ..training.options import TrainOptions
@@ -84,8 +85,8 @@ def _atoms_files(folder: RunFolder, with_checkpoints: bool) -> list[tuple[int, P
         return [*earlier, final]
     if info.parameters > MOST_KEPT:
         raise UsageError(
-            f"{folder.path} keeps no checkpoints: {info.parameters:,} numbers were trained, and atoms of every "
-            f"checkpoint are kept up to {MOST_KEPT:,}",
+            f"{folder.path} keeps no checkpoints: {counted(info.parameters, 'number')} were trained, and atoms of "
+            f"every checkpoint are kept up to {MOST_KEPT:,}",
             "leave out --checkpoints, or train a smaller preset, as --preset c2",
         )
     raise UsageError(

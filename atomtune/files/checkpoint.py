@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import AtomtuneError, excerpt
+from ..runtime.units import counted
 from . import store
 from .untrusted_json import parse_json
 
@@ -110,7 +111,7 @@ def _check(checkpoint: Checkpoint) -> None:
     if not (isinstance(losses, list) and all(type(loss) is float for loss in losses)):
         raise ValueError("the losses are no row of numbers")
     if checkpoint.step != len(losses):
-        raise ValueError(f"it has {len(losses)} losses at step {excerpt(checkpoint.step)}")
+        raise ValueError(f"it has {counted(len(losses), 'loss')} at step {excerpt(checkpoint.step)}")
     if not (math.isfinite(checkpoint.seconds) and checkpoint.seconds >= 0.0):
         raise ValueError("the time is no number of seconds")
     if not (isinstance(checkpoint.scaler, dict) and isinstance(checkpoint.schedule, dict)):

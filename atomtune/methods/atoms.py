@@ -150,7 +150,10 @@ class Atoms:
                 count = (count + layout.shape[1] * atoms) * spec.overcomplete
             if spec.train_coefficients:
                 count += layout.count * atoms
-            plans.append(LayerPlan(name, group_of(name), kind_of(layer), count, layout.count, layout.length, atoms))
+            # the matrix of a complete dictionary, else D too
+            stored = layout.length**2 if _is_complete(layout, atoms, spec) else count + atoms * layout.length
+            cut = layout.count, layout.length, atoms
+            plans.append(LayerPlan(name, group_of(name), kind_of(layer), count, *cut, stored))
         return plans
 
     def attach(

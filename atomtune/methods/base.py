@@ -25,6 +25,7 @@ class LayerPlan:
         kind: "conv" (more than one tap), "conv 1x1", "linear", or "other" (norms, embeddings).
         parameters: trained parameters of this layer.
         rows, row_length, atoms: how its weight is cut, and its atoms; 0 for methods that cut none.
+        stored: numbers of this layer that the file holds; None for as many as are trained.
     """
 
     name: str
@@ -34,6 +35,12 @@ class LayerPlan:
     rows: int = 0
     row_length: int = 0
     atoms: int = 0
+    stored: int | None = None
+
+    @property
+    def in_file(self) -> int:
+        """Numbers of this layer that the file holds, each in float16."""
+        return self.parameters if self.stored is None else self.stored
 
 
 class Tuning(Protocol):

@@ -11,6 +11,7 @@ from ..errors import UsageError, excerpt
 from ..methods.base import Method
 from ..methods.specs import Spec
 from ..methods.textual_inversion import TOKEN_CHANGE, token_changes
+from ..runtime.units import counted
 
 PARTS = ("text_encoder", "text_encoder_2")
 
@@ -86,7 +87,7 @@ def token_ids(tokenizer: Any, token: str, vectors: int = 1) -> list[int]:
     if len(ids) != vectors or len(set(ids)) < len(ids) or not set(ids).isdisjoint(tokenizer.all_special_ids):
         needed = "one is needed" if vectors == 1 else f"{vectors} different ones are needed"
         raise UsageError(
-            f"{excerpt(repr(token))} is {len(ids)} tokens to the model, {needed} to train its embedding",
+            f"{excerpt(repr(token))} is {counted(len(ids), 'token')} to the model, {needed} to train its embedding",
             "most short words are one token; --token-vectors says how many vectors are trained",
         )
     return ids

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from PIL import Image
 
-from ..runtime.units import size
+from ..runtime.units import counted, size
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -27,6 +27,7 @@ def render_page(template: str, **values: Any) -> str:
     )
     environment.filters["data_uri"] = data_uri
     environment.filters["bytes"] = size
+    environment.filters["counted"] = counted
     return environment.get_template(template).render(**values)
 
 

@@ -19,6 +19,7 @@ from ..data.concept import check_prompts, expand, unnamed
 from ..errors import AtomtuneError, UsageError
 from ..models.base_model import ModelSource
 from ..runtime.progress import Events
+from ..runtime.units import counted
 from ..sampling.changes import read_atoms
 from ..sampling.image_texts import image_texts
 from ..sampling.options import MAX_SEED, Settings
@@ -111,7 +112,9 @@ def make_app(
         if request.steps > options.max_steps:
             raise UsageError(f"steps must be at most {options.max_steps}, not {request.steps}")
         if len(request.concepts) > options.max_concepts:
-            raise UsageError(f"an image has at most {options.max_concepts} concepts, not {len(request.concepts)}")
+            raise UsageError(
+                f"an image has at most {counted(options.max_concepts, 'concept')}, not {len(request.concepts)}"
+            )
         sides = [side for side in (request.width, request.height) if side is not None]
         if len(sides) == 1:
             raise UsageError("width and height go together")
@@ -153,7 +156,9 @@ def make_app(
                 asked = await run_in_threadpool(wanted, request, warnings)
                 image = await asyncio.wrap_future(engine.submit(asked))
         except QueueFull:
-            raise HTTPException(429, f"{options.queue} requests wait already", {"Retry-After": "1"}) from None
+            raise HTTPException(
+                429, f"as many requests as may wait already do ({options.queue})", {"Retry-After": "1"}
+            ) from None
         except TimeoutError:
             raise HTTPException(504, f"no image within {options.timeout:g} seconds") from None
         except (asyncio.CancelledError, RuntimeError):

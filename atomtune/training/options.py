@@ -138,7 +138,7 @@ class OptimizerOptions(Options, panel="Optimizer"):
         if self.token_lr is not None and self.optimizer == "prodigy":
             yield "token_lr", "cannot be had with prodigy, which finds one learning rate for all"
         if self.warmup >= self.steps:
-            yield "warmup", f"must be below the {self.steps} steps, not {self.warmup}"
+            yield "warmup", f"must be below the number of steps, which is {self.steps}, not {self.warmup}"
 
 
 @dataclass(frozen=True, kw_only=True)

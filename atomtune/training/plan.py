@@ -1,5 +1,6 @@
-"""What a run would train, from shapes alone (`train --dry-run`)."""
+"""What a run trains, from shapes alone: for its first line, and for `train --dry-run`."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..methods import METHODS
@@ -8,7 +9,11 @@ from ..methods.textual_inversion import TOKEN_CHANGE, token_table
 from ..models.architecture import text_encoders_on_meta, unet_on_meta
 from ..models.base_model import resolve
 from ..models.components import encoder_spec, name_in_file
+from ..runtime.units import counted, size
 from .options import TrainOptions
+
+_METADATA = 1_500  # bytes of the file's header
+_NAMES = 130  # bytes for each layer there: its tensors' names, shapes and places
 
 
 def plan(options: TrainOptions) -> list[LayerPlan]:
@@ -28,3 +33,19 @@ def plan(options: TrainOptions) -> list[LayerPlan]:
             trained = options.concept.token_vectors * width
             layers.append(LayerPlan(name_in_file(part, TOKEN_CHANGE), part, "other", trained))
     return layers
+
+
+def file_bytes(layers: Sequence[LayerPlan]) -> int:
+    """Bytes of the file that a run would write, about: its numbers in float16, and their names."""
+    return 2 * sum(layer.in_file for layer in layers) + _METADATA + _NAMES * len(layers)
+
+
+def in_words(options: TrainOptions, model: str, layers: Sequence[LayerPlan], images: int) -> str:
+    """What a run does, as its first line says it: what is taught to which model, from how much, at what size."""
+    parts = [
+        counted(images, "image"),
+        counted(options.steps, "step"),
+        counted(sum(layer.parameters for layer in layers), "parameter"),
+        f"about {size(file_bytes(layers))}",
+    ]
+    return f'teaching <{options.concept.name}> as "{options.concept.words}" on {model}: {", ".join(parts)}'

@@ -1,6 +1,6 @@
 """What a run needs of disk and memory, and what to say where there is too little."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from ..data.shapes import Size
 from ..errors import AtomtuneError
 from ..files import store
 from ..files.cache import CACHE_VARIABLE, cache_folder
+from ..methods.base import LayerPlan
 from ..methods.specs import AtomsSpec
 from ..models.decomposition import cache_path
 from ..runtime.disk_space import DiskNeed, check_disk_space
 from ..runtime.out_of_memory import as_out_of_memory_error, in_order, training_memory_hints
 from .options import TrainOptions
 from .overwrite import active
-from .plan import plan
 from .prior_preservation import ClassImages, shares
 from .run_folder import RunFolder
 
@@ -29,13 +29,15 @@ MOST_KEPT = 20_000_000
 _MOMENTS = {"prodigy": 4}  # numbers that an optimiser keeps for each parameter; two for the kinds of Adam
 
 
-def check_disk(options: TrainOptions, folder: RunFolder, shapes: Mapping[Size, int]) -> None:
+def check_disk(
+    options: TrainOptions, folder: RunFolder, layers: Sequence[LayerPlan], shapes: Mapping[Size, int]
+) -> None:
     """Raise AtomtuneError where the run's folder or the cache cannot be written or lacks room. Loads no weights.
 
     Args:
+        layers: what is trained, see `plan`.
         shapes: of the images, and how many have each.
     """
-    layers = plan(options)
     held = sum(path.stat().st_size for path in (folder.checkpoint, folder.atoms) if path.is_file())
     checkpoints = options.steps // options.checkpoint_every
     needed = run_bytes(sum(layer.parameters for layer in layers), checkpoints, options.optimizer, options.ema)

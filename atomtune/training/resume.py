@@ -127,7 +127,7 @@ def resumed(stored: TrainOptions, asked: TrainOptions, explicit: frozenset[str],
             )
         if asked.steps < taken:
             raise UsageError(
-                f"the run has taken {taken} steps, so it cannot be resumed with --steps {asked.steps}",
+                f"the run has taken {counted(taken, 'step')}, so it cannot be resumed with --steps {asked.steps}",
                 "sample --step N uses the atoms of an earlier checkpoint; --overwrite starts again",
             )
     changes = {name: getattr(asked, name) for name in explicit & (MAY_CHANGE | {"steps"})}

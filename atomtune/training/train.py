@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..core.decompose import FIRST_ALGORITHM
 from ..data.concept import check_prompts, expand
+from ..data.images import find_images
 from ..errors import UsageError
 from ..files.atomic import write_text
 from ..files.atoms_file import save_atoms
@@ -24,6 +25,7 @@ from .material import read_material
 from .optimizers import advise, require_package
 from .options import TrainOptions
 from .overwrite import remove, replacement, settled, steps_taken, take_place
+from .plan import in_words, plan
 from .preservation import KEY as PRESERVATION_PROMPTS
 from .preservation import prompts_for
 from .preview import Preview
@@ -116,21 +118,26 @@ def _train(
     source, options = _resolved(options)
     for name in ("optimizer", "tracker"):
         require_package(name, getattr(options, name))
-    if advice := advise(options):
-        events.warn(advice)
     if is_new:
         for place in (home, folder):
             place.check_free(options.tracker, overwrite)
-        if is_replacement:
-            events.phase(f"the run in {output} stays until the new one is complete")
-    else:
+    layers, paths = plan(options), find_images(options.images)[0]
+    if taken < options.steps:
+        events.phase(in_words(options, source.name, layers, len(paths)))
+        if options.sample_every:
+            events.phase(f"previews every {counted(options.sample_every, 'step')}: {folder.preview_sheet}")
+    if advice := advise(options):
+        events.warn(advice)
+    if is_new and is_replacement:
+        events.phase(f"the run in {output} stays until the new one is complete")
+    if not is_new:
         tell_where_it_goes_on(folder, record, options, taken, events)
 
     # what it sees: images, captions, the base model
     images, captions = read_material(options, source, options.resolution or 0, events)
     texts = [line for caption in captions for line in caption.splitlines()]
     material = material_of(images, captions)
-    check_disk(options, folder, Counter(image.shape for image in images))
+    check_disk(options, folder, layers, Counter(image.shape for image in images))
     if not is_new:
         check_material(recorded_images(record), material)
     preserved = prompts_for(options, options.concept, source.name, options.seed, None if is_new else record)

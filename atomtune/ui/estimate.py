@@ -3,16 +3,13 @@
 from dataclasses import dataclass
 
 from ..files.untrusted_json import read_json
-from ..methods.specs import AtomsSpec
 from ..models.architecture import native_resolution
 from ..models.base_model import resolve
-from ..runtime.units import size
+from ..runtime.units import counted, size
 from ..sampling.options import RUNS
 from ..training.options import TrainOptions
-from ..training.plan import plan
+from ..training.plan import file_bytes, plan
 from .run_state import options_of_run
-
-_HEADER = 40_000  # bytes of names and metadata, about
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class Estimate:
     @property
     def text(self) -> str:
         """In words."""
-        parts = [f"{self.parameters:,} parameters", f"about {size(self.bytes)}"]
+        parts = [counted(self.parameters, "parameter"), f"about {size(self.bytes)}"]
         if self.seconds is None:
             return ", ".join([*parts, "time unknown: no run like it was measured here"])
         return ", ".join([*parts, f"about {minutes(self.seconds)}, as runs like it took here"])
@@ -41,11 +38,7 @@ def estimate(options: TrainOptions) -> Estimate:
     """Estimate a run. Raises AtomtuneError where the model's configuration cannot be had."""
     layers = plan(options)
     parameters = sum(layer.parameters for layer in layers)
-    numbers = parameters
-    if isinstance(options.spec, AtomsSpec):
-        # D goes into the file, but for complete dictionaries, which need none
-        numbers += sum(layer.atoms * layer.row_length for layer in layers if layer.atoms < layer.row_length)
-    return Estimate(parameters, 2 * numbers + _HEADER, _measured(options, parameters))
+    return Estimate(parameters, file_bytes(layers), _measured(options, parameters))
 
 
 def _measured(options: TrainOptions, parameters: int) -> float | None:

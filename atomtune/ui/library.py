@@ -8,7 +8,7 @@ import gradio as gr
 from ..errors import AtomtuneError, UsageError
 from ..export.options import ExportOptions
 from ..publish.options import PublishOptions
-from ..runtime.units import size
+from ..runtime.units import counted, size
 from ..sampling.options import RUNS
 from ..training.run_folder import RunFolder
 from ..training.runs import READY, Learned, learned
@@ -90,7 +90,7 @@ def library_tab(ui: UiOptions) -> None:
             left = deletion.delete_run(run_path(name))
         except AtomtuneError as problem:
             return messages.error(problem), typed
-        stays = f"; {len(left)} files that others wrote stay in {run_path(name)}" if left else ""
+        stays = f"; what others wrote stays in {run_path(name)} ({counted(len(left), 'file')})" if left else ""
         return messages.note(f"{name} is deleted{stays}"), ""
 
     timer.tick(tick, [chosen, shown], [table, chosen, status, shown], **HIDDEN)

@@ -8,6 +8,7 @@ import gradio as gr
 from ..data.images import SUFFIXES
 from ..errors import AtomtuneError
 from ..pocket.world import THINGS
+from ..runtime.units import counted
 from ..training.options import PrepareOptions, TrainOptions
 from ..training.prepare import examine
 from . import jobs, messages, orders, run_state, texts, uploads, watch
@@ -68,7 +69,8 @@ def teach_tab(ui: UiOptions) -> gr.Dropdown:
             taken = uploads.take([uploads.uploaded(path) for path in paths], name)
         except AtomtuneError as problem:
             return messages.error(problem), gr.skip(), count
-        kept = messages.note(f"{len(taken.kept)} images are in {uploads.concept_folder(name)}") if taken.kept else ""
+        now_in = f"{counted(len(taken.kept), 'image')} now in {uploads.concept_folder(name)}"
+        kept = messages.note(now_in) if taken.kept else ""
         return kept + messages.warnings(list(taken.refused)), None, count + 1
 
     def thing(kind: str, number: float | None, name: str, noun: str, count: int) -> tuple[Any, ...]:
@@ -77,7 +79,7 @@ def teach_tab(ui: UiOptions) -> gr.Dropdown:
             names = uploads.render_thing(kind, int(number or 0), wanted)
         except AtomtuneError as problem:
             return messages.error(problem), gr.skip(), gr.skip(), count
-        return messages.note(f"{len(names)} images of a {kind}"), wanted, noun.strip() or kind, count + 1
+        return messages.note(f"{counted(len(names), 'image')} of a {kind}"), wanted, noun.strip() or kind, count + 1
 
     def show_plan(name: str, noun: str, *values: Any) -> str:
         try:
@@ -125,7 +127,7 @@ def _crops(looked: gr.State, name: gr.Textbox, noun: gr.Textbox, options: Form) 
         except AtomtuneError as problem:
             gr.HTML(messages.error(problem))
             return
-        gr.Markdown(f"### {texts.SEEN}: {len(seen.crops)} images of {seen.side} × {seen.side} pixels")
+        gr.Markdown(f"### {texts.SEEN}: {counted(len(seen.crops), 'image')} of {seen.side} × {seen.side} pixels")
         gr.HTML(messages.warnings(seen.warnings))
         with gr.Row():
             for crop, fact in zip(seen.crops, seen.facts, strict=True):

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ..report.charts import smoothed
+from ..runtime.units import counted
 from . import messages, texts
 from .estimate import minutes
 from .jobs import QUEUED, RUNNING
@@ -25,7 +26,7 @@ def status(state: RunState) -> str:
         pairs["step"] = f"{state.step:,} of {state.steps:,}" if state.steps else f"{state.step:,}"
     if state.log:
         last = [step.loss for step in state.log[-25:]]
-        pairs["loss"] = f"{sum(last) / len(last):.4f}, the mean of {len(last)} steps"
+        pairs["loss"] = f"{sum(last) / len(last):.4f}, the mean of {counted(len(last), 'step')}"
     if state.state == RUNNING:
         if state.speed:
             pace = f"{state.speed:.1f} steps/s" if state.speed >= 1 else f"{1 / state.speed:.1f} s/step"

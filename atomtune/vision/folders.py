@@ -11,6 +11,7 @@ from ..data.decode import decode
 from ..data.images import find_images
 from ..errors import AtomtuneError, UsageError, excerpt
 from ..runtime.progress import Events
+from ..runtime.units import counted
 
 _SHOWN = 10
 
@@ -52,7 +53,7 @@ def read_classes(folder: Path, events: Events, known: Sequence[str] | None = Non
         raise AtomtuneError(f"there is no folder {folder}", hint)
     inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(inside) < (1 if known else 2):
-        raise AtomtuneError(f"{folder} has {len(inside)} folders of classes", hint)
+        raise AtomtuneError(f"{folder} has {counted(len(inside), 'folder')} of classes", hint)
     classes = tuple(known or (path.name for path in inside))
     if foreign := [path.name for path in inside if path.name not in classes]:
         raise AtomtuneError(

@@ -21,6 +21,7 @@ from ..runtime.disk_space import DiskNeed, check_disk_space
 from ..runtime.malloc import keep_freed_memory
 from ..runtime.out_of_memory import as_out_of_memory_error
 from ..runtime.progress import Events
+from ..runtime.units import counted
 from ..training.accelerator import own_accelerate_state
 from ..training.optimizers import advise, make_optimizer, make_schedule, require_package
 from ..training.options import OPTIMIZERS
@@ -126,7 +127,7 @@ def _train(
 
     # what it sees, and the network
     images = read_classes(options.images, events)
-    events.phase(f"{len(images):,} images of {len(images.classes)} classes")
+    events.phase(f"{counted(len(images), 'image')} of {counted(len(images.classes), 'class')}")
     material = digests(images)
     if not is_new:
         check_same(record.get("images"), material)

@@ -103,7 +103,7 @@ def test_files_add_up_in_one_call_or_several_and_go_in_any_order(pipe: Any, tiny
     assert same(weights(pipe), alone)
     one.merge()
     assert same(weights(pipe), alone)
-    with pytest.raises(atomtune.UsageError, match="2 sources and 1 scales"):
+    with pytest.raises(atomtune.UsageError, match="2 sources and 1 scale"):
         atomtune.load(pipe, first, second, scale=[1.0])
     with pytest.raises(atomtune.UsageError, match="0 sources"):
         atomtune.load(pipe)

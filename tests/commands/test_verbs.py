@@ -1,6 +1,7 @@
 """The verbs on a random pipeline: what they write and print. Others rely on the keys of `--json`."""
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -96,11 +97,40 @@ def test_train_writes_the_run_and_says_so(cli: Cli, castle: Path, tiny_model: Pa
 
 
 def test_train_talks_on_stderr_and_suggests_the_next_command(cli: Cli, castle: Path, tiny_model: Path) -> None:
-    answer = cli("train", "--concept", "castle", "--model", tiny_model, *SMALL)
+    answer = cli("train", "--concept", "castle", "--class-noun", "dog", "--token", "sks", "--model", tiny_model, *SMALL)
     assert answer.code == 0
     assert answer.out.splitlines()[0].split() == ["atoms", "file", "runs/castle/castle.safetensors"]
+    lines = answer.err.splitlines()
+    record = json.loads(Path("runs/castle/run.json").read_text())
+    parameters = f"{record['result']['trainable_parameters']:,} parameters"
+    said = f'Teaching <castle> as "sks dog" on {tiny_model}: 5 images, 2 steps, {parameters}, about '
+    assert lines[0].startswith(said), lines
+    assert not any("review" in line for line in lines)
     assert "Training 2/2 steps  loss" in answer.err
-    assert answer.err.splitlines()[-1].startswith("Try: atomtune sample --concept castle")
+    assert lines[-1] == 'Next: atomtune sample --concept castle --prompt "a <castle> in the snow"'
+    again = cli(
+        "train", "--concept", "castle", "--resume", "--steps", "3", "--sample-every", "1", "--sample-steps", "1"
+    )
+    lines = again.err.splitlines()
+    assert lines[0].startswith('Teaching <castle> as "sks dog"')
+    assert "5 images, 3 steps" in lines[0]
+    assert lines[1] == "Previews every 1 step: runs/castle/previews.png"
+    assert lines[2] == "Going on with the run in runs/castle after step 2"
+    assert Path("runs/castle/previews.png").is_file()
+    finished = cli("train", "--concept", "castle", "--resume")
+    assert "Teaching" not in finished.err
+
+
+def test_what_train_says_first_counts_one_image_and_one_step_as_one(cli: Cli, castle: Path, tiny_model: Path) -> None:
+    for path in sorted(castle.iterdir())[1:]:
+        path.unlink()
+    out = Path("a folder")
+    words = ["--concept", "castle", "--model", tiny_model, "--steps", "1", "--output", out, "--images", castle]
+    answer = cli("train", *words, "--method", "textual-inversion")
+    assert ": 1 image, 1 step, 16 parameters, about " in answer.err.splitlines()[0]
+    next_command = shlex.split(answer.err.splitlines()[-1].removeprefix("Next: "))
+    assert next_command[:4] == ["atomtune", "sample", "--atoms", "a folder/castle.safetensors"]
+    assert cli(*next_command[1:], "--model", tiny_model, "--steps", "1").code == 0
 
 
 def test_the_libraries_add_no_noise(cli: Cli, castle: Path, tiny_model: Path) -> None:
@@ -108,7 +138,7 @@ def test_the_libraries_add_no_noise(cli: Cli, castle: Path, tiny_model: Path) ->
     launcher = Path(atomtune.__file__).parents[1] / "cli.py"
     command = [sys.executable, launcher, "train", "--concept", "castle", "--model", tiny_model, *SMALL]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    ours = ("Reading ", "Loading ", "Encoding ", "Decomposing ", "Training ", "Try: ")
+    ours = ("Reading ", "Loading ", "Encoding ", "Decomposing ", "Training ", "Next: ", "Teaching ")
     assert all(line.startswith(ours) for line in done.stderr.splitlines()), done.stderr
     done = subprocess.run([*command, "--overwrite", "-q", "--json"], capture_output=True, text=True, check=True)
     assert done.stderr == ""

@@ -1,7 +1,11 @@
 """Quantities in messages, tables and pages."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+import atomtune
 from atomtune.runtime.units import counted, size
 
 
@@ -39,3 +43,21 @@ def test_bytes_are_in_powers_of_a_thousand(count: float, text: str) -> None:
 )
 def test_one_thing_is_not_several(number: int, noun: str, text: str) -> None:
     assert counted(number, noun) == text
+
+
+_COUNT = r"len\([^{}]*\)|[\w.|]*\|length"
+_THINGS = (
+    "images|steps|prompts|parameters|layers|concepts|files|runs|masks|captions|scales|names|folders|sources|tokens"
+)
+UNCOUNTED = re.compile(r"\{\s*(?:" + _COUNT + r")(?::,)?\s*\}\}? (?:more )?(?:" + _THINGS + r")\b")
+
+
+def test_no_message_puts_a_number_before_a_plural_without_counting() -> None:
+    assert UNCOUNTED.search('f"{len(paths)} images in"')
+    assert UNCOUNTED.search("<b>{{ rows|length }} prompts")
+    assert not UNCOUNTED.search("{counted(len(paths), 'image')} in runs")
+    package = Path(atomtune.__file__).parent
+    others = (package.parent / name for name in ("comfyui", "a1111"))
+    files = [path for folder in (package, *others) for path in folder.rglob("*") if path.suffix in (".py", ".html")]
+    found = [f"{path.name}: {line}" for path in files for line in UNCOUNTED.findall(path.read_text(encoding="utf-8"))]
+    assert not found

@@ -104,7 +104,7 @@ def begin(page: Any, photos: Path, steps: int, sample_every: int) -> None:
     fill(page, "teach-name", "rex")
     fill(page, "teach-noun", "dog")
     page.locator("#teach-upload input[type=file]").set_input_files(sorted(map(str, photos.glob("*.png"))))
-    words(page, "teach-said", "5 images are in")
+    words(page, "teach-said", "5 images now in")
     playwright.expect(page.get_by_label("Caption of 01.png")).to_have_value(re.compile("dog"), timeout=PATIENCE)
     fill(page, "train-steps", str(steps))
     fill(page, "train-sample-every", str(sample_every))
