@@ -15,8 +15,9 @@ from ..core.layout import RowLayout
 from ..core.precision import all_finite
 from ..errors import AtomtuneError, UsageError
 from ..runtime.seeds import derived_generator
+from .atom_tensors import exported, loaded
 from .attached import AttachedDeltas
-from .base import ComputedChanges, LayerPlan, check_all_used, halved, held
+from .base import ComputedChanges, LayerPlan, check_all_used, held
 from .select import group_of, kind_of, select_layers, weight_of
 from .specs import AtomsSpec
 
@@ -167,7 +168,7 @@ class Atoms:
         """See `Method.attach`. Nothing here is random but the mixes that `AtomsSpec.mix_start` starts so."""
         if decomposition is None:
             decomposition = decompose_model(model, spec)
-        return AttachedDeltas(model, self.create(model, spec, decomposition, seed=seed), self.export)
+        return AttachedDeltas(model, self.create(model, spec, decomposition, seed=seed), exported, loaded)
 
     def changes(self, model: nn.Module, spec: AtomsSpec, tensors: Mapping[str, Tensor]) -> ComputedChanges:
         """See `Method.changes`: α is encoded again from the base weight and D, when a layer is asked for."""
@@ -188,25 +189,9 @@ class Atoms:
             deltas[name] = _delta(spec, part, gain, derived_generator(seed, "mixing", name))
         return deltas
 
-    @torch.no_grad()
     def export(self, deltas: Mapping[str, WeightDelta]) -> dict[str, Tensor]:
-        """The file's tensors: "LAYER.atoms" (D) and, as trained, "LAYER.delta_…", all float16.
-
-        A complete dictionary needs no D: ΔW = X·D⁺·ΔD, and "LAYER.delta_atoms" is the matrix D⁺·ΔD, which is ΔD where
-        the atoms are the unit vectors.
-
-        Raises AtomtuneError where a delta is not finite in float16.
-        """
-        tensors: dict[str, Tensor] = {}
-        for name, delta in deltas.items():
-            assert isinstance(delta, AtomDelta)
-            if delta.is_complete:
-                tensors[f"{name}.delta_atoms"] = delta.matrix()
-                continue
-            tensors[f"{name}.atoms"] = delta.atoms
-            for key, parameter in delta.trainable().items():
-                tensors[f"{name}.{key}"] = delta.gain * parameter if key == "delta_atoms" else parameter
-        return halved(tensors)
+        """The file's tensors, see `atom_tensors.exported`."""
+        return exported(deltas)
 
     def restore(self, model: nn.Module, spec: AtomsSpec, tensors: Mapping[str, Tensor]) -> dict[str, WeightDelta]:
         """Deltas from a file's tensors and the base model's weights, for `adapt.attach`. Raises as `changes`."""
@@ -232,7 +217,7 @@ def _by_layer(
         expected = _delta(spec, Decomposition(layout, atoms, coefficients, spec.sparsity)).trainable()
         shapes = {"atoms": atoms.shape, **{key: parameter.shape for key, parameter in expected.items()}}
         given = {}
-        if _is_complete(layout, count, spec) and f"{name}.atoms" not in tensors:  # see `Atoms.export`
+        if _is_complete(layout, count, spec) and f"{name}.atoms" not in tensors:  # see `exported`
             given["atoms"] = torch.eye(layout.length)
             shapes = {"delta_atoms": given["atoms"].shape}
         found[name] = given | {key: held(tensors, f"{name}.{key}", tuple(shape)) for key, shape in shapes.items()}

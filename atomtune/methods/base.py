@@ -70,6 +70,17 @@ class Switchable(Protocol):
         """Within the context, which begins at scale 1, the model computes as before it was tuned, without gradients."""
 
 
+@runtime_checkable
+class Startable(Protocol):
+    """A `Tuning` that can begin with what a file holds."""
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take what `export` gave, so that the model computes as one into which the file is merged.
+
+        Raises AtomtuneError where the tensors do not fit.
+        """
+
+
 @contextmanager
 def switched_off(tuning: Tuning) -> Iterator[None]:
     """Within the context, which begins at scale 1, a model computes as before it was tuned, without gradients."""

@@ -56,7 +56,7 @@ class DeltaMethod:
             for name, delta in deltas.items():
                 if bool(delta.delta_weight(weight_of(model.get_submodule(name))).any()):
                     raise AtomtuneError(f"the change of {name} is not zero at the start", f"{self.name} must see to it")
-        return AttachedDeltas(model, deltas, _export)
+        return AttachedDeltas(model, deltas, _export, _load)
 
     def changes(self, model: nn.Module, spec: Any, tensors: Mapping[str, Tensor]) -> ComputedChanges:
         """See `Method.changes`: the deltas are made again from the base weights."""
@@ -85,3 +85,10 @@ class DeltaMethod:
 
 def _export(deltas: Mapping[str, WeightDelta]) -> dict[str, Tensor]:
     return halved({f"{name}.{key}": p for name, delta in deltas.items() for key, p in delta.trainable().items()})
+
+
+@torch.no_grad()
+def _load(deltas: Mapping[str, WeightDelta], tensors: Mapping[str, Tensor]) -> None:
+    for name, delta in deltas.items():
+        for key, parameter in delta.trainable().items():
+            parameter.copy_(held(tensors, f"{name}.{key}", tuple(parameter.shape)))

@@ -54,6 +54,13 @@ class DiffFitTuning:
         """See `Tuning.export`."""
         return self._in_place.export() | halved({f"{name}.{_SCALE}": scale for name, scale in self._scales.items()})
 
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `Startable.load`."""
+        self._in_place.load(tensors)
+        for name, scale in self._scales.items():
+            scale.copy_(held(tensors, f"{name}.{_SCALE}", tuple(scale.shape)))
+
     def detach(self) -> None:
         """See `Tuning.detach`."""
         self._in_place.detach()

@@ -39,6 +39,13 @@ class InPlaceTuning:
         """See `Tuning.export`: what is to be added to each parameter."""
         return halved({f"{name}.{CHANGE}": change for name, change in self.changes().items()})
 
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `Startable.load`."""
+        for name, parameter in self.parameters.items():
+            change = held(tensors, f"{name}.{CHANGE}", tuple(parameter.shape))
+            parameter.copy_(self._start[name].float() + change.float())
+
     def changes(self) -> dict[str, Tensor]:
         """ΔW of each parameter, in float32, on the CPU."""
         values = self._trained or self.parameters

@@ -24,14 +24,14 @@ class InjectedTuning:
     """A `Tuning` of peft's layers in a model.
 
     Args:
-        written: what the file holds of a parameter, by its name.
+        factor: the file holds this times a parameter, by its name.
     """
 
-    def __init__(self, model: nn.Module, layers: Mapping[str, Any], written: Callable[[str, Tensor], Tensor]) -> None:
+    def __init__(self, model: nn.Module, layers: Mapping[str, Any], factor: Callable[[str], float]) -> None:
         self._model = model
         self._layers = layers
         self._hooks: list[Any] = []
-        self._written = written
+        self._factor = factor
         self.parameters = own_parameters(layers)
         for parameter in self.parameters.values():
             parameter.data = parameter.data.float()
@@ -39,7 +39,13 @@ class InjectedTuning:
 
     def export(self) -> dict[str, Tensor]:
         """See `Tuning.export`. The names are those of peft's own files."""
-        return halved({name: self._written(name, parameter) for name, parameter in self.parameters.items()})
+        return halved({name: self._factor(name) * parameter for name, parameter in self.parameters.items()})
+
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `Startable.load`."""
+        for name, parameter in self.parameters.items():
+            parameter.copy_(held(tensors, name, tuple(parameter.shape)).float() / self._factor(name))
 
     def detach(self) -> None:
         """See `Tuning.detach`."""
@@ -85,9 +91,9 @@ class PeftMethod(ABC):
     def config(self, spec: Any) -> Any:
         """peft's configuration, without the choice of layers."""
 
-    def written(self, _spec: Any, _name: str, value: Tensor) -> Tensor:
-        """What the file holds of a parameter: its value, with most methods."""
-        return value
+    def factor(self, _spec: Any, _name: str) -> float:
+        """What the file holds, over the parameter of a name: 1 with most methods."""
+        return 1.0
 
     def read(self, spec: Any) -> Any:
         """The spec under which a file's tensors are read."""
@@ -121,7 +127,7 @@ class PeftMethod(ABC):
         """See `Method.attach`."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            return InjectedTuning(model, self._inject(model, spec), partial(self.written, spec))
+            return InjectedTuning(model, self._inject(model, spec), partial(self.factor, spec))
 
     @torch.no_grad()
     def changes(self, model: nn.Module, spec: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

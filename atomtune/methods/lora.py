@@ -3,8 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
-
 from .injected import PeftMethod
 from .specs import RankSpec
 
@@ -26,9 +24,9 @@ class LoRA(PeftMethod):
 
         return LoraConfig(r=spec.rank, lora_alpha=spec.alpha, init_lora_weights="gaussian")
 
-    def written(self, spec: RankSpec, name: str, value: Tensor) -> Tensor:
-        """See `PeftMethod.written`."""
-        return value * (spec.alpha / spec.rank) if ".lora_B." in name else value
+    def factor(self, spec: RankSpec, name: str) -> float:
+        """See `PeftMethod.factor`."""
+        return spec.alpha / spec.rank if ".lora_B." in name else 1.0
 
     def read(self, spec: RankSpec) -> RankSpec:
         """See `PeftMethod.read`."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from ..runtime.option import Option, option
@@ -38,6 +39,7 @@ class MethodOptions(Options, panel="Method"):
 
     Attributes:
         method: by its name in `METHODS`; spec: the method's own, its defaults where nothing is given.
+        init: see `training.initial`.
         train_text_encoder: see `setup.make_tunings`; train_token: the embedding of the concept's token.
     """
 
@@ -49,6 +51,12 @@ class MethodOptions(Options, panel="Method"):
         essential=True,
     )
     spec: Spec = option(None, "", derived=lambda options: default_spec(options.method))
+    init: Path | None = option(
+        None,
+        "Begin with what an atoms file, or the run of a folder, has learned.",
+        metavar="FILE",
+        aliases=("network_weights",),
+    )
     train_token: bool = option(False, "Train the embedding of the concept's token as well.")
     train_text_encoder: bool = option(False, "Train the text encoders as well, by the same method.")
 

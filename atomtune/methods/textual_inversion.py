@@ -50,6 +50,12 @@ class TokenTuning:
         """See `Tuning.export`."""
         return halved(self.parameters)
 
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `Startable.load`."""
+        for name, parameter in self.parameters.items():
+            parameter.copy_(held(tensors, name, tuple(parameter.shape)))
+
     def detach(self) -> None:
         """See `Tuning.detach`."""
         self._hook.remove()
@@ -120,6 +126,9 @@ class Untouched:
     def export(self) -> dict[str, Tensor]:
         """See `Tuning.export`."""
         return {}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `Startable.load`."""
 
     def detach(self) -> None:
         """See `Tuning.detach`."""

@@ -5,7 +5,7 @@ import contextlib
 import importlib.util
 import inspect
 import io
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import packages_distributions
 from typing import Any
 
@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from ..errors import AtomtuneError, UsageError, excerpt
+from ..methods.textual_inversion import TOKEN_CHANGE
+from ..models.components import PARTS
 from .options import SCHEDULES, OptimizerOptions
 
 ENDLESS = frozenset({"constant", "constant-with-warmup"})
@@ -41,7 +43,7 @@ def make_optimizer(
     options: OptimizerOptions,
     parameters: Iterable[nn.Parameter],
     device: torch.device,
-    token: Collection[nn.Parameter] = (),
+    rates: Sequence[tuple[Collection[nn.Parameter], float]] = (),
 ) -> torch.optim.Optimizer:
     """The optimiser over parameters that are on `device` already.
 
@@ -50,7 +52,7 @@ def make_optimizer(
     factor, usually 1; or any class of an installed package, by its dotted name.
 
     Args:
-        token: those of the parameters that have the learning rate `token_lr`, where there is one.
+        rates: parameters of these that have a learning rate of their own, see `own_rates`.
 
     Raises AtomtuneError where the package is missing, cannot work on the device or refuses the arguments.
     """
@@ -63,10 +65,10 @@ def make_optimizer(
         fused = True if on_cuda or device.type == "cpu" else None
         given = {"fused": fused, "capturable": on_cuda} | given
     trained: list[Any] = list(parameters)
-    if options.token_lr is not None and token:
-        own = {id(parameter) for parameter in token}
+    if rates:
+        own = {id(parameter) for group, _ in rates for parameter in group}
         others = [parameter for parameter in trained if id(parameter) not in own]
-        trained = [{"params": others}, {"params": list(token), "lr": options.token_lr}]
+        trained = [{"params": others}, *({"params": list(group), "lr": rate} for group, rate in rates)]
     closure = inspect.signature(kind.step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
         raise UsageError(f"{options.optimizer} takes each step by calling the model again", "use --optimizer adamw")
@@ -83,6 +85,24 @@ def make_optimizer(
     if options.ema and _has_modes(made):
         raise UsageError(f"{options.optimizer} averages what it trains itself", "leave --ema out")
     return made
+
+
+def own_rates(
+    options: OptimizerOptions, parameters: Mapping[str, nn.Parameter]
+) -> list[tuple[list[nn.Parameter], float]]:
+    """The parameters with a learning rate of their own, those of text encoders and of tokens, and these rates.
+
+    Args:
+        parameters: by their names in the file.
+    """
+    of_tokens = {name for name in parameters if name.endswith(f".{TOKEN_CHANGE}")}
+    of_encoders = {name for name in parameters if name.partition(".")[0] in PARTS} - of_tokens
+    chosen = ((of_encoders, options.text_encoder_lr), (of_tokens, options.token_lr))
+    return [
+        ([parameter for name, parameter in parameters.items() if name in names], rate)
+        for names, rate in chosen
+        if names and rate is not None
+    ]
 
 
 def _class_of(name: str) -> Any:

@@ -83,6 +83,14 @@ class OptimizerOptions(Options, panel="Optimizer"):
         aliases=("learning_rate",),
         essential=True,
     )
+    text_encoder_lr: float | None = option(
+        None,
+        "Learning rate of the text encoders.",
+        above=0,
+        below=10,
+        shown_default="that of --lr",
+        metavar="X",
+    )
     token_lr: float | None = option(
         None,
         "Learning rate of the token's embedding.",
@@ -135,8 +143,9 @@ class OptimizerOptions(Options, panel="Optimizer"):
                 yield "optimizer_arg", f"takes NAME=VALUE, not {excerpt(text)!r}"
         if self.warmup and self.lr_scheduler == "constant":
             yield "warmup", "needs an lr_scheduler that has one: constant-with-warmup, linear, cosine, …"
-        if self.token_lr is not None and self.optimizer == "prodigy":
-            yield "token_lr", "cannot be had with prodigy, which finds one learning rate for all"
+        for name in ("text_encoder_lr", "token_lr"):
+            if getattr(self, name) is not None and self.optimizer == "prodigy":
+                yield name, "cannot be had with prodigy, which finds one learning rate for all"
         if self.warmup >= self.steps:
             yield "warmup", f"must be below the number of steps, which is {self.steps}, not {self.warmup}"
 
@@ -267,6 +276,8 @@ class TrainOptions(
             yield "prior_prompt", problem.message
         if self.token_lr is not None and not self.train_token:
             yield "token_lr", "needs train_token; with textual-inversion lr is the token's"
+        if self.text_encoder_lr is not None and not self.train_text_encoder:
+            yield "text_encoder_lr", "needs train_text_encoder"
         if self.concept.token_vectors > 1 and not self.trains_token:
             yield "token_vectors", "needs train_token, or the method textual-inversion"
         if self.preserve and self.method == TEXTUAL_INVERSION:

@@ -16,7 +16,17 @@ from ..models.base_model import ModelSource
 from .options import TrainOptions
 
 _DESCRIBED = (
-    *("batch_size", "grad_accum", "optimizer", "lr", "token_lr", "lr_scheduler", "weight_decay", "ema"),
+    *(
+        "batch_size",
+        "grad_accum",
+        "optimizer",
+        "lr",
+        "text_encoder_lr",
+        "token_lr",
+        "lr_scheduler",
+        "weight_decay",
+        "ema",
+    ),
     *("min_snr_gamma", "noise_offset", "prior_preservation", "preserve", "seed", "resolution", "crop", "flip"),
     *("precision", "train_text_encoder", "train_token"),
 )
@@ -75,8 +85,14 @@ def describe(
     captions: Sequence[str],
     steps: int,
     parameters: int,
+    begun_with: str | None = None,
 ) -> AtomsInfo:
-    """The metadata of the atoms after this many steps. `base` is the fingerprint of the UNet."""
+    """The metadata of the atoms after this many steps.
+
+    Args:
+        base: fingerprint of the UNet.
+        begun_with: the checksum of the file that the run was begun with.
+    """
     return AtomsInfo(
         method=options.method,
         preset=options.preset,
@@ -90,7 +106,7 @@ def describe(
         prompts=list(dict.fromkeys(captions)),
         steps=steps,
         parameters=parameters,
-        training={name: getattr(options, name) for name in _DESCRIBED},
+        training={name: getattr(options, name) for name in _DESCRIBED} | ({"init": begun_with} if begun_with else {}),
     )
 
 

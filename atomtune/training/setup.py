@@ -1,32 +1,21 @@
-"""The parts of a training run, made from its options: accelerator, tunings, loop."""
+"""The parts of a training run, made from its options: accelerator and loop."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
 
-from ..core.decompose import ALGORITHM, Decomposition
 from ..core.precision import DTYPES
 from ..data.captions import caption_variants
-from ..data.concept import Concept
 from ..data.images import TrainingImage
 from ..data.masks import latent_weights
 from ..errors import UsageError
-from ..methods import METHODS
-from ..methods.base import Tuning, switched_off
-from ..methods.options import MethodOptions
-from ..methods.specs import AtomsSpec
-from ..methods.textual_inversion import TOKEN_CHANGE, TokenTuning
-from ..models.base_model import ModelSource, pick_device
-from ..models.components import encoder_spec, name_in_file, token_ids
-from ..models.conditioning import Embeddings, Tokens, embed, text_encoders, tokenize, tokenizer_of
-from ..models.decomposition import DecompositionReport, load_or_decompose
+from ..models.base_model import pick_device
+from ..models.conditioning import Embeddings, Tokens, embed, text_encoders, tokenize
 from ..models.options import ModelOptions
 from ..runtime.progress import Events
 from ..runtime.seeds import derived_seed
@@ -37,12 +26,13 @@ from .ema import Average
 from .loop import Loop
 from .loss import Objective
 from .model import Tuned, place
-from .optimizers import make_optimizer, make_schedule
+from .optimizers import make_optimizer, make_schedule, own_rates
 from .options import OPTIMIZERS, SpeedOptions, TrainOptions
 from .preservation import encode_each, preservation_of
 from .prior_preservation import ClassImage, Prior
 from .run_folder import RunFolder
 from .shaped_batches import AnyBatches, ShapedBatches, ShapeOrder
+from .tunings import Tunings
 
 
 def make_accelerator(options: ModelOptions, tracker: str | None, folder: RunFolder) -> Any:
@@ -70,94 +60,6 @@ def make_accelerator(options: ModelOptions, tracker: str | None, folder: RunFold
         )
     check_launch(accelerator)
     return accelerator
-
-
-@dataclass(frozen=True)
-class Tunings:
-    """All that is trained of a pipeline.
-
-    Attributes:
-        named: each tuning with the function that gives its tensors' names in the file.
-        digests: of the decompositions, by name; none for methods without.
-    """
-
-    named: list[tuple[Tuning, Callable[[str], str]]]
-    digests: dict[str, str]
-
-    @property
-    def parameters(self) -> dict[str, nn.Parameter]:
-        """The trained parameters, by their names in the file."""
-        return {name(key): value for tuning, name in self.named for key, value in tuning.parameters.items()}
-
-    def export(self) -> dict[str, Tensor]:
-        """The tensors of the atoms file. Raises AtomtuneError where one is not finite."""
-        return {name(key): value for tuning, name in self.named for key, value in tuning.export().items()}
-
-    @contextmanager
-    def switched_off(self) -> Iterator[None]:
-        """Within the context the pipeline computes as before training, without gradients."""
-        with ExitStack() as stack:
-            for tuning, _ in self.named:
-                stack.enter_context(switched_off(tuning))
-            yield
-
-
-def make_tunings(
-    pipeline: Any,
-    source: ModelSource,
-    options: MethodOptions,
-    base: str,
-    accelerator: Any,
-    events: Events,
-    *,
-    concept: Concept,
-    seed: int,
-    algorithm: int = ALGORITHM,
-    began_with: Mapping[str, str] | None = None,
-    decompose: Callable[..., tuple[dict[str, Decomposition], DecompositionReport]] = load_or_decompose,
-) -> Tunings:
-    """Make the UNet of a pipeline, and as asked its text encoders, ready for training.
-
-    Args:
-        base: fingerprint of the UNet.
-        concept: whose token is trained, as asked.
-        seed: of the run; random starts are derived from it.
-        algorithm: of the decomposition that the run began with; began_with: the digests, see `Tunings`.
-        decompose: `load_or_decompose`, or what gives the same.
-    """
-    method = METHODS[options.method]
-    digests: dict[str, str] = {}
-
-    def tuned(part: nn.Module, spec: Any, place: str, base_fingerprint: str | None = None) -> Tuning:
-        decomposition, name = None, f"atoms of the {place}"
-        if isinstance(spec, AtomsSpec):
-            # the first process fills the cache, the others read it
-            with accelerator.main_process_first():
-                decomposition, report = decompose(
-                    part,
-                    source,
-                    spec,
-                    base_fingerprint=base_fingerprint,
-                    events=events,
-                    algorithm=algorithm,
-                    digest=(began_with or {}).get(name),
-                )
-            digests[name] = report.digest
-        return method.attach(part, spec, seed=derived_seed(seed, place), decomposition=decomposition)
-
-    # atoms stand alone; the names of the others begin as diffusers' begin
-    in_unet = str if isinstance(options.spec, AtomsSpec) else partial(name_in_file, "unet")
-    named: list[tuple[Tuning, Callable[[str], str]]] = [(tuned(pipeline.unet, options.spec, "unet", base), in_unet)]
-    encoders = text_encoders(pipeline)
-    for part, encoder in encoders.items():
-        if options.train_text_encoder:
-            named.append(
-                (tuned(encoder, encoder_spec(options.spec, encoders, part), part), partial(name_in_file, part))
-            )
-        if options.trains_token:
-            tokens = token_ids(tokenizer_of(pipeline, part), concept.token, concept.token_vectors)
-            named.append((TokenTuning(encoder, tokens), partial(name_in_file, part)))
-    return Tunings(named, digests)
 
 
 def make_loop(
@@ -236,8 +138,7 @@ def make_loop(
         class_batches = joined(order, class_groups, derived_seed(options.seed, "class"))
         prior = Prior(class_batches, class_condition, options.prior_weight)
     place(pipeline.unet, learning, options, options.precision, device)
-    token = [parameter for name, parameter in parameters.items() if name.endswith(f".{TOKEN_CHANGE}")]
-    optimizer = make_optimizer(options, parameters.values(), device, token)
+    optimizer = make_optimizer(options, parameters.values(), device, own_rates(options, parameters))
     loop = Loop(
         accelerator=accelerator,
         tuned=Tuned(pipeline.unet, learning, options.resolution or 0),

@@ -20,6 +20,8 @@ from ..runtime.malloc import keep_freed_memory
 from ..runtime.progress import Events
 from ..runtime.units import counted
 from .accelerator import own_accelerate_state
+from .initial import KEY as INITIAL
+from .initial import begin_with, check_initial, read_initial
 from .loaded_base import LoadedBase
 from .material import read_material
 from .optimizers import advise, require_package
@@ -51,8 +53,9 @@ from .resume import (
 from .run_folder import RunFolder
 from .run_lock import run_lock
 from .run_steps import run_steps
-from .setup import make_accelerator, make_loop, make_tunings
+from .setup import make_accelerator, make_loop
 from .trackers import start_tracker
+from .tunings import make_tunings
 
 FINAL_LOSS_STEPS = 50
 
@@ -133,6 +136,10 @@ def _train(
     if not is_new:
         tell_where_it_goes_on(folder, record, options, taken, events)
 
+    initial = None
+    if options.init is not None and not folder.checkpoint.is_file():
+        initial = read_initial(options, record)
+
     # what it sees: images, captions, the base model
     images, captions = read_material(options, source, options.resolution or 0, events)
     texts = [line for caption in captions for line in caption.splitlines()]
@@ -155,8 +162,11 @@ def _train(
     pipeline, base, components = found_base.pipeline, found_base.fingerprint, found_base.components
     for warning in check_prompts(pipeline.tokenizer, [*texts, *preview_prompts, *preserved], [options.concept]):
         events.warn(warning)
+    if initial is not None:
+        check_initial(initial, pipeline, base, events)
     if is_new:
         record = new_record(base, components, accelerator.num_processes, material)
+        record |= {INITIAL: initial.sha256} if initial is not None else {}
     else:
         check_base(record, stored, source, base, components)
     record |= {"options": options.to_dict(), "paths": paths_from(output, options, source)}
@@ -191,6 +201,8 @@ def _train(
         began_with=recorded_digests(record),
         decompose=loaded.decompose,
     )
+    if initial is not None:
+        begin_with(initial, tunings)
     cached = tunings.digests | (
         {OWN if own else GENERATED: images_digest([item.image for item in prior])} if prior else {}
     )
@@ -239,7 +251,8 @@ def _train(
 
     def write_atoms(path: Path) -> str:
         architecture = architecture_of(pipeline.unet)
-        info = describe(options, source, base, architecture, texts, loop.step, loop.trained_numbers)
+        began = record.get(INITIAL)
+        info = describe(options, source, base, architecture, texts, loop.step, loop.trained_numbers, began)
         with loop.averaged():
             return save_atoms(path, info, tunings.export())
 

@@ -145,7 +145,26 @@ def test_the_token_has_a_learning_rate_of_its_own(options: Options, tmp_path: Pa
     assert all(fast[name].norm() < 2 * tensor.norm() for name, tensor in slow.items() if name != key)
 
 
+def test_the_text_encoders_have_a_learning_rate_of_their_own(options: Options, tmp_path: Path) -> None:
+    wanted = asked(options, "bitfit", train_text_encoder=True, train_token=True, steps=4, lr_scheduler="linear")
+    same = train(replace(wanted, text_encoder_lr=wanted.lr), tmp_path / "same")
+    assert same.sha256 == train(wanted, tmp_path / "plain").sha256
+    faster = replace(wanted, text_encoder_lr=5 * wanted.lr, token_lr=0.2 * wanted.lr)
+    whole = train(faster, tmp_path / "whole")
+    with pytest.raises(Interrupted, match="stopped after step 2"):
+        train(faster, tmp_path / "parts", events=StopAfter(2))
+    assert train(faster, tmp_path / "parts", resume=True).sha256 == whole.sha256
+    slow, fast = (load_atoms(result.atoms_file)[0] for result in (same, whole))
+    for name, tensor in slow.items():
+        factor = float(fast[name].float().norm() / tensor.float().norm())
+        is_token = name == "text_encoder.token_embedding.change"
+        expected = 0.2 if is_token else 5.0 if name.startswith("text_encoder.") else 1.0
+        assert 0.5 * expected < factor < 2 * expected, name
+
+
 def test_a_rate_for_a_token_that_is_not_trained_is_refused(options: Options) -> None:
+    with pytest.raises(UsageError, match="text_encoder_lr needs train_text_encoder"):
+        options(text_encoder_lr=1e-3)
     for changes in ({}, {"method": "textual-inversion", "spec": Spec()}):
         with pytest.raises(UsageError, match="token_lr needs train_token"):
             options(token_lr=1e-3, **changes)
