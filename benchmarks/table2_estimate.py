@@ -19,6 +19,7 @@ from atomtune.evaluation.image_sets import DRIFT_PROMPTS
 from atomtune.files.untrusted_json import parse_json, read_json
 from atomtune.models.base_model import resolve
 from atomtune.runtime.progress import Events
+from atomtune.runtime.units import counted
 from atomtune.sampling.generate import generate_images, load_sampler
 from atomtune.training.run_folder import RunFolder
 
@@ -106,8 +107,8 @@ def told(found: Estimate) -> str:
         [
             *lines,
             "",
-            f"{found.runs} runs, {found.done} of them done. Training {duration(sum(found.left.values()))}, "
-            f"{found.images:,} images of {found.image:.2f} s {duration(found.images * found.image)}.",
+            f"{counted(found.runs, 'run')}, {found.done} of them done. Training {duration(sum(found.left.values()))}, "
+            f"{counted(found.images, 'image')} of {found.image:.2f} s {duration(found.images * found.image)}.",
             f"In all about {duration(found.seconds)}.",
         ]
     )

@@ -23,6 +23,7 @@ from ..vision.options import learning_rate as classifier_rate
 from ..vision.resume import found_again, same_run
 from ..vision.train import train
 from .compare import Failure, NothingCompared
+from .precision import shared_precision
 from .runs import COMPARISON_FILES
 from .variants import Variant
 
@@ -115,6 +116,8 @@ def compare_classifiers(
     runs: list[ClassifierRun] = []
     failures: list[Failure] = []
     with run_lock(output, "compare"):
+        folders = [output / f"seed-{seed}" / variant.folder for seed in seeds for variant in variants]
+        base = replace(base, precision=shared_precision(base.precision, base.device, folders))
         for seed in seeds:
             for variant in variants:
                 rate = rates.get(variant.name, classifier_rate(variant.method))

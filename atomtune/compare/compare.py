@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -11,10 +11,12 @@ from ..errors import AtomtuneError, Interrupted, UsageError, excerpt
 from ..evaluation.encoders.base import Encoders, encoders_for
 from ..files.output_folder import check_replaceable
 from ..models.base_model import resolve
+from ..models.options import AUTO
 from ..runtime.progress import Events
 from ..training.run_lock import run_lock
 from .curves import curve_of
 from .options import CompareOptions, Job, jobs_of
+from .precision import shared_precision
 from .runs import COMPARISON_FILES, Trained, check, made_by_0_1, train_missing, trained
 from .scoring import Score, names_of, score_run, stored_score
 from .subprocess_training import Trainer, train_apart
@@ -85,6 +87,7 @@ def compare(
         )
     events = events or Events()
     once = _Once(events)
+    options = _with_one_precision(options)
     jobs = jobs_of(options)
     check_replaceable(options.output, COMPARISON_FILES, made_by_0_1(options))
     with run_lock(options.output, "compare"):
@@ -100,6 +103,15 @@ def compare(
     if not runs:
         raise NothingCompared(failures)
     return Comparison(options, source.public_name, runs[0].trained.base_fingerprint, runs, failures)
+
+
+def _with_one_precision(options: CompareOptions) -> CompareOptions:
+    training, scoring = options.training, options.scoring
+    precision = shared_precision(training.precision, training.device, (job.folder for job in jobs_of(options)))
+    scored_in = precision if scoring.precision == AUTO else scoring.precision
+    return replace(
+        options, training=replace(training, precision=precision), scoring=replace(scoring, precision=scored_in)
+    )
 
 
 def _train_and_score(

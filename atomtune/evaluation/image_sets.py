@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from ..core.fingerprint import fingerprint
 from ..files.atomic import write_text
 from ..files.png import save_png
+from ..models.base_model import pick_device, pick_precision
 from ..runtime.progress import Events
 from ..sampling.apply import applied, applied_at
 from ..sampling.changes import LoadedAtoms
@@ -148,9 +149,10 @@ class EvaluationImages:
         """What decides every image, whatever the atoms."""
         options = self.options
         own = self.inputs.atoms[-1][1].info.base_fingerprint
+        precision = pick_precision(options.precision, pick_device(options.device))
         return {
             "base": own if options.model is None else fingerprint(self.pipeline.unet),
-            "settings": [str(options.settings), options.scheduler, options.precision],
+            "settings": [str(options.settings), options.scheduler, precision],
             **({} if options.vae is None else {"vae": fingerprint(self.pipeline.vae)}),
         }
 

@@ -10,7 +10,7 @@ from ..data.concept import expand
 from ..data.contact_sheet import contact_sheet
 from ..errors import UsageError, excerpt
 from ..files.numbered import write_numbered
-from ..models.base_model import resolve_base
+from ..models.base_model import pick_device, pick_precision, resolve_base
 from ..runtime.out_of_memory import as_out_of_memory_error, in_order, sampling_memory_hints
 from ..runtime.progress import Events
 from ..sampling.apply import applied_at
@@ -51,9 +51,10 @@ def scale_grid_of_run(
     atoms = {step: read_atoms_file(path) for step, path in files.items()} | {last.info.steps: last}
     source = resolve_base(options.model, last.info.base, last.path)
     events.phase(f"loading {source.name}")
-    remedies = sampling_memory_hints(1, options.precision, options.settings.size)
+    precision = pick_precision(options.precision, pick_device(options.device))
+    remedies = sampling_memory_hints(1, precision, options.settings.size)
     with as_out_of_memory_error("sampling", lambda: in_order(remedies)):
-        pipeline = load_sampler(source, options.scheduler, options.device, options.precision)
+        pipeline = load_sampler(source, options.scheduler, options.device, precision)
         sheet = scale_grid(
             pipeline, sorted(atoms.items()), scales, options.prompts[0], options.seed, options.settings, events
         )

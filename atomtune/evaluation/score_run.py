@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..models.base_model import pick_device, pick_precision
 from ..runtime.progress import Events
 from .encoders.base import encoders_for
 from .evaluate import Evaluation, evaluate_concept
@@ -60,5 +61,6 @@ def evaluate(
         "guidance scale": options.settings.guidance_scale,
         "scheduler": options.scheduler or "the model's",
         "scale": options.scale,
+        "precision": pick_precision(options.precision, pick_device(options.device)),
     }
     return ScoredRun(folder / REPORT, write_report(evaluation, folder, shown), evaluation)

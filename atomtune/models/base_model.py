@@ -15,6 +15,7 @@ from ..files.untrusted_json import read_json
 from .hub_errors import NO_DOWNLOAD, as_load_error
 from .hub_files import pipeline_files
 from .load_component import load_component, quiet
+from .options import AUTO
 from .other_vae import with_other_vae
 from .pipeline_index import INDEX
 from .single_file import PIPELINE_OPTIONS, inspect_file, load_single_file
@@ -210,3 +211,19 @@ def pick_device(asked: str | None = None) -> torch.device:
         return torch.device(asked)
     except RuntimeError:
         raise AtomtuneError(f"there is no device {asked!r}", "as in cpu, cuda, cuda:1, mps") from None
+
+
+def pick_precision(asked: str, device: torch.device) -> str:
+    """The precision asked for; for "auto" the one that a device is fast in.
+
+    That is bf16 on GPUs that compute in it, fp16 on those that have tensor cores for that alone (Volta, Turing), else
+    fp32: few CPUs are faster in another type, older GPUs are slower, and on MPS no other one has been tried.
+    """
+    if asked != AUTO:
+        return asked
+    if device.type != "cuda":
+        return "fp32"
+    with torch.cuda.device(device):
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16"
+        return "fp16" if torch.cuda.get_device_capability() >= (7, 0) else "fp32"

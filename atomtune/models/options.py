@@ -9,7 +9,8 @@ from ..methods.specs import AtomsSpec
 from ..runtime.option import Option, option, same_as
 from ..runtime.options import Options
 
-PRECISIONS = ("fp32", "fp16", "bf16")
+AUTO = "auto"
+PRECISIONS = (AUTO, "fp32", "fp16", "bf16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,7 @@ class ModelOptions(Options, panel="Model"):
     Attributes:
         model: as for `base_model.resolve`; None for the default.
         vae: as for `other_vae.with_other_vae`; None for the model's own.
-        precision: type that is computed in; trained parameters are float32 all the same.
+        precision: type that is computed in, see `base_model.pick_precision`; what is trained is float32 all the same.
         device: None for the best there is.
     """
 
@@ -41,7 +42,13 @@ class ModelOptions(Options, panel="Model"):
     device: str | None = option(
         None, "Device, as cpu, cuda, cuda:1 or mps.", shown_default="a GPU where there is one", metavar="DEVICE"
     )
-    precision: str = option("fp32", "Compute dtype.", choices=PRECISIONS, aliases=("mixed_precision",), essential=True)
+    precision: str = option(
+        AUTO,
+        "Compute dtype; auto is bf16 on GPUs that have it, else fp16, and fp32 on a CPU.",
+        choices=PRECISIONS,
+        aliases=("mixed_precision",),
+        essential=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..core.precision import DTYPES, all_finite
 from ..errors import AtomtuneError
-from ..models.base_model import ModelSource, load_pipeline, pick_device
+from ..models.base_model import ModelSource, load_pipeline, pick_device, pick_precision
 from ..models.conditioning import Embeddings, embed, embed_negative
 from .options import Settings
 from .schedulers import use_scheduler
@@ -36,7 +36,7 @@ class GeneratedImage:
 def load_sampler(source: ModelSource, scheduler: str | None, device: str | None, precision: str) -> Any:
     """A pipeline on its device, ready to generate. Raises UsageError for an unknown scheduler."""
     place = pick_device(device)
-    pipeline = load_pipeline(source, DTYPES[precision])
+    pipeline = load_pipeline(source, DTYPES[pick_precision(precision, place)])
     if scheduler is not None:
         use_scheduler(pipeline, scheduler)
     return pipeline.to(place)
@@ -93,6 +93,8 @@ def generate(
     )
     pixels: Tensor = result.images
     if not all_finite(pixels):
-        raise AtomtuneError("the images are not finite", "the atoms may be too strong: try a lower --scale, or fp32")
+        raise AtomtuneError(
+            "the images are not finite", "the atoms may be too strong: try a lower --scale, or --precision fp32"
+        )
     array = (pixels.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(image) for image in array]

@@ -12,7 +12,7 @@ from ..data.concept import check_prompts, expand, read_prompts, unnamed
 from ..data.contact_sheet import contact_sheet
 from ..errors import Interrupted
 from ..files.numbered import write_numbered
-from ..models.base_model import ModelSource, resolve, resolve_base
+from ..models.base_model import ModelSource, pick_device, pick_precision, resolve, resolve_base
 from ..runtime.disk_space import DiskNeed, check_disk_space
 from ..runtime.out_of_memory import as_out_of_memory_error, in_order, sampling_memory_hints
 from ..runtime.progress import Events
@@ -56,6 +56,7 @@ def sample(
         prompts += read_prompts(options.prompt_file, concepts)
     source = resolve_base(options.model, loaded[0].info.base, loaded[0].path) if loaded else resolve(options.model)
     source = replace(source, vae=options.vae)
+    options = replace(options, precision=pick_precision(options.precision, pick_device(options.device)))
     check_disk_space([DiskNeed(output, 0, "--output names another folder")])  # known before the model loads
     events.phase(f"loading {source.name}")
     with _explained_memory(options):

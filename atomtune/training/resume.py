@@ -11,6 +11,7 @@ from ..data.images import TrainingImage
 from ..data.tokens import default_token
 from ..errors import AtomtuneError, UsageError, excerpt
 from ..models.base_model import ModelSource
+from ..models.options import AUTO
 from ..runtime.options import flattened, unrecorded
 from ..runtime.progress import Events
 from ..runtime.units import counted
@@ -61,7 +62,7 @@ def same_run(stored: TrainOptions, asked: TrainOptions, output: Path) -> TrainOp
 
     Raises UsageError where another one was given: anything differs that may not change.
     """
-    concept = asked.concept
+    asked, concept = with_stored_precision(asked, stored), asked.concept
     if stored.concept.token == FORMER_TOKEN and concept.token == default_token(concept.name, concept.token_vectors):
         asked = replace(asked, concept=replace(concept, token=FORMER_TOKEN))  # begun when that was the default
     differences = _differences(stored, asked, frozenset(stored.flat_dict()) - MAY_CHANGE)
@@ -71,6 +72,11 @@ def same_run(stored: TrainOptions, asked: TrainOptions, output: Path) -> TrainOp
             "--resume goes on with it, --overwrite starts again, --output names another folder",
         )
     return replace(stored, **{name: getattr(asked, name) for name in MAY_CHANGE})
+
+
+def with_stored_precision(asked: TrainOptions, stored: TrainOptions) -> TrainOptions:
+    """Options that leave the precision open (auto) with the one that a run was begun with, on whatever device."""
+    return replace(asked, precision=stored.precision) if asked.precision == AUTO else asked
 
 
 def as_recorded(
@@ -113,6 +119,7 @@ def resumed(stored: TrainOptions, asked: TrainOptions, explicit: frozenset[str],
             f"the run in this folder is of the concept {stored.concept.name!r}, not {asked.concept.name!r}",
             f"--concept {stored.concept.name} resumes it, --output names another folder",
         )
+    asked = with_stored_precision(asked, stored)
     if differences := _differences(stored, asked, explicit - MAY_CHANGE - {"steps"}):
         raise UsageError(
             "the run cannot be resumed with other options:\n" + "\n".join(differences),

@@ -14,7 +14,7 @@ from ..data.captions import caption_variants
 from ..data.images import TrainingImage
 from ..data.masks import latent_weights
 from ..errors import UsageError
-from ..models.base_model import pick_device
+from ..models.base_model import pick_device, pick_precision
 from ..models.conditioning import Embeddings, Tokens, embed, text_encoders, tokenize
 from ..models.options import ModelOptions
 from ..runtime.progress import Events
@@ -36,7 +36,10 @@ from .tunings import Tunings
 
 
 def make_accelerator(options: ModelOptions, tracker: str | None, folder: RunFolder) -> Any:
-    """accelerate's Accelerator: device, precision, processes, tracker. Raises AtomtuneError for a device not there."""
+    """accelerate's Accelerator: device, precision, processes, tracker.
+
+    Raises AtomtuneError for a device that is not there, UsageError for a precision that it cannot train in.
+    """
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
 
@@ -47,13 +50,15 @@ def make_accelerator(options: ModelOptions, tracker: str | None, folder: RunFold
             f"train cannot be sent to {device}",
             f"CUDA_VISIBLE_DEVICES={device.index} atomtune train … shows it that one",
         )
-    mixed = {"fp32": "no"}.get(options.precision, options.precision)
+    precision = pick_precision(options.precision, device)
+    if precision == "fp16" and device.type == "cpu":
+        raise UsageError("a CPU cannot train in fp16", "leave --precision out, or choose fp32 or bf16")
     # coefficients are buffers, equal on every process by construction
     handlers = [DistributedDataParallelKwargs(broadcast_buffers=False)]
     with launch_environment():
         accelerator = Accelerator(
             cpu=device.type == "cpu",
-            mixed_precision=mixed,
+            mixed_precision={"fp32": "no"}.get(precision, precision),
             kwargs_handlers=handlers,
             log_with=tracker,
             project_dir=folder.path,
@@ -137,7 +142,8 @@ def make_loop(
         ]
         class_batches = joined(order, class_groups, derived_seed(options.seed, "class"))
         prior = Prior(class_batches, class_condition, options.prior_weight)
-    place(pipeline.unet, learning, options, options.precision, device)
+    precision = pick_precision(options.precision, device)
+    place(pipeline.unet, learning, options, precision, device)
     optimizer = make_optimizer(options, parameters.values(), device, own_rates(options, parameters))
     loop = Loop(
         accelerator=accelerator,
@@ -155,7 +161,7 @@ def make_loop(
         average=Average(parameters, options.ema_decay) if options.ema else None,
         known_optimizer=options.optimizer in OPTIMIZERS,
     )
-    choose_stepping(loop, options, options.precision, events)
+    choose_stepping(loop, options, precision, events)
     return loop
 
 

@@ -14,7 +14,7 @@ from ..files.atoms_file import save_atoms
 from ..files.cache import cache_folder
 from ..files.checkpoint import load_checkpoint
 from ..models.architecture import architecture_of, native_resolution
-from ..models.base_model import ModelSource, resolve
+from ..models.base_model import ModelSource, pick_device, pick_precision, resolve
 from ..report.charts import loss_curve
 from ..runtime.malloc import keep_freed_memory
 from ..runtime.progress import Events
@@ -119,6 +119,7 @@ def _train(
             options = as_recorded(record, moved, options, explicit)
         options = resumed(moved, options, explicit, taken) if resume else same_run(moved, _resolved(options)[1], output)
     source, options = _resolved(options)
+    options = replace(options, precision=pick_precision(options.precision, pick_device(options.device)))
     for name in ("optimizer", "tracker"):
         require_package(name, getattr(options, name))
     if is_new:

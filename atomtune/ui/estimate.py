@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ..files.untrusted_json import read_json
 from ..models.architecture import native_resolution
-from ..models.base_model import resolve
+from ..models.base_model import pick_device, pick_precision, resolve
 from ..runtime.units import counted, size
 from ..sampling.options import RUNS
 from ..training.options import TrainOptions
@@ -52,7 +52,7 @@ def _measured(options: TrainOptions, parameters: int) -> float | None:
         "batch_size": options.batch_size,
         "grad_accum": options.grad_accum,
         "method": options.method,
-        "precision": options.precision,
+        "precision": pick_precision(options.precision, pick_device(options.device)),
         "device": options.device,
     }
     paths = sorted(RUNS.glob("*/run.json"), key=lambda path: -path.stat().st_mtime)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..models.options import AUTO
 from .options import RANDOM, ClassifyOptions
 
 MAY_CHANGE = frozenset({"images", "weights", "device", "workers", "checkpoint_every", "tracker"})
@@ -23,6 +24,7 @@ def changed_options(options: ClassifyOptions) -> frozenset[str]:
 
 def same_run(stored: ClassifyOptions, asked: ClassifyOptions, output: Path) -> ClassifyOptions:
     """The options of a run that goes on because the same command was given again. Raises UsageError for another one."""
+    asked = _with_stored_precision(asked, stored)
     if differences := _differences(stored, asked, frozenset(stored.flat_dict()) - MAY_CHANGE):
         raise UsageError(
             f"{output} already holds a run that did not end, with other options:\n" + "\n".join(differences),
@@ -36,12 +38,17 @@ def resumed(stored: ClassifyOptions, asked: ClassifyOptions, explicit: frozenset
 
     Raises UsageError that lists every option given that differs.
     """
+    asked = _with_stored_precision(asked, stored)
     if differences := _differences(stored, asked, explicit - MAY_CHANGE):
         raise UsageError(
             "the run cannot be resumed with other options:\n" + "\n".join(differences),
             "leave them out, or start again with --overwrite",
         )
     return replace(stored, **{name: getattr(asked, name) for name in explicit & MAY_CHANGE})
+
+
+def _with_stored_precision(asked: ClassifyOptions, stored: ClassifyOptions) -> ClassifyOptions:
+    return replace(asked, precision=stored.precision) if asked.precision == AUTO else asked
 
 
 def _differences(stored: ClassifyOptions, asked: ClassifyOptions, names: frozenset[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """Train a classifier: the recipe, from top to bottom."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from ..files.atomic import write_text
 from ..files.checkpoint import load_checkpoint
 from ..files.store import read_header
 from ..methods.base import LayerPlan
+from ..models.base_model import pick_device, pick_precision
 from ..models.options import ModelOptions
 from ..report.charts import loss_curve
 from ..runtime.disk_space import DiskNeed, check_disk_space
@@ -119,6 +120,7 @@ def _train(
         taken = steps_taken(folder)
         done = "result" in record and folder.checkpoint.is_file()
         events.phase(f"the run in {folder.path} {'is finished' if done else f'goes on after step {taken}'}")
+    options = replace(options, precision=pick_precision(options.precision, pick_device(options.device)))
     for name in ("optimizer", "tracker"):
         require_package(name, getattr(options, name))
     if is_new:

@@ -160,7 +160,7 @@ def test_a_table_on_pocket(run: Callable[..., tuple[int, str, str]], tmp_path: P
     code, out, err = run("--estimate")
     assert (code, out) == (0, "")
     assert "| bitfit | " in err
-    assert "1 runs, 0 of them done." in err
+    assert "1 run, 0 of them done." in err
     assert "In all about " in err
     assert not (tmp_path / "work" / "table").exists()
     assert not list((tmp_path / "work").glob("timing-*"))
@@ -179,7 +179,7 @@ def test_a_table_on_pocket(run: Callable[..., tuple[int, str, str]], tmp_path: P
 
     code, again, err = run(trainer=refuse)
     assert (code, again) == (0, out)
-    assert "1 runs, 1 of them done." in err
+    assert "1 run, 1 of them done." in err
 
 
 @pytest.mark.parametrize(

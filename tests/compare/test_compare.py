@@ -12,6 +12,7 @@ import pytest
 
 from atomtune.compare.compare import NothingCompared, compare
 from atomtune.compare.options import CompareOptions, Job, jobs_of, parse_concept, parse_seeds
+from atomtune.compare.precision import shared_precision
 from atomtune.compare.scoring import SCORE
 from atomtune.compare.subprocess_training import Order, Trainer, train_here
 from atomtune.compare.variants import parse_variants
@@ -183,6 +184,17 @@ def copied(compared: Compared, tmp_path: Path) -> CompareOptions:
 def rewrite(job: Job, **changes: Any) -> None:
     folder = RunFolder(job.folder)
     folder.write_record({**folder.read_record(), **changes})
+
+
+def test_auto_is_the_precision_of_the_runs_that_are_there(copied: CompareOptions) -> None:
+    first = jobs_of(copied)[0]
+    rewrite(first, options=replace(first.options, precision="bf16").to_dict())
+    training = replace(copied.training, precision="auto")
+    with pytest.raises(UsageError, match=r"bitfit: precision was fp32, now bf16$"):
+        compare(replace(copied, training=training), trainer=refuse)
+    assert shared_precision("auto", "cpu", [copied.output / "elsewhere", first.folder]) == "bf16"
+    assert shared_precision("fp32", "cpu", [first.folder]) == "fp32"
+    assert shared_precision("auto", "cpu", []) == "fp32"
 
 
 def test_other_images_than_those_of_the_runs_are_named(compared: Compared, copied: CompareOptions) -> None:

@@ -96,6 +96,12 @@ def test_the_table_has_a_row_for_each_image(evaluated: dict[str, Any]) -> None:
     assert all((path.parent / row["file"]).is_file() for row in rows)
 
 
+def test_images_are_found_by_the_precision_that_auto_is(evaluated: dict[str, Any]) -> None:
+    # as they were when float32 was the default
+    keys = [json.loads(path.read_text()) for path in evaluated["folder"].glob("runs/castle/evaluation/**/key.json")]
+    assert {tuple(key["settings"][1:]) for key in keys} == {(None, "fp32")}
+
+
 def test_nothing_is_generated_twice(evaluated: dict[str, Any]) -> None:
     """One image is lost and one is cut short: those two are generated again, as they were."""
     folder = evaluated["folder"]

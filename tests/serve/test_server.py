@@ -87,7 +87,7 @@ def test_requests_over_the_limits_are_refused(serving: Callable[..., Any]) -> No
         ({"steps": 4}, "steps must be at most 3"),
         ({"width": 24, "height": 16}, "at most 16 pixels"),
         ({"width": 16}, "width and height go together"),
-        ({"concepts": two}, "at most 1 concepts"),
+        ({"concepts": two}, "at most 1 concept, not 2"),
         ({"concepts": [{"name": "../castle"}]}, "cannot be the name"),
         ({"concepts": [{"name": "nobody"}]}, "no concept nobody"),
         ({"prompt": "a <horse>"}, "<horse>"),

@@ -14,6 +14,7 @@ from PIL import Image
 from atomtune.data.concept import Concept
 from atomtune.errors import AtomtuneError, Interrupted, UsageError
 from atomtune.files import store
+from atomtune.files.atoms_file import load_atoms
 from atomtune.files.decomposition_file import KIND
 from atomtune.methods.specs import PRESETS
 from atomtune.training.options import TrainOptions
@@ -43,6 +44,44 @@ def test_a_run_that_was_begun_when_every_token_was_sks_goes_on(options: Options,
     assert train(options(concept=Concept("castle", "castle")), tmp_path / "run").steps == 6
     record = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
     assert record["options"]["data"]["concept"]["token"] == "sks"
+
+
+# precision
+
+
+def in_bf16(run: Path) -> bool:
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    return record["options"]["model"]["precision"] == "bf16"
+
+
+def test_a_run_goes_on_in_the_precision_that_auto_was_for_it(
+    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(options(precision="bf16"), tmp_path / "whole")
+    with monkeypatch.context() as elsewhere:  # as on a GPU that computes in it
+        elsewhere.setattr("atomtune.training.train.pick_precision", lambda asked, _: asked.replace("auto", "bf16"))
+        interrupted(options(), tmp_path / "run", 2)
+    assert in_bf16(tmp_path / "run")
+    interrupted(options(), tmp_path / "run", 2)  # the same command again, here
+    with pytest.raises(UsageError, match="precision was 'bf16', now 'fp32'"):
+        train(options(precision="fp32"), tmp_path / "run")
+    with pytest.raises(UsageError, match="precision was 'bf16', now 'fp32'"):
+        train(options(precision="fp32"), tmp_path / "run", resume=True)
+    explicit = frozenset({"precision"})
+    assert train(options(), tmp_path / "run", resume=True, explicit=explicit).sha256 == whole.sha256
+    assert in_bf16(tmp_path / "run")
+    assert load_atoms(tmp_path / "run" / "castle.safetensors")[1].training["precision"] == "bf16"
+
+
+def test_auto_is_float32_on_a_cpu_and_float16_is_refused_there(options: Options, tmp_path: Path) -> None:
+    result = train(options(steps=1), tmp_path / "run")
+    assert train(options(steps=1, precision="fp32"), tmp_path / "other").sha256 == result.sha256
+    record = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert record["options"]["model"]["precision"] == "fp32"
+    with pytest.raises(UsageError, match="a CPU cannot train in fp16") as refused:
+        train(options(precision="fp16"), tmp_path / "half")
+    assert "fp32 or bf16" in str(refused.value.hint)
+    assert not (tmp_path / "half" / "run.json").exists()
 
 
 # steps

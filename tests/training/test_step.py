@@ -269,7 +269,7 @@ gpu = pytest.mark.gpu
 def on_cuda(options: Options, **changes: Any) -> TrainOptions:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    return replace(options(**changes), device="cuda")
+    return replace(options(**{"precision": "fp32", **changes}), device="cuda")
 
 
 @gpu
