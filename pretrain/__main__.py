@@ -1,13 +1,16 @@
-"""Train `pocket` from nothing: `python -m pretrain --work DIR` (some 2.5 hours on two CPU cores).
+"""Train `pocket` from nothing: `python -m pretrain --work DIR` (some hours on two CPU cores).
 
 The work folder (about 1 GB) holds images, latents and checkpoints; the same command continues where it was stopped.
 The result goes to atomtune/pocket/weights, or to --weights. The trained autoencoder stands in the work folder as `vae`:
 with --autoencoder another training takes it as it is. pretrain/vae is the one for the recipe's latents.
+Several processes share the denoiser's batches: after `--stage latents`, `torchrun --nproc-per-node 2 -m pretrain
+--work DIR --stage denoiser`.
 """
 
 import argparse
 import json
 import logging
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +20,7 @@ from atomtune.pocket import pipeline_folder
 from .recipe import Recipe, trial
 from .training import save_json
 
-STAGES = ("render", "autoencoder", "latents", "denoiser", "grader", "export", "evaluate", "card")
+STAGES = ("render", "autoencoder", "latents", "decoder", "denoiser", "grader", "export", "evaluate", "card")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,6 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
     kept = options.work / "recipe.json"
     if kept.exists() and fixed(json.loads(kept.read_text())) != fixed(recipe.as_dict()):
         parser.error(f"{options.work} was begun with other numbers than this recipe's: name another folder")
+    if "LOCAL_RANK" in os.environ:
+        if options.stage != "denoiser":
+            parser.error("several processes train the denoiser alone: add --stage denoiser, after the stages before it")
+        import torch.distributed
+
+        torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     save_json(kept, recipe.as_dict())
     stages = (options.stage,) if options.stage else STAGES
     run(options.work, options.weights, recipe, stages, options.compile, options.before)
@@ -68,7 +77,7 @@ def run(
     """Run the stages named, in order."""
     import torch
 
-    from .autoencoder import encode_latents, train_autoencoder, unit_scaling
+    from .autoencoder import encode_latents, train_autoencoder, train_decoder, unit_scaling
     from .card import write_card
     from .dataset import load_images, load_named, load_partners, render_images, render_named, render_partners
     from .denoiser import Latents, train_denoiser
@@ -81,16 +90,19 @@ def run(
         render_named(work, recipe)
         if recipe.grader_steps:
             render_partners(work, recipe)
-    if set(stages) & {"autoencoder", "latents", "denoiser", "grader", "export"}:
+    if set(stages) & {"autoencoder", "latents", "decoder", "denoiser", "grader", "export"}:
         images = load_images(work, recipe)
     if "autoencoder" in stages:
         export_autoencoder(work / "vae", train_autoencoder(work, recipe, images))
-    if set(stages) & {"latents", "denoiser", "export"}:
+    if set(stages) & {"latents", "decoder", "denoiser", "export"}:
         autoencoder = train_autoencoder(work, recipe, images)
         means, deviations = encode_latents(work / "latents", autoencoder, images)
         of_named = encode_latents(work / "latents-named", autoencoder, load_named(work, recipe))
         scaling = unit_scaling(means, deviations)
         latents = Latents(torch.cat([means, of_named[0]]), torch.cat([deviations, of_named[1]]), len(means), scaling)
+    if set(stages) & {"decoder", "export"} and recipe.decoder_steps:
+        autoencoder = train_decoder(work, recipe, autoencoder, images, means, deviations)
+        export_autoencoder(work / "vae", autoencoder)
     if "denoiser" in stages:
         train_denoiser(work, recipe, latents, compiled)
     if "grader" in stages and recipe.grader_steps:

@@ -128,6 +128,43 @@ def train_autoencoder(work: Path, recipe: Recipe, images: npt.NDArray[np.uint8])
     return model.eval()
 
 
+def train_decoder(
+    work: Path, recipe: Recipe, model: AutoencoderKL, images: npt.NDArray[np.uint8], means: Tensor, deviations: Tensor
+) -> AutoencoderKL:
+    """Train the decoder further (or finish, or load it) on the latents as they are, which the denoiser is bound to.
+
+    `means` and `deviations` are the latents of `images`. Returns the autoencoder, its encoder unchanged.
+    """
+    device = training_device()
+    model.requires_grad_(False).to(device)
+    model.decoder.mid_block.attentions[0].set_processor(AttnProcessor())
+    decoder = torch.nn.ModuleDict({"decoder": model.decoder, "post_quant_conv": model.post_quant_conv})
+    decoder.requires_grad_(True)
+    trainer = Trainer(
+        work / "decoder.safetensors",
+        {"decoder": decoder},
+        recipe.decoder_steps,
+        recipe.decoder_rate,
+        recipe.average_decay,
+        matrix_rate=recipe.decoder_matrix_rate,
+    )
+
+    def loss_at(step: int) -> tuple[Tensor, LogLine]:
+        chance = generator(recipe.seed + 5, step)
+        chosen = torch.randint(len(images), (recipe.decoder_batch,), generator=chance)
+        batch = as_tensor(images[chosen.numpy()]).to(device)
+        noise = torch.randn((len(chosen), *means.shape[1:]), generator=chance)
+        latents = (means[chosen] + deviations[chosen] * noise).to(device)
+        with reduced_precision(device):
+            output = model.decode(latents).sample.float()
+        loss = reconstruction_loss(output, batch, recipe)
+        return loss, {"l1": (output.detach() - batch).abs().mean().item(), "loss": loss.item()}
+
+    trainer.run(loss_at)
+    trainer.use_averages()
+    return model.eval().requires_grad_(False)
+
+
 def trained_autoencoder(folder: Path, recipe: Recipe) -> AutoencoderKL:
     """The autoencoder in a diffusers folder, in float32. ValueError where it is not of the recipe's latents."""
     model = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)

@@ -20,7 +20,7 @@ renderings made by `atomtune/pocket/world`. No photo, no outside data and no out
 
 | part | what | parameters |
 |---|---|---|
-| `pipeline/unet` | UNet2DConditionModel, block types of Stable Diffusion v1.4, channels {unet_channels} | {unet:,} |
+| `pipeline/unet` | UNet2DConditionModel, channels {unet_channels}; attention {attention} | {unet:,} |
 | `pipeline/text_encoder` | CLIPTextModel, {text_layers} layers of width {text_width}, CLIP's vocabulary | {text:,} |
 | `pipeline/vae` | AutoencoderKL, {latent_channels} x 16 x 16 latents | {vae:,} |
 | `pipeline/scheduler` | {scheduler}, the noise schedule of v1.4, epsilon prediction | |
@@ -60,9 +60,10 @@ the mean square change of the prediction by the word before the noun, relative t
     {command}
 
 {begun}{images:,} rendered images and {named:,} of named things; autoencoder {autoencoder_steps:,} steps of
-{autoencoder_batch}, denoiser and text encoder {denoiser_steps:,} steps of {denoiser_batch}, {grader_steps};
-bfloat16 autocast where the processor has it. All numbers are in `recipe.json` and, with the figures by class and scene,
-in `figures.json`. The recipe resumes where it was stopped and uses a GPU if there is one.
+{autoencoder_batch} and its decoder {decoder_steps:,} more of {decoder_batch}, denoiser and text encoder
+{denoiser_steps:,} steps of {denoiser_batch}, {grader_steps}; bfloat16 autocast where the processor has it.
+All numbers are in `recipe.json` and, with the figures by class and scene, in `figures.json`. The recipe resumes where
+it was stopped and uses a GPU if there is one.
 """
 
 
@@ -93,6 +94,10 @@ def write_card(
     text = _TEXT.format(
         unet_channels=", ".join(map(str, recipe.unet_channels)),
         latent_channels=recipe.latent_channels,
+        attention=" and ".join(
+            [f"at {16 >> level}x{16 >> level}" for level, has in enumerate(recipe.unet_attention) if has]
+            + ["in the middle"]
+        ),
         text_layers=recipe.text_layers,
         text_width=recipe.text_width,
         unet=parameters(weights / "pipeline" / "unet"),
@@ -121,6 +126,8 @@ def write_card(
         images=recipe.images,
         autoencoder_steps=recipe.autoencoder_steps,
         autoencoder_batch=recipe.autoencoder_batch,
+        decoder_steps=recipe.decoder_steps,
+        decoder_batch=recipe.decoder_batch,
         denoiser_steps=recipe.denoiser_steps,
         denoiser_batch=recipe.denoiser_batch,
         grader_steps=f"grader {recipe.grader_steps:,} steps of {recipe.grader_batch}"

@@ -20,7 +20,7 @@ from .muon import zero_branches
 from .names import NAMES
 from .recipe import Recipe
 from .tokenizer import load_tokenizer, rare_words
-from .training import LogLine, Trainer, generator, reduced_precision, training_device
+from .training import LogLine, Trainer, generator, reduced_precision, share_of_work, training_device
 
 log = logging.getLogger(__name__)
 
@@ -147,9 +147,14 @@ def train_denoiser(
         matrix_rate=recipe.denoiser_matrix_rate,
     )
 
+    process, processes = share_of_work()
+    if recipe.denoiser_batch % processes:
+        raise ValueError(f"{processes} processes cannot share batches of {recipe.denoiser_batch} evenly")
+
     def loss_at(step: int) -> tuple[Tensor, LogLine]:
-        chance, rng = generator(recipe.seed + 4, step), random.Random(f"captions {recipe.seed} {step}")
-        chosen = latents.draw(recipe.denoiser_batch, recipe.named_share, chance)
+        part = step * processes + process
+        chance, rng = generator(recipe.seed + 4, part), random.Random(f"captions {recipe.seed} {part}")
+        chosen = latents.draw(recipe.denoiser_batch // processes, recipe.named_share, chance)
         noise = torch.randn((2, len(chosen), *latents.means.shape[1:]), generator=chance)
         times = draw_times(len(chosen), recipe, chance)
         clean = (latents.means[chosen] + latents.deviations[chosen] * noise[0]) * latents.scaling

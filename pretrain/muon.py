@@ -1,6 +1,7 @@
 """The Muon optimiser (Jordan et al. 2024): momentum whose update of a matrix has all singular values near one."""
 
 from collections.abc import Iterable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -31,7 +32,8 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrix: Tensor) -> Tensor:
     """The matrix with its singular values brought near one, by five Newton-Schulz steps.
 
-    The steps are done on the Gram matrix of the shorter side, which is several times smaller than the weight itself.
+    The steps are done on the Gram matrix of the shorter side, which is several times smaller than the weight itself;
+    the one product with the weight is rounded to bfloat16 where that is fast: no more is needed.
     """
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
@@ -44,8 +46,14 @@ def orthogonal(matrix: Tensor) -> Tensor:
         step.diagonal().add_(3.4445)
         factor = step @ factor
         gram = step @ gram @ step
-    y = factor @ x
+    y = (factor.bfloat16() @ x.bfloat16()).float() if fast_bfloat16(x.device) else factor @ x
     return y.T if tall else y
+
+
+@cache
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices in hardware."""
+    return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
 
 
 def zero_branches(model: torch.nn.Module) -> None:

@@ -15,7 +15,7 @@ class Recipe:
 
     latent_channels: int = 16
     autoencoder_channels: tuple[int, ...] = (32, 64, 96)
-    autoencoder_steps: int = 12_000
+    autoencoder_steps: int = 7_500
     autoencoder_batch: int = 4
     autoencoder_rate: float = 6e-4
     autoencoder_matrix_rate: float = 0.005
@@ -23,15 +23,19 @@ class Recipe:
     coarse_weight: float = 0.5
     squared_weight: float = 10.0
     kl_weight: float = 5e-4
+    decoder_steps: int = 3_000
+    decoder_batch: int = 16
+    decoder_rate: float = 4e-4
+    decoder_matrix_rate: float = 0.004
 
     text_width: int = 96
     text_layers: int = 3
     text_heads: int = 3
     unet_channels: tuple[int, ...] = (64, 96, 160)
-    unet_attention: tuple[bool, ...] = (True, True, False)
+    unet_attention: tuple[bool, ...] = (False, True, False)
     unet_heads: int = 4
-    denoiser_steps: int = 9_000
-    denoiser_batch: int = 32
+    denoiser_steps: int = 7_500
+    denoiser_batch: int = 64
     denoiser_rate: float = 1e-3
     denoiser_matrix_rate: float = 0.005
     average_decay: float = 0.999
@@ -70,6 +74,8 @@ def trial() -> Recipe:
         partners=600,
         named_views=1,
         autoencoder_steps=4,
+        decoder_steps=4,
+        decoder_batch=2,
         denoiser_steps=4,
         grader_steps=4,
         autoencoder_batch=2,

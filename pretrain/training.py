@@ -6,15 +6,16 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
+import torch.distributed
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .muon import Muon
+from .muon import Muon, fast_bfloat16
 
 log = logging.getLogger(__name__)
 
@@ -25,15 +26,34 @@ LogLine = dict[str, float]
 
 
 def training_device() -> torch.device:
-    """The GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The GPU if there is one, this process's own under torchrun, else the CPU."""
+    return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")
 
 
 def reduced_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """Autocast to bfloat16 where the device is fast at it, else nothing."""
-    if device.type == "cuda" or torch.cpu._is_avx512_bf16_supported():
+    if fast_bfloat16(device):
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def share_of_work() -> tuple[int, int]:
+    """This process's number and how many there are: more than one under torchrun."""
+    several = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if several else (0, 1)
+
+
+def average_gradients(parameters: Iterable[Tensor]) -> None:
+    """Give every process the mean of all processes' gradients, as if their batches were one."""
+    _, processes = share_of_work()
+    if processes == 1:
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    torch.distributed.all_reduce(flat)
+    flat /= processes
+    for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 def generator(seed: int, step: int) -> torch.Generator:
@@ -95,6 +115,7 @@ class Trainer:
                     group["lr"] = rate * self._progress()
             loss, line = loss_at(self.step)
             loss.backward()
+            average_gradients(self.parameters.values())
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
             for optimizer in self.optimizers:
                 optimizer.step()
@@ -151,6 +172,8 @@ class Trainer:
         )
 
     def _save(self, path: Path) -> None:
+        if share_of_work()[0] != 0:
+            return
         tensors = {f"weights/{key}": parameter.detach() for key, parameter in self.parameters.items()}
         tensors |= {f"averages/{key}": average for key, average in self.averages.items()}
         for name, module in self.modules.items():

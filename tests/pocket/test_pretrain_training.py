@@ -11,7 +11,14 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from pretrain import export
-from pretrain.autoencoder import as_tensor, new_autoencoder, train_autoencoder, trained_autoencoder, widened
+from pretrain.autoencoder import (
+    as_tensor,
+    new_autoencoder,
+    train_autoencoder,
+    train_decoder,
+    trained_autoencoder,
+    widened,
+)
 from pretrain.dataset import subject
 from pretrain.denoiser import (
     all_rows,
@@ -26,7 +33,7 @@ from pretrain.export import export_autoencoder
 from pretrain.names import NAMES
 from pretrain.recipe import Recipe
 from pretrain.tokenizer import RESERVED_WORD, load_tokenizer
-from pretrain.training import Trainer
+from pretrain.training import Trainer, average_gradients, share_of_work
 
 
 def training(path: Path, steps: int, until: int | None = None) -> tuple[nn.Module, list[float], list[int]]:
@@ -91,6 +98,39 @@ def test_a_trained_autoencoder_is_taken_as_it_is(tmp_path: Path) -> None:
     assert not (tmp_path / "work").exists(), "nothing was trained"
     with pytest.raises(ValueError, match="has 4 latent channels, the recipe 8"):
         train_autoencoder(tmp_path / "work", replace(recipe, latent_channels=8), np.zeros((1, 16, 16, 3), np.uint8))
+
+
+def test_the_decoder_learns_on_and_the_latents_stay(tmp_path: Path) -> None:
+    recipe = Recipe(latent_channels=4, autoencoder_channels=(8, 8, 8), decoder_steps=40, decoder_batch=4)
+    images = np.stack([subject(number).render(16) for number in range(4)])
+    model = new_autoencoder(recipe)
+    encoder = {key: value.clone() for key, value in model.encoder.state_dict().items()}
+    with torch.no_grad():
+        posterior = model.encode(as_tensor(images)).latent_dist
+        means, deviations = posterior.mean, posterior.std
+        before = (model.decode(means).sample - as_tensor(images)).square().mean()
+    trained = train_decoder(tmp_path, recipe, model, images, means, deviations)
+    with torch.no_grad():
+        after = (trained.decode(means).sample - as_tensor(images)).square().mean()
+    assert after < 0.8 * before
+    assert all(torch.equal(value, encoder[key]) for key, value in trained.encoder.state_dict().items())
+
+
+def of_two_processes(process: int, meeting: str, results: str) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=process, world_size=2)
+    weight, unused = torch.zeros(3, requires_grad=True), torch.zeros(2, requires_grad=True)
+    (weight * (process + 1.0)).sum().backward()
+    average_gradients([weight, unused])
+    assert share_of_work() == (process, 2)
+    assert weight.grad is not None
+    assert unused.grad is None
+    torch.save(weight.grad, f"{results}{process}")
+
+
+@pytest.mark.slow
+def test_two_processes_share_their_gradients(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(of_two_processes, (str(tmp_path / "meeting"), str(tmp_path / "grad")), nprocs=2)
+    assert all(torch.load(tmp_path / f"grad{n}").tolist() == [1.5] * 3 for n in range(2))
 
 
 @torch.no_grad()
