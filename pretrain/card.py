@@ -60,10 +60,9 @@ the mean square change of the prediction by the word before the noun, relative t
     {command}
 
 {begun}{images:,} rendered images and {named:,} of named things; autoencoder {autoencoder_steps:,} steps of
-{autoencoder_batch} and its decoder {decoder_steps:,} more of {decoder_batch}, denoiser and text encoder
-{denoiser_steps:,} steps of {denoiser_batch}, {grader_steps}; bfloat16 autocast where the processor has it.
-All numbers are in `recipe.json` and, with the figures by class and scene, in `figures.json`. The recipe resumes where
-it was stopped and uses a GPU if there is one.
+{autoencoder_batch}{of_decoder}, denoiser and text encoder {denoiser_steps:,} steps of {denoiser_batch},
+{grader_steps}; bfloat16 autocast where the processor has it. All numbers are in `recipe.json` and, with the figures
+by class and scene, in `figures.json`. The recipe resumes where it was stopped and uses a GPU if there is one.
 """
 
 
@@ -126,8 +125,9 @@ def write_card(
         images=recipe.images,
         autoencoder_steps=recipe.autoencoder_steps,
         autoencoder_batch=recipe.autoencoder_batch,
-        decoder_steps=recipe.decoder_steps,
-        decoder_batch=recipe.decoder_batch,
+        of_decoder=f" and its decoder {recipe.decoder_steps:,} more of {recipe.decoder_batch}"
+        if recipe.decoder_steps
+        else "",
         denoiser_steps=recipe.denoiser_steps,
         denoiser_batch=recipe.denoiser_batch,
         grader_steps=f"grader {recipe.grader_steps:,} steps of {recipe.grader_batch}"
