@@ -2,7 +2,8 @@
 
 The work folder (about 1 GB) holds images, latents and checkpoints; the same command continues where it was stopped.
 The result goes to atomtune/pocket/weights, or to --weights. The trained autoencoder stands in the work folder as `vae`:
-with --autoencoder another training takes it as it is. pretrain/vae is the one for the recipe's latents.
+with --autoencoder another training takes it as it is. pretrain/vae is the one for the recipe's latents. With
+--denoiser the denoiser goes on from averaged weights that --stage keep wrote; pretrain/denoiser.safetensors are some.
 Several processes share the denoiser's batches: after `--stage latents`, `torchrun --nproc-per-node 2 -m pretrain
 --work DIR --stage denoiser`.
 """
@@ -28,9 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pretrain", description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for images, latents and checkpoints")
     parser.add_argument("--weights", type=Path, default=pipeline_folder().parent, help="folder for the result")
-    parser.add_argument("--stage", choices=STAGES, help="run this stage alone (those before it must be done)")
+    parser.add_argument(
+        "--stage", choices=(*STAGES, "keep"), help="run this stage alone (those before it must be done)"
+    )
     parser.add_argument("--begin-from", type=Path, help="pipeline folder whose weights are the start, not nothing")
     parser.add_argument("--autoencoder", type=Path, help="folder of a trained autoencoder, which is then not trained")
+    parser.add_argument("--denoiser", type=Path, help="averaged weights of a denoiser, from which the training goes on")
     parser.add_argument("--before", type=Path, help="figures.json of other weights, for the card to show beside these")
     parser.add_argument("--numbers", type=Path, help="JSON file of numbers that depart from the recipe's")
     parser.add_argument(
@@ -45,7 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
     recipe = trial() if options.trial else Recipe()
     if options.numbers:
         recipe = replace(recipe, **json.loads(options.numbers.read_text()))
-    recipe = replace(recipe, begins_from=str(options.begin_from or ""), autoencoder_from=str(options.autoencoder or ""))
+    recipe = replace(
+        recipe,
+        begins_from=str(options.begin_from or ""),
+        autoencoder_from=str(options.autoencoder or ""),
+        denoiser_from=str(options.denoiser or ""),
+    )
     kept = options.work / "recipe.json"
     if kept.exists() and fixed(json.loads(kept.read_text())) != fixed(recipe.as_dict()):
         parser.error(f"{options.work} was begun with other numbers than this recipe's: name another folder")
@@ -84,6 +93,7 @@ def run(
     from .evaluate import evaluate
     from .export import export_autoencoder, export_pipeline
     from .grader import export_grader, train_grader
+    from .training import keep_averages
 
     if "render" in stages:
         render_images(work, recipe)
@@ -105,6 +115,8 @@ def run(
         export_autoencoder(work / "vae", autoencoder)
     if "denoiser" in stages:
         train_denoiser(work, recipe, latents, compiled)
+    if "keep" in stages:
+        keep_averages(work / "denoiser.safetensors", work / "kept.safetensors")
     if "grader" in stages and recipe.grader_steps:
         train_grader(work, recipe, images, load_partners(work, recipe), compiled)
     if "export" in stages:

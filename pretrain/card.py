@@ -137,8 +137,9 @@ def write_card(
     (weights / "README.md").write_text(text, encoding="utf-8")
     # paths would say nothing to others
     begun = "the earlier weights" if recipe.begins_from else ""
-    taken = "an earlier training" if recipe.autoencoder_from else ""
-    save_json(weights / "recipe.json", recipe.as_dict() | {"begins_from": begun, "autoencoder_from": taken})
+    taken, went_on = ("an earlier training" if path else "" for path in (recipe.autoencoder_from, recipe.denoiser_from))
+    origins = {"begins_from": begun, "autoencoder_from": taken, "denoiser_from": went_on}
+    save_json(weights / "recipe.json", recipe.as_dict() | origins)
     save_json(weights / "figures.json", figures)
 
 

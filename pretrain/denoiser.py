@@ -20,7 +20,15 @@ from .muon import zero_branches
 from .names import NAMES
 from .recipe import Recipe
 from .tokenizer import load_tokenizer, rare_words
-from .training import LogLine, Trainer, generator, reduced_precision, share_of_work, training_device
+from .training import (
+    LogLine,
+    Trainer,
+    begin_from_averages,
+    generator,
+    reduced_precision,
+    share_of_work,
+    training_device,
+)
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +142,8 @@ def train_denoiser(
     known = torch.tensor(known_tokens(tokenizer, recipe))
     even_norms(text_encoder, tokenizer, known)
     whole = only_rows(text_encoder, known)
+    if recipe.denoiser_from:
+        begin_from_averages(Path(recipe.denoiser_from), {"unet": unet, "text_encoder": text_encoder})
     row_of = torch.zeros(len(tokenizer), dtype=torch.long).scatter_(0, known, torch.arange(len(known)))
     scheduler = DDPMScheduler(**NOISE_SCHEDULE)
     words = rare_words()

@@ -10,6 +10,7 @@ class Recipe:
     seed: int = 0
     begins_from: str = ""
     autoencoder_from: str = ""
+    denoiser_from: str = ""
     images: int = 48_000
     image_size: int = 64
 

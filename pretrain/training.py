@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch.distributed
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .muon import Muon, fast_bfloat16
@@ -204,6 +204,33 @@ class Trainer:
                         if f"buffers/{name}/{key}" in keys:
                             buffer.copy_(file.get_tensor(f"buffers/{name}/{key}"))
         log.info("%s: resumed at step %d", self.path.stem, self.step)
+
+
+def keep_averages(checkpoint: Path, path: Path) -> None:
+    """Write the averaged weights of a checkpoint alone, in float16: what another training can begin from."""
+    with safe_open(checkpoint, "pt") as file:
+        averages = {
+            key.removeprefix("averages/"): file.get_tensor(key).half()
+            for key in file.keys()  # noqa: SIM118 - not a mapping
+            if key.startswith("averages/")
+        }
+        save_tensors(path, averages, {"step": file.metadata()["step"]})
+
+
+@torch.no_grad()
+def begin_from_averages(path: Path, modules: Mapping[str, nn.Module]) -> None:
+    """Put weights that `keep_averages` wrote into modules of the same names. ValueError where they do not fit."""
+    kept = load_file(path)
+    mine = {f"{name}/{key}": weight for name, module in modules.items() for key, weight in module.named_parameters()}
+    unlike = sorted(
+        key
+        for key in kept.keys() | mine.keys()
+        if key not in kept or key not in mine or kept[key].shape != mine[key].shape
+    )
+    if unlike:
+        raise ValueError(f"{path.name} is of another network: {len(unlike)} weights differ, {unlike[0]} among them")
+    for key, weight in mine.items():
+        weight.copy_(kept[key])
 
 
 def is_matrix(key: str, parameter: Tensor) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from pretrain import export
@@ -33,7 +34,7 @@ from pretrain.export import export_autoencoder
 from pretrain.names import NAMES
 from pretrain.recipe import Recipe
 from pretrain.tokenizer import RESERVED_WORD, load_tokenizer
-from pretrain.training import Trainer, average_gradients, share_of_work
+from pretrain.training import Trainer, average_gradients, begin_from_averages, keep_averages, share_of_work
 
 
 def training(path: Path, steps: int, until: int | None = None) -> tuple[nn.Module, list[float], list[int]]:
@@ -85,6 +86,27 @@ def test_without_a_checkpoint_of_before_the_decay_nothing_is_prolonged(tmp_path:
     (tmp_path / "line.steady.safetensors").unlink()
     with pytest.raises(ValueError, match="has decayed"):
         training(tmp_path / "line.safetensors", 40)
+
+
+def test_another_training_begins_from_kept_averages(tmp_path: Path) -> None:
+    training(tmp_path / "line.safetensors", 20)
+    keep_averages(tmp_path / "line.safetensors", tmp_path / "kept.safetensors")
+    begun = nn.Linear(3, 2)
+    begin_from_averages(tmp_path / "kept.safetensors", {"line": begun})
+    with safe_open(tmp_path / "line.safetensors", "pt") as file:
+        assert torch.equal(begun.weight, file.get_tensor("averages/line/weight").half().float())
+    with pytest.raises(ValueError, match=r"another network: 1 weights differ, line/weight among them"):
+        begin_from_averages(tmp_path / "kept.safetensors", {"line": nn.Linear(4, 2)})
+
+
+def test_the_denoiser_that_is_kept_fits_the_recipe(tmp_path: Path) -> None:
+    recipe = Recipe()
+    tokenizer = load_tokenizer(tmp_path)
+    text_encoder, unet = new_text_encoder(recipe, tokenizer), new_unet(recipe)
+    only_rows(text_encoder, torch.tensor(known_tokens(tokenizer, recipe)))
+    begin_from_averages(
+        Path(export.__file__).parent / "denoiser.safetensors", {"unet": unet, "text_encoder": text_encoder}
+    )
 
 
 @torch.no_grad()
