@@ -15,6 +15,7 @@ _WORK = {
     "prior": ("Generating class images", "images"),
     "train": ("Training", "steps"),
     "sample": ("Sampling", "images"),
+    "fleet": ("Learning", "concepts"),
     "evaluate": ("Generating", "images"),
     "classify": ("Classifying", "batches"),
     "explain": ("Explaining", "images"),
@@ -46,6 +47,10 @@ class ConsoleEvents(Events):
         if self.bar is not None:
             self.bar.advance(note)
 
+    def note(self, text: str) -> None:
+        if self.bar is not None:
+            self.bar.note(text)
+
     def end(self) -> None:
         if self.bar is not None:
             self.bar.close()
@@ -62,12 +67,16 @@ class _Bar:
     def advance(self, note: str) -> None:
         """Count one part as done and show it."""
         self.done += 1
-        self.show("  ".join(part for part in (note, self._pace()) if part))
+        self.note(note)
+
+    def note(self, text: str) -> None:
+        """Show a text, and the pace."""
+        self.show("  ".join(part for part in (text, self._pace()) if part))
 
     def _pace(self) -> str:
         """Speed and time left: `4.2 steps/s  1:05 left`."""
         elapsed = time.monotonic() - self.began
-        if elapsed <= 0:
+        if elapsed <= 0 or self.done == self.begun_at:
             return ""
         speed = (self.done - self.begun_at) / elapsed
         left = round((self.total - self.done) / speed)

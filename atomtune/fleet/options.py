@@ -60,6 +60,7 @@ class FleetRow:
         state: "waiting", "training", "done", "failed" or "stopped".
         resumed_from: the step that the last sitting began after.
         seconds: of the steps; total_seconds: of the last sitting, all in.
+        thumbnail: path of a small image from the fleet's page; empty without one.
         error, hint: of a concept that failed; empty otherwise.
     """
 
@@ -73,6 +74,7 @@ class FleetRow:
     parameters: int = 0
     bytes: int = 0
     sha256: str = ""
+    thumbnail: str = ""
     error: str = ""
     hint: str = ""
 

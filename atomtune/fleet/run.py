@@ -1,41 +1,24 @@
-"""A fleet: its concepts given out to Ray's actors, and their rows gathered."""
+"""A fleet: its concepts given out to workers, and their rows gathered."""
 
+import sys
 import time
+from collections import Counter, deque
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import replace
-from importlib.util import find_spec
-from typing import Any
 
 from ..errors import AtomtuneError, Interrupted, UsageError, excerpt
 from ..files.output_folder import claim
 from ..runtime.progress import Events
-from .options import FAILED, STOPPED, TRAINING, FleetJob, FleetOptions, FleetRow
+from .options import DONE, FAILED, STOPPED, TRAINING, WAITING, FleetJob, FleetOptions, FleetRow
 from .place import Place
-from .table import FILES, write_table
-from .worker import STOP, FleetWorker
+from .pool import Pool
+from .table import FILES, Table
+from .worker import STOP
 
 _APART = 2.0  # seconds between two looks at the workers
+_PATIENCE = 60.0  # seconds after which the user is told that there is no room in the cluster
 _MOST_PACKED = 256 * 2**20  # bytes of a concept's images
-
-
-class _Board:
-    """How far each concept is, as workers report it."""
-
-    def __init__(self) -> None:
-        self.steps: dict[str, tuple[int, int]] = {}
-
-    def report(self, name: str, done: int, total: int) -> None:
-        self.steps[name] = done, total
-
-    def read(self) -> dict[str, tuple[int, int]]:
-        return self.steps
-
-
-class _Actor(FleetWorker):
-    """A worker in a process of Ray's."""
-
-    def __init__(self, output: str, board: Any) -> None:
-        super().__init__(output, lambda *said: board.report.remote(*said))
 
 
 def run_fleet(jobs: Sequence[FleetJob], options: FleetOptions, events: Events | None = None) -> list[FleetRow]:
@@ -46,95 +29,113 @@ def run_fleet(jobs: Sequence[FleetJob], options: FleetOptions, events: Events | 
 
     Raises:
         UsageError: the extra is not installed, a concept is given twice, the output holds files of others.
-        AtomtuneError: the output cannot be written.
-        Interrupted: stopped by the user; workers save their states.
+        AtomtuneError: the output cannot be written, the cluster cannot be reached, workers do not start.
+        Interrupted: stopped by the user, after the workers have saved their states.
     """
-    if find_spec("ray") is None:
-        raise UsageError("fleet needs ray", "pip install 'atomtune[fleet]'")
     events = events or Events()
-    names = [job.name for job in jobs]
-    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+    names = Counter(job.name for job in jobs)
+    if twice := [name for name, count in names.items() if count > 1]:
         raise UsageError(f"the concept {excerpt(twice[0])} is given twice", "each has a folder of its own")
     if not jobs:
         raise UsageError("there are no concepts to learn", "a folder of folders with images, or a file of [[jobs]]")
     place = Place(options.output)
-    if place.folder is not None:
-        claim(place.folder, FILES)
-    place.remove(STOP)
-    rows = {job.name: FleetRow(job.name) for job in jobs}
-    write_table(place, list(rows.values()))
-    import ray
+    with redirect_stdout(sys.stderr):  # where Ray tells of machines that died
+        return _run(jobs, options, place, events)
 
-    local: dict[str, Any] = {} if options.address else {"include_dashboard": False, "object_store_memory": 200 * 2**20}
-    ray.init(address=options.address or "local", log_to_driver=False, logging_level="error", **local)
+
+def _run(jobs: Sequence[FleetJob], options: FleetOptions, place: Place, events: Events) -> list[FleetRow]:
+    pool = Pool(str(place.folder.absolute()) if place.folder is not None else place.address, options)
     try:
-        _learn_all(ray, list(jobs), options, place, rows, events)
-    except KeyboardInterrupt as stop:
-        place.write(STOP, b"")
-        time.sleep(2 * _APART)
-        code = getattr(stop, "exit_code", 130)
-        raise Interrupted("stopped; the same command goes on", exit_code=code) from None
+        if place.folder is not None:
+            claim(place.folder, FILES)
+        place.remove(STOP)
+        fleet = _Fleet(pool, jobs, options, Table(place, [FleetRow(job.name) for job in jobs], events), events)
+        try:
+            fleet.learn_all()
+        except KeyboardInterrupt as stop:
+            place.write(STOP, b"")
+            fleet.wait_for_states()
+            code = getattr(stop, "exit_code", 130)
+            raise Interrupted("stopped; the states are saved", "the same command goes on", exit_code=code) from None
+        finally:
+            fleet.table.write()
     finally:
-        write_table(place, list(rows.values()))
-        ray.shutdown()
-    return list(rows.values())
+        pool.close()
+    return fleet.table.rows
 
 
-def _learn_all(
-    ray: Any, jobs: list[FleetJob], options: FleetOptions, place: Place, rows: dict[str, FleetRow], events: Events
-) -> None:
-    resources, count = _slots(ray.cluster_resources(), options)
-    board = ray.remote(num_cpus=0)(_Board).remote()
-    # Ray starts a worker that died again, and gives it what it was at
-    made = ray.remote(max_restarts=-1, max_task_retries=options.retries, **resources)(_Actor)
-    output = str(place.folder.absolute()) if place.folder is not None else place.address
-    idle = [made.remote(output, board) for _ in range(min(count, len(jobs)))]
-    running: dict[Any, tuple[Any, FleetJob]] = {}
-    waiting = jobs[::-1]
-    events.begin("fleet", len(jobs))
-    while waiting or running:
-        while waiting and idle:
-            job = waiting.pop()
-            try:
-                sent = _packed(job, options)
-            except AtomtuneError as problem:
-                rows[job.name] = FleetRow(job.name, FAILED, error=problem.message, hint=problem.hint or "")
+class _Fleet:
+    def __init__(
+        self, pool: Pool, jobs: Sequence[FleetJob], options: FleetOptions, table: Table, events: Events
+    ) -> None:
+        self.table = table
+        self._pool, self._options, self._events = pool, options, events
+        self._waiting = deque(jobs)
+        self._deaths: Counter[str] = Counter()
+
+    def learn_all(self) -> None:
+        """Give out concepts until there is a row for each."""
+        self._events.begin("fleet", len(self._waiting))
+        began, is_told = time.monotonic(), False
+        while self._waiting or self._pool.learning:
+            self._pool.size_for(len(self._waiting))
+            while self._waiting and self._pool.has_idle:
+                self._give(self._waiting.popleft())
+            self._take(_APART)
+            if not is_told and not self._pool.learning and time.monotonic() - began > _PATIENCE:
+                self._events.warn("no worker has begun yet: the cluster may have no room for one")
+                is_told = True
+            is_told = is_told or bool(self._pool.learning)
+        self._events.end()
+
+    def wait_for_states(self) -> None:
+        """Wait until every worker has stopped."""
+        while self._pool.learning:
+            self._events.note(f"{len(self._pool.learning)} workers save their states")
+            self._take(_APART)
+
+    def _give(self, job: FleetJob) -> None:
+        try:
+            sent = _packed(job, self._options)
+        except (AtomtuneError, OSError) as problem:
+            self._settle(FleetRow(job.name, FAILED, error=str(problem), hint=getattr(problem, "hint", None) or ""))
+            return
+        self._pool.give(sent)
+        self.table.put(FleetRow(job.name, TRAINING))
+
+    def _take(self, seconds: float) -> None:
+        """Wait for answers, and bring the table up to date."""
+        for job, answer in self._pool.answers(seconds):
+            if isinstance(answer, FleetRow):
+                self._settle(answer)
                 continue
-            actor = idle.pop()
-            task = actor.learn.options(name=f"learn {job.name}").remote(sent)
-            running[task] = actor, job
-            rows[job.name] = replace(rows[job.name], state=TRAINING)
-        ready, _ = ray.wait(list(running), timeout=_APART) if running else ([], [])
-        for task in ready:
-            actor, job = running.pop(task)
-            idle.append(actor)
-            rows[job.name] = _answer(ray, task, job)
-            events.advance(_progress(rows, {}))
-        if not ready:
-            steps = ray.get(board.read.remote())
-            for _, job in running.values():
-                rows[job.name] = replace(rows[job.name], steps=steps.get(job.name, (0, 0))[0])
-            events.phase(_progress(rows, steps))
-        write_table(place, list(rows.values()))
-    events.end()
+            self._deaths[job.name] += 1
+            if self._deaths[job.name] > self._options.retries:
+                died = f"its worker died {self._deaths[job.name]} times: {answer}"
+                self._settle(FleetRow(job.name, FAILED, error=died, hint="--retries allows more"))
+            else:  # before others: what it has done already is nearer to its end
+                self._waiting.appendleft(job)
+                self.table.put(FleetRow(job.name, WAITING))
+        steps = self._pool.steps() if self._pool.learning else {}
+        for name in self._pool.learning:
+            if name in steps:
+                self.table.put(replace(self.table[name], steps=steps[name][0]))
+        self._events.note(self._progress(steps))
+        self.table.write_when_due()
 
+    def _settle(self, row: FleetRow) -> None:
+        self.table.put(row)
+        if row.state == STOPPED:  # by `fleet cancel`
+            for job in self._waiting:
+                self.table.put(FleetRow(job.name, STOPPED, error="stopped before it began"))
+            self._waiting.clear()
+        self._events.advance(self._progress({}))
 
-def _answer(ray: Any, task: Any, job: FleetJob) -> FleetRow:
-    try:
-        row: FleetRow = ray.get(task)
-    except ray.exceptions.RayError as problem:  # it died too often, or met what no concept is to blame for
-        text = (str(problem).strip().splitlines() or ["no message"])[-1]
-        return FleetRow(job.name, FAILED, error=excerpt(text, 300), hint="the same command tries it again")
-    return row
-
-
-def _slots(found: dict[str, float], options: FleetOptions) -> tuple[dict[str, float], int]:
-    """The resources of a worker, and how many workers to have."""
-    if found.get("GPU", 0) > 0:
-        return {"num_cpus": 1, "num_gpus": options.gpus_per_job}, options.workers or max(
-            1, int(found["GPU"] / options.gpus_per_job)
-        )
-    return {"num_cpus": 1}, options.workers or max(1, int(found.get("CPU", 1)))
+    def _progress(self, steps: dict[str, tuple[int, int]]) -> str:
+        counts = self.table.counts
+        failed = counts[FAILED] + counts[STOPPED]
+        at = [f"{name} {steps[name][0]}/{steps[name][1]}" for name in self._pool.learning if name in steps]
+        return ", ".join([f"{counts[DONE]} done", *([f"{failed} failed"] if failed else []), *at[:4]])
 
 
 def _packed(job: FleetJob, options: FleetOptions) -> FleetJob:
@@ -148,12 +149,3 @@ def _packed(job: FleetJob, options: FleetOptions) -> FleetJob:
     if size > _MOST_PACKED:
         raise UsageError(f"{job.options.images} holds {size:,} bytes", "put the images where workers can read them")
     return replace(job, packed=tuple((path.name, path.read_bytes()) for path in files))
-
-
-def _progress(rows: dict[str, FleetRow], steps: dict[str, tuple[int, int]]) -> str:
-    states = [row.state for row in rows.values()]
-    learning = [row for row in rows.values() if row.name in steps and row.state == TRAINING]
-    at = [f"{row.name} {row.steps}/{steps[row.name][1]}" for row in learning]
-    failed = sum(state in (FAILED, STOPPED) for state in states)
-    parts = [f"{states.count('done')} of {len(states)} done", *([f"{failed} failed"] if failed else []), *at[:4]]
-    return ", ".join(parts)

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 from ..errors import AtomtuneError, Interrupted
+from ..files.manifest import NAME as MANIFEST
 from ..runtime.progress import Events
 from ..training.loaded_base import LoadedBase
 from ..training.options import TrainOptions
@@ -18,6 +20,8 @@ from ..training.run_folder import RunFolder
 from ..training.train import train
 from .options import DONE, FAILED, STOPPED, FleetJob, FleetRow
 from .place import Place
+from .thumbnail import NAME as THUMBNAIL
+from .thumbnail import write_thumbnail
 
 STOP = ".atomtune-fleet-stop"
 """A file of this name in the output has every worker save its state and stop."""
@@ -54,19 +58,40 @@ class FleetWorker:
     def _learn(self, job: FleetJob, scratch: Path) -> FleetRow:
         if self._place.exists(STOP):
             return FleetRow(job.name, STOPPED, error="stopped before it began")
-        options = replace(job.options, images=_images(job, scratch / "images"))
-        events: _Following
+        run = RunFolder(scratch / "run", job.name)
         if self._place.folder is not None:
-            folder = RunFolder(self._place.folder / job.name)
-            events = _Following(job.name, self._place, self._report, None)
-        else:
-            folder = RunFolder(scratch / "run")
-            self._place.fetch(job.name, folder.path)
-            events = _Following(job.name, self._place, self._report, folder)
-        if not (folder.is_finished() and folder.atoms.is_file()):
-            train(options, folder.path, events=events, loaded=self._base)
+            run = RunFolder(self._place.folder / job.name)
+        is_complete = self._bring(job, run)
+        events = _Following(job.name, self._place, self._report, None if self._place.folder is not None else run)
+        images = job.options.images
+        if not is_complete:
+            images = _images(job, scratch / "images")
+            try:
+                train(replace(job.options, images=images), run.path, events=events, loaded=self._base)
+            except Interrupted:
+                events.share()
+                raise
+            write_thumbnail(run, images)
             events.share()
-        return _row(folder, options)
+        row = _row(run, replace(job.options, images=images))
+        has_image = self._place.exists(f"{job.name}/{THUMBNAIL}")
+        return replace(row, thumbnail=f"{quote(job.name)}/{THUMBNAIL}" if has_image else "")
+
+    def _bring(self, job: FleetJob, run: RunFolder) -> bool:
+        """Bring what there is of a run to its folder here, of a complete one the record alone.
+
+        Returns whether it is complete.
+        """
+        if self._place.folder is not None:
+            return run.is_finished() and run.atoms.is_file()
+        record = self._place.read(f"{job.name}/{run.record.name}")
+        if record is not None:
+            run.path.mkdir()
+            run.record.write_bytes(record)
+            if run.is_finished() and self._place.exists(f"{job.name}/{run.atoms.name}"):
+                return True
+        self._place.fetch(job.name, run.path)
+        return False
 
 
 class _Following(Events):
@@ -103,12 +128,18 @@ class _Following(Events):
                 signal.raise_signal(signal.SIGTERM)  # as training expects it: it ends the step and saves
 
     def share(self) -> None:
-        """Copy out every file that changed; the record last, which says that a run is complete."""
+        """Copy out every file that changed, in an order in which it may break off.
+
+        Without what the run wrote and what it was asked nothing goes on, so these come first; but the record comes last
+        where it says that the run is complete. The checkpoint comes after what it relies on.
+        """
         if self._run is None:
             return
         now = _stamps(self._run.path)
+        record, checkpoint = self._run.record.name, self._run.checkpoint.name
+        order = {MANIFEST: -2, record: 2 if self._run.is_finished() else -1, checkpoint: 1}
         changed = [name for name, stamp in now.items() if self._shared.get(name) != stamp]
-        for name in sorted(changed, key=lambda name: (name == self._run.record.name if self._run else False, name)):
+        for name in sorted(changed, key=lambda name: (order.get(name, 0), name)):
             self._place.write(f"{self._name}/{name}", (self._run.path / name).read_bytes())
         self._shared = now
 

@@ -19,5 +19,8 @@ class Events:
     def advance(self, note: str = "") -> None:
         """One part is finished; `note` is shown beside the bar."""
 
+    def note(self, text: str) -> None:
+        """What goes on meanwhile, shown beside the bar."""
+
     def end(self) -> None:
         """The work of `begin` is over."""
