@@ -3,8 +3,8 @@
     python -m benchmarks.fleet [--concepts 12] [--workers 2] [--steps 200] [--model DIR] [--json FILE] [--work DIR]
 
 Renders things that `pocket` never saw and has both learn them with the same options. Each has a cache of its own, so
-each decomposes the base model once. A `train` command has as many threads as PyTorch takes, which is those of the cores;
-a worker of the fleet has one. With the default numbers the exit code is 1 where the fleet takes over 0.6 of the time.
+each decomposes the base model once. A `train` command has as many threads as PyTorch takes, those of the cores; a
+worker of the fleet has one. With the default numbers the exit code is 1 where the fleet takes over 0.6 of the time.
 """
 
 import argparse

@@ -4,10 +4,10 @@
                                [--work DIR] [--keep]
 
 Has `pocket` learn some concepts, starts the server with a cache that holds --kept of them, and has clients ask for
-images in a random order, each as soon as it has its last answer. Some requests ask for more than the server allows, and
-are to be refused. Then, in processes of their own: `sample` generates the same images, which must be the same files; and
-diffusers alone generates the first --peer-requests of them, with a model on disk for each concept that is loaded
-whenever the concept changes, and with LoRAs that are loaded into one pipeline.
+images in a random order, each as soon as it has its last answer. Some requests ask for more than the server allows,
+and are to be refused. Then, in processes of their own: `sample` generates the same images, which must be the same
+files; and diffusers alone generates the first --peer-requests of them, with a model on disk for each concept that is
+loaded whenever the concept changes, and with LoRAs that are loaded into one pipeline.
 
 The exit code is 1 where an answer is not what it should be, where the cache or the memory of the server grows beyond
 its bounds, or where the server generates fewer images in a second than a peer.
