@@ -146,7 +146,10 @@ def write_card(
 def measures(figures: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> str:
     """The table of `_MEASURES`, and the worst class of each Frechet distance."""
     columns = [figures] if before is None else [before, figures]
-    lines = ["| measure | " + " | ".join(("figure",) if before is None else ("before", "now")) + " |", "|---|" + "--:|" * len(columns)]
+    lines = [
+        "| measure | " + " | ".join(("figure",) if before is None else ("before", "now")) + " |",
+        "|---|" + "--:|" * len(columns),
+    ]
     for words, path, form in _MEASURES:
         lines.append(f"| {words} | " + " | ".join(format(_at(column, path), form) for column in columns) + " |")
     for words, key in (("grader", "distance"), ("identity", "thing_distance")):
