@@ -110,7 +110,8 @@ def run(
         of_named = encode_latents(work / "latents-named", autoencoder, load_named(work, recipe))
         scaling = unit_scaling(means, deviations)
         latents = Latents(torch.cat([means, of_named[0]]), torch.cat([deviations, of_named[1]]), len(means), scaling)
-    if set(stages) & {"decoder", "export"} and recipe.decoder_steps:
+    # a trained autoencoder is taken as it is, unless its decoder is asked for by name
+    if stages == ("decoder",) or (set(stages) & {"decoder", "export"} and not recipe.autoencoder_from):
         autoencoder = train_decoder(work, recipe, autoencoder, images, means, deviations)
         export_autoencoder(work / "vae", autoencoder)
     if "denoiser" in stages:

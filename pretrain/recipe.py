@@ -24,7 +24,7 @@ class Recipe:
     coarse_weight: float = 0.5
     squared_weight: float = 10.0
     kl_weight: float = 5e-4
-    decoder_steps: int = 0
+    decoder_steps: int = 1_600
     decoder_batch: int = 16
     decoder_rate: float = 4e-4
     decoder_matrix_rate: float = 0.004

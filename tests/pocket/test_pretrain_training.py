@@ -151,7 +151,8 @@ def of_two_processes(process: int, meeting: str, results: str) -> None:
 
 @pytest.mark.slow
 def test_two_processes_share_their_gradients(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(of_two_processes, (str(tmp_path / "meeting"), str(tmp_path / "grad")), nprocs=2)
+    places = (str(tmp_path / "meeting"), str(tmp_path / "grad"))
+    torch.multiprocessing.start_processes(of_two_processes, places, nprocs=2, start_method="fork")
     assert all(torch.load(tmp_path / f"grad{n}").tolist() == [1.5] * 3 for n in range(2))
 
 
@@ -163,7 +164,7 @@ def test_the_autoencoder_that_is_kept_gives_unseen_images_back() -> None:
     given = as_tensor(np.stack(images))
     returned = model.decode(model.encode(given).latent_dist.mean).sample.clamp(-1, 1)
     error = ((given - returned) / 2).square().mean(dim=(1, 2, 3))
-    assert (-10 * error.log10()).mean() > 31, "dB"
+    assert (-10 * error.log10()).mean() > 32, "dB"
 
 
 @torch.no_grad()
