@@ -4,6 +4,7 @@
     python -m benchmarks.table2 --pocket --work DIR --sweep      # first a learning rate for each variant
     python -m benchmarks.table2 --pocket --work DIR              # then the table
     python -m benchmarks.table2 --pocket --work DIR --protocol paper                # one rate for all, as the paper
+    python -m benchmarks.table2 --photos DIR --work DIR --address auto  # trained and scored by a Ray cluster
     python -m benchmarks.table2 --customconcept DIR --work DIR --protocol paper     # its Tables 9 and 10
 
 Says how long it will take, from a few steps of each variant timed on this machine, and then asks; --yes does not ask.
@@ -32,6 +33,8 @@ from atomtune.demo.demo import GUIDANCE
 from atomtune.errors import AtomtuneError, UsageError
 from atomtune.evaluation.encoders.base import parse_encoder_paths
 from atomtune.evaluation.options import EvaluateOptions
+from atomtune.fleet.comparison import OnCluster
+from atomtune.fleet.options import ClusterOptions
 from atomtune.methods.options import TEXTUAL_INVERSION
 from atomtune.models.base_model import DEFAULT_MODEL, POCKET
 from atomtune.sampling.options import Settings
@@ -98,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rates", type=Path, metavar="FILE", help=f"rates by variant (WORK/{RATES} where it is there)")
     parser.add_argument("--sweep", action="store_true", help=f"with --pocket: choose the rates, write WORK/{RATES}")
     parser.add_argument("--tries", type=int, default=5, metavar="N", help="of a sweep: rates for each variant at most")
+    parser.add_argument(
+        "--address", metavar="ADDRESS", help="Ray cluster that trains and scores; sees the same folders"
+    )
     parser.add_argument("--overwrite", action="store_true", help="train again what was trained with other options")
     parser.add_argument("--estimate", action="store_true", help="say how long it takes, and stop")
     parser.add_argument("--yes", action="store_true", help="begin without asking")
@@ -131,7 +137,8 @@ def _main(given: argparse.Namespace, console: Console, trainer: Trainer) -> int:
         return 0
 
     def run(asked: CompareOptions) -> Comparison:
-        return compare(asked, overwrite=given.overwrite, trainer=trainer, events=console.events)
+        ahead = OnCluster(ClusterOptions(address=given.address)) if given.address is not None else None
+        return compare(asked, overwrite=given.overwrite, trainer=trainer, ahead=ahead, events=console.events)
 
     if given.sweep:
         tried = sweep(options, given.tries, run)

@@ -8,6 +8,7 @@ from ..data.concept import Concept
 from ..data.options import DataOptions
 from ..errors import AtomtuneError, UsageError
 from ..evaluation.options import EvaluateOptions
+from ..fleet.options import ClusterOptions
 from ..models.options import ModelOptions
 from ..runtime.option import option, same_as
 from ..runtime.options import Options
@@ -108,6 +109,18 @@ class CompareClassifiers(Options, panel="Classifiers"):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CompareCluster(Options, panel="Output"):
+    """Who trains and scores."""
+
+    address: str | None = same_as(
+        ClusterOptions,
+        "address",
+        panel="Output",
+        help="Ray cluster that trains and scores, as ray://head:10001 or auto; all machines see the same folders.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class CompareOutput(OutputOptions):
     """Where the comparison goes."""
 
@@ -125,6 +138,7 @@ def compare(
     encoder: EncoderOptions,
     classifier: CompareClassifiers,
     place: CompareOutput,
+    cluster: CompareCluster,
     explicit: frozenset[tuple[str, ...]],
 ) -> None:
     """Train and score methods on the same concepts, steps and seeds. Writes comparison.html, tables and figures.
@@ -135,6 +149,7 @@ def compare(
     Examples:
         atomtune compare --concept rex=dog --methods atoms:c2,lora:attention,full
         atomtune compare --concepts castle,rex=dog --methods all --seeds 0,1
+        atomtune compare --concepts castle,rex=dog --methods paper --address auto
         atomtune compare --task classify --images flowers --test-images flowers-test --model timm:resnet50.a1_in1k
     """
     given = {path[-1] for path in explicit}
@@ -195,7 +210,12 @@ def compare(
         encoder_paths=parse_encoder_paths(encoder.encoder_path),
         scales=parse_scales(image.scales),
     )
-    result = run(options, overwrite=place.overwrite, events=console.events)
+    ahead = None
+    if cluster.address is not None:
+        from ..fleet.comparison import OnCluster
+
+        ahead = OnCluster(ClusterOptions(address=cluster.address))
+    result = run(options, overwrite=place.overwrite, ahead=ahead, events=console.events)
     figures = write_comparison(result)
     page = place.output / PAGE
     console.result({"report": page, "output": place.output, **figures}, f"{_text(result)}\n\n{page}")

@@ -1,7 +1,7 @@
 """Compare tuning methods: every variant trained and scored on the same concepts, from the same seeds."""
 
 import os
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
@@ -48,6 +48,10 @@ class Comparison:
     failures: list[Failure]
 
 
+Ahead = Callable[[Sequence[Job], Sequence[Job], CompareOptions, Events], list[Failure]]
+"""Trains and scores runs, of which those named second replace others; returns what it could not do."""
+
+
 class NothingCompared(AtomtuneError):
     """Every run failed."""
 
@@ -63,6 +67,7 @@ def compare(
     *,
     overwrite: bool = False,
     trainer: Trainer = train_apart,
+    ahead: Ahead | None = None,
     events: Events | None = None,
 ) -> Comparison:
     """Train and score what is missing. What was interrupted goes on, what is complete is not done again.
@@ -71,6 +76,7 @@ def compare(
 
     Args:
         overwrite: train those runs again that were trained otherwise.
+        ahead: trains and scores on other machines; only what it leaves is done here, but for what failed there.
 
     Raises:
         UsageError: impossible options, runs on disk were trained otherwise, or the folder holds files that the results
@@ -99,7 +105,13 @@ def compare(
         if len(found) < len(jobs) or any(score.encoders != names for score in found):
             # before anything is trained: what cannot be scored need not be
             names = names_of(encoders_for(model, paths=options.encoder_paths, device=options.scoring.device))
-        runs, failures = _train_and_score(jobs, replaced, trainer, options, model, names, events, once)
+        failed = ahead(jobs, [job for job in jobs if job.folder in replaced], options, events) if ahead else []
+        keys = {(one.concept, one.seed, one.variant) for one in failed}
+        left = [job for job in jobs if (job.subject.concept.name, job.seed, job.variant.name) not in keys]
+        runs, failures = _train_and_score(
+            left, set() if ahead else replaced, trainer, options, model, names, events, once
+        )
+        failures = [*failed, *failures]
     if not runs:
         raise NothingCompared(failures)
     return Comparison(options, source.public_name, runs[0].trained.base_fingerprint, runs, failures)
@@ -143,6 +155,22 @@ def _train_and_score(
     return runs, failures
 
 
+def score_missing(jobs: Sequence[Job], options: CompareOptions) -> list[Failure]:
+    """Score those of some runs that are trained and not scored, as `compare` would; returns what could not be scored.
+
+    One process at a time scores the runs of a concept.
+
+    Raises AtomtuneError where an encoder cannot be loaded.
+    """
+    failures: list[Failure] = []
+    ready = [(job, done) for job in jobs if (done := trained(job)) is not None]
+    model, once = resolve(options.training.model).name, _Once(Events())
+    names = names_of(encoders_for(model, paths=options.encoder_paths, device=options.scoring.device))
+    for _ in _scored(ready, options, model, names, failures, once, once):
+        pass
+    return failures
+
+
 def _found(jobs: Sequence[Job], options: CompareOptions) -> list[Score]:
     """The scores that are there."""
     complete = [(job, done) for job in jobs if (done := trained(job)) is not None]
@@ -178,10 +206,15 @@ def _scored(
 def _failure(job: Job, problem: AtomtuneError, events: Events) -> Failure:
     if isinstance(problem, Interrupted):
         raise problem
-    reason = excerpt(problem.message, 300)
+    failure = failed_run(job, problem.message)
     events.end()
-    events.warn(f"{job.title}: {reason}")
-    return Failure(job.subject.concept.name, job.seed, job.variant.name, reason)
+    events.warn(f"{job.title}: {failure.reason}")
+    return failure
+
+
+def failed_run(job: Job, message: str) -> Failure:
+    """That a run could not be trained or scored."""
+    return Failure(job.subject.concept.name, job.seed, job.variant.name, excerpt(message, 300))
 
 
 def _check_base(runs: Sequence[Run]) -> None:

@@ -9,7 +9,21 @@ from ..training.options import TrainOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class FleetOptions(Options, panel="Workers"):
+class ClusterOptions(Options, panel="Workers"):
+    """Which machines work.
+
+    Attributes:
+        address: None for this machine alone.
+    """
+
+    address: str | None = option(
+        None, "Ray cluster, as ray://head:10001 or auto.", shown_default="this machine", metavar="ADDRESS"
+    )
+    gpus_per_job: float = option(1.0, "GPUs of a worker, where there are any.", above=0, metavar="X")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetOptions(ClusterOptions):
     """Where a fleet works.
 
     Attributes:
@@ -19,13 +33,9 @@ class FleetOptions(Options, panel="Workers"):
     output: str = option(
         "runs", "Folder of the runs, or an address of fsspec, as s3://bucket/runs.", metavar="DIR|URL", panel="Output"
     )
-    address: str | None = option(
-        None, "Ray cluster, as ray://head:10001 or auto.", shown_default="this machine", metavar="ADDRESS"
-    )
     workers: int | None = option(
         None, "Workers.", at_least=1, shown_default="what the GPUs, else the CPUs, give", metavar="N"
     )
-    gpus_per_job: float = option(1.0, "GPUs of a worker, where there are any.", above=0, metavar="X")
     retries: int = option(2, "Times that a concept is tried again after its worker died.", at_least=0, metavar="N")
 
 

@@ -1,17 +1,15 @@
 """Ray's actors: started where there is room, given one concept after the other, replaced when they die."""
 
-import os
 import time
 from collections.abc import Iterator
-from importlib.util import find_spec
 from typing import Any
 
 from .. import __version__
-from ..errors import AtomtuneError, UsageError, excerpt
+from ..errors import AtomtuneError, excerpt
+from .cluster import connect, last_line, resources
 from .options import FAILED, FleetJob, FleetOptions, FleetRow
 from .worker import FleetWorker
 
-_STORE = 200 * 2**20  # bytes of Ray's object store on this machine; concepts' images are all that is in it
 _FAILED_STARTS = 3  # in a row, after which no worker will start
 
 
@@ -56,25 +54,8 @@ class Pool:
     """
 
     def __init__(self, output: str, options: FleetOptions) -> None:
-        if find_spec("ray") is None:
-            raise UsageError("fleet needs ray", "pip install 'atomtune[fleet]'")
-        import ray
-
+        ray = connect(options, options.workers or 1)
         self._ray, self._output, self._options = ray, output, options
-        here: dict[str, Any] = {}
-        if options.address is None:
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
-            here = {"include_dashboard": False, "object_store_memory": _STORE}
-            if options.workers is not None:  # as many as were asked for, on however few cores
-                here["num_cpus"] = max(options.workers, os.cpu_count() or 1)
-        try:
-            ray.init(address=options.address or "local", log_to_driver=False, logging_level="error", **here)
-        except (OSError, RuntimeError, ValueError, TimeoutError) as problem:
-            where = f"the cluster at {excerpt(options.address)}" if options.address else "Ray"
-            raise AtomtuneError(
-                f"cannot connect to {where}: {excerpt(problem, 300)}",
-                "--address auto or ray://HEAD:10001; Python and Ray must have the same version on all machines",
-            ) from None
         # what it knows is for showing only, so it may begin anew elsewhere
         self._board = ray.remote(num_cpus=0, max_restarts=-1)(_Board).remote()
         self._starting: dict[Any, Any] = {}
@@ -94,10 +75,11 @@ class Pool:
 
     def size_for(self, waiting: int) -> None:
         """Have as many workers as there is room for, and no more than so many concepts that wait need."""
-        resources, room = self._room()
+        needed, room = resources(self._ray, self._options)
+        room = self._options.workers or room
         missing = max(0, min(room - len(self._busy), waiting)) - len(self._idle) - len(self._starting)
         if missing > 0:
-            made = self._ray.remote(**resources)(_Actor)
+            made = self._ray.remote(**needed)(_Actor)
             for _ in range(missing):
                 actor = made.remote(self._output, self._board)
                 self._starting[actor.version.remote()] = actor
@@ -127,9 +109,9 @@ class Pool:
                 try:
                     row: FleetRow | Died = self._ray.get(task)
                 except self._ray.exceptions.RayTaskError as problem:  # what no concept is to blame for
-                    row = FleetRow(job.name, FAILED, error=_last_line(problem), hint="the same command tries it again")
+                    row = FleetRow(job.name, FAILED, error=last_line(problem), hint="the same command tries it again")
                 except self._ray.exceptions.RayError as problem:
-                    yield job, Died(_last_line(problem))
+                    yield job, Died(last_line(problem))
                     continue
                 self._idle.append(actor)
                 yield job, row
@@ -155,7 +137,7 @@ class Pool:
             if self._failed_starts < _FAILED_STARTS:
                 return
             raise AtomtuneError(
-                f"workers do not start: {_last_line(problem)}", "atomtune must be installed on every machine"
+                f"workers do not start: {last_line(problem)}", "atomtune must be installed on every machine"
             ) from None
         if version != __version__:
             raise AtomtuneError(
@@ -164,15 +146,3 @@ class Pool:
             )
         self._failed_starts = 0
         self._idle.append(actor)
-
-    def _room(self) -> tuple[dict[str, float], int]:
-        """The resources of a worker, and how many workers there can be."""
-        found: dict[str, float] = self._ray.cluster_resources()
-        if found.get("GPU", 0) > 0:
-            gpus = self._options.gpus_per_job
-            return {"num_cpus": 1, "num_gpus": gpus}, self._options.workers or max(1, int(found["GPU"] / gpus))
-        return {"num_cpus": 1}, self._options.workers or max(1, int(found.get("CPU", 1)))
-
-
-def _last_line(problem: Exception) -> str:
-    return excerpt((str(problem).strip().splitlines() or ["no message"])[-1], 300)

@@ -139,7 +139,7 @@ def _times(pipeline_for: Callable[[str], Any], count: int) -> Iterator[float]:
 
 
 def _pipeline(place: Path) -> Any:
-    pipeline = DiffusionPipeline.from_pretrained(place, safety_checker=None)
+    pipeline = DiffusionPipeline.from_pretrained(place, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
