@@ -102,6 +102,11 @@ def test_every_run_has_a_curve_that_goes_on(options: CompareOptions, monkeypatch
     job_folder = options.output / "castle" / "seed-0" / "bitfit"
     (job_folder / CURVE).write_text("{", encoding="utf-8")
     (job,) = jobs_of(options)
+    options = replace(
+        options,
+        training=replace(options.training, precision="fp32"),
+        scoring=replace(options.scoring, precision="fp32"),
+    )
     assert missing_scales(job, run.trained, options) == missing_scales(job, None, options) == [0.5, 1.5]
     assert compare(options, trainer=refuse).runs[0].curve == run.curve, "what is damaged is measured anew"
     assert missing_scales(job, run.trained, options) == []

@@ -193,7 +193,7 @@ def test_the_token_of_two_text_encoders(options: Options, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("token", "vectors", "said"),
-    [("zqxwvut", 1, r"'zqxwvut' is [2-9] tokens"), ("sks", 2, "is 1 tokens"), ("sks sks", 2, "2 different ones")],
+    [("zqxwvut", 1, r"'zqxwvut' is [2-9] tokens"), ("sks", 2, "is 1 token "), ("sks sks", 2, "2 different ones")],
 )
 def test_a_token_that_is_not_as_many_as_its_vectors_is_refused(
     token: str, vectors: int, said: str, options: Options, tmp_path: Path
