@@ -1,20 +1,19 @@
 """atomtune train: teach a base model a concept."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..runtime.option import option
-from ..runtime.units import counted, size
+from ..runtime.units import size
 from ..sampling.options import RUNS
 from ..training.options import TrainOptions
-from .console import Console, duration, fields, table
+from .console import Console, duration, fields
 from .options.groups import OutputOptions
 
 if TYPE_CHECKING:
-    from ..methods.base import LayerPlan
     from ..training.record import TrainResult
 
 
@@ -26,7 +25,13 @@ class TrainOutput(OutputOptions):
         None, "Folder of the run.", shown_default="runs/NAME", metavar="DIR", aliases=("output_dir",), essential=True
     )
     resume: bool = option(False, "Resume the run in the folder, with its own options.", essential=True)
-    dry_run: bool = option(False, "Show what would be trained, and stop.", essential=True)
+    dry_run: bool = option(False, "Show what would be trained, its size, time and memory, and stop.", essential=True)
+    measure: bool = option(False, "With --dry-run: load the model and take a few steps, as is done for pocket anyway.")
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """See `Options.check`."""
+        if self.measure and not self.dry_run:
+            yield "measure", "goes with --dry-run"
 
 
 def train(console: Console, explicit: frozenset[tuple[str, ...]], options: TrainOptions, place: TrainOutput) -> None:
@@ -40,7 +45,9 @@ def train(console: Console, explicit: frozenset[tuple[str, ...]], options: Train
         atomtune train --concept rex --method lora --rank 4 --config run.toml
     """
     if place.dry_run:
-        _plan(console, options)
+        from .dry_run import dry_run
+
+        dry_run(console, options, measure=place.measure)
         return
     from ..training.train import train as run
 
@@ -70,43 +77,3 @@ def _text(result: "TrainResult") -> str:
             "final loss": f"{result.final_loss:.4f}",
         }
     )
-
-
-def _plan(console: Console, options: TrainOptions) -> None:
-    """Show what would be trained, by group of layers."""
-    from ..models.base_model import resolve
-    from ..training.plan import plan as planned
-
-    base, plan = resolve(options.model).name, planned(options)
-    groups = [
-        (group, [layer for layer in plan if layer.group == group])
-        for group in dict.fromkeys(layer.group for layer in plan)
-    ]
-    total = _counts(plan)
-    data = {
-        "trainable_parameters": total["parameters"],
-        **total,
-        "groups": [{"group": group, **_counts(part)} for group, part in groups],
-        "method": options.method,
-        "preset": options.preset,
-        "spec": asdict(options.spec),
-        "base": base,
-    }
-    columns = ["layers", "conv", "conv_1x1", "linear", "rows", "parameters"]
-    by_group = [(group, _counts(part)) for group, part in groups] + [("total", total)]
-    rows = [[group, *(f"{counts[column]:,}" for column in columns)] for group, counts in by_group]
-    header = ["group", *(column.replace("_", " ") for column in columns)]
-    heading = f"{options.preset} on {base} would train {counted(total['parameters'], 'parameter')}"
-    console.result(data, f"{heading}\n\n{table(header, rows)}")
-
-
-def _counts(plan: "Sequence[LayerPlan]") -> dict[str, Any]:
-    kinds = [layer.kind for layer in plan]
-    return {
-        "layers": len(plan),
-        "conv": kinds.count("conv"),
-        "conv_1x1": kinds.count("conv 1x1"),
-        "linear": kinds.count("linear"),
-        "rows": sum(layer.rows for layer in plan),
-        "parameters": sum(layer.parameters for layer in plan),
-    }

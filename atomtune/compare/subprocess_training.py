@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-import torch
 from torch import nn
 
 import atomtune
@@ -27,6 +26,7 @@ from ..files.untrusted_json import read_json
 from ..methods.specs import AtomsSpec
 from ..models.base_model import load_pipeline, resolve
 from ..models.decomposition import cache_path, load_or_decompose
+from ..runtime.peak_memory import gpu_peak, peak_memory
 from ..runtime.progress import Events
 from ..training.options import TrainOptions
 from ..training.train import train
@@ -90,26 +90,6 @@ def cost(run: Path) -> tuple[int | None, int | None]:
         return stored["peak_bytes"], stored["gpu_peak_bytes"]
     except (OSError, ValueError, LookupError, TypeError):
         return None, None
-
-
-def peak_memory() -> int | None:
-    """The most memory that this process has held since its program began, in bytes; None where that is not known."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        # what getrusage says begins with the parent's, as a fork is measured before its program begins
-        for line in status.read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def gpu_peak() -> int | None:
-    """The most that this process's tensors took on the GPU, in bytes; None where none is in use."""
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else None
 
 
 def _is_decomposed(spec: AtomsSpec) -> bool:

@@ -12,12 +12,13 @@ from ..publish.options import PublishOptions
 from ..runtime.option import Option
 from ..runtime.options import OptionError, Options, options_of
 from ..sampling.options import RUNS, SampleOptions
+from ..training.estimate import options_of_run
 from ..training.options import TrainOptions
 from ..training.run_folder import RunFolder
 from . import jobs
 from .jobs import Job
 from .queue import device_name
-from .run_state import options_of_run, run_path
+from .run_state import run_path
 
 Made = TypeVar("Made", bound=Options)
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from ..data.concept import Concept
 from ..errors import AtomtuneError, UsageError
-from ..files.untrusted_json import parse_json, read_json
+from ..files.untrusted_json import parse_json
 from ..sampling.options import RUNS
+from ..training.estimate import options_of_run
 from ..training.overwrite import replacement
 from ..training.run_folder import RunFolder
 from ..training.run_lock import NOTE
@@ -156,18 +157,6 @@ def _is_name(text: str) -> bool:
 
 def _steps_asked(folder: RunFolder) -> int:
     return int_or_zero(options_of_run(folder).get("steps"))
-
-
-def options_of_run(folder: RunFolder) -> dict[str, Any]:
-    """The options in a run.json, without their groups; empty where it is not there or damaged."""
-    try:
-        grouped = read_json(folder.record)["options"]
-        flat: dict[str, Any] = {}
-        for key, value in grouped.items():
-            flat |= value if isinstance(value, dict) and key not in ("concept", "spec") else {key: value}
-        return flat
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return {}
 
 
 def int_or_zero(value: Any) -> int:

@@ -15,6 +15,7 @@ from atomtune.export.result import ExportResult, MergedAtoms
 from atomtune.files.atoms_file import AtomsInfo
 from atomtune.fleet.options import FleetRow
 from atomtune.publish.publish import PublishResult
+from atomtune.training.estimate import Estimate
 from atomtune.training.make_masks import MadeMask, MadeMasks
 from atomtune.training.prepare import Prepared, PreparedImage
 from atomtune.training.record import TrainResult
@@ -36,7 +37,7 @@ def documented(verb: str) -> set[str]:
 def test_every_key_is_documented() -> None:
     assert {field.name for kind in (Prepared, PreparedImage) for field in fields(kind)} <= documented("prepare")
     assert {field.name for kind in (MadeMasks, MadeMask) for field in fields(kind)} <= documented("mask")
-    assert {field.name for field in fields(TrainResult)} <= documented("train")
+    assert {field.name for kind in (TrainResult, Estimate) for field in fields(kind)} <= documented("train")
     assert {field.name for field in fields(ClassifierResult)} <= documented("classify train")
     assert {field.name for field in fields(Answer)} <= documented("classify predict")
     assert {field.name for kind in (Scores, ClassScore) for field in fields(kind)} <= documented("classify evaluate")

@@ -1,6 +1,7 @@
 """The verbs on a random pipeline: what they write and print. Others rely on the keys of `--json`."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -13,6 +14,9 @@ from PIL import Image
 
 import atomtune
 from atomtune.errors import UsageError
+from atomtune.models.base_model import resolve
+from atomtune.runtime.progress import Events
+from atomtune.training.measure import measured_step
 from made import made_atoms
 
 Cli = Callable[..., Any]
@@ -133,16 +137,27 @@ def test_what_train_says_first_counts_one_image_and_one_step_as_one(cli: Cli, ca
     assert cli(*next_command[1:], "--model", tiny_model, "--steps", "1").code == 0
 
 
+TWICE = """
+import sys
+from atomtune.commands.app import main
+words = sys.argv[1:]
+code = main(words)
+print("-- again", file=sys.stderr, flush=True)
+raise SystemExit(code or main([*words, "--overwrite", "-q", "--json"]))
+"""
+
+
 def test_the_libraries_add_no_noise(cli: Cli, castle: Path, tiny_model: Path) -> None:
     # a process of its own: the libraries read their settings when they are imported
-    launcher = Path(atomtune.__file__).parents[1] / "cli.py"
-    command = [sys.executable, launcher, "train", "--concept", "castle", "--model", tiny_model, *SMALL]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", TWICE, "train", "--concept", "castle", "--model", tiny_model, *SMALL]
+    environment = {**os.environ, "PYTHONPATH": str(Path(atomtune.__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    told, silent = done.stderr.split("-- again\n")
     ours = ("Reading ", "Loading ", "Encoding ", "Decomposing ", "Training ", "Next: ", "Teaching ")
-    assert all(line.startswith(ours) for line in done.stderr.splitlines()), done.stderr
-    done = subprocess.run([*command, "--overwrite", "-q", "--json"], capture_output=True, text=True, check=True)
-    assert done.stderr == ""
-    assert json.loads(done.stdout)["steps"] == 2
+    assert all(line.startswith(ours) for line in told.splitlines()), told
+    assert "Training 2/2 steps" in told
+    assert silent == ""
+    assert json.loads(done.stdout[done.stdout.index("{") :])["steps"] == 2
 
 
 def test_train_does_not_overwrite_unasked(cli: Cli, trained: Path) -> None:
@@ -175,15 +190,68 @@ def test_dry_run_counts_the_papers_presets_without_weights(cli: Cli, preset: str
     assert (plan["conv"], plan["conv_1x1"], plan["linear"]) == (50, 46 if preset == "c3" else 0, 182)
     assert sum(group["parameters"] for group in plan["groups"]) == count
     assert plan["base"] == "CompVis/stable-diffusion-v1-4"
+    assert 2 * count < plan["file_bytes"] < 2.4 * count + 40_000 < plan["run_bytes"]
+    assert (plan["step_seconds"], plan["seconds"], plan["seconds_from"]) == (None, None, None)
+    assert 859_520_964 * 4 < plan["memory_bytes"] < 4e9
+    assert plan["memory_from"] == "weights"
     assert not Path("runs").exists()
 
 
-def test_dry_run_shows_a_table_by_group(cli: Cli) -> None:
-    lines = cli("train", "--concept", "castle", "--dry-run").out.splitlines()
+def test_dry_run_shows_a_table_by_group_and_what_it_knows_of_the_rest(cli: Cli) -> None:
+    *lines, _, file, time, memory = cli("train", "--concept", "castle", "--dry-run").out.splitlines()
+    assert file.startswith("file    about 1.5 MB; the folder of the run takes up to")
+    assert time == "time    not known: --measure loads the model and takes a few steps"
+    assert memory.startswith("memory  more than 3.4 GB, for weights")
     assert lines[0] == "c2 on CompVis/stable-diffusion-v1-4 would train 749,522 parameters"
     assert lines[2].split() == ["group", "layers", "conv", "conv", "1x1", "linear", "rows", "parameters"]
     assert lines[-1].split()[:2] == ["total", "232"]
     assert any(line.startswith("mid_block") for line in lines)
+
+
+def test_a_dry_run_measures_steps_where_it_is_asked_to(cli: Cli, tiny_model: Path) -> None:
+    asked = ("train", "--concept", "castle", "--model", tiny_model, "--steps", "200", "--dry-run", "--preserve", "1")
+    least = parsed(cli(*asked, "--json"))
+    measured = parsed(cli(*asked, "--measure", "--json"))  # without any images
+    assert measured["seconds"] == 200 * measured["step_seconds"] > 0
+    assert (measured["seconds_from"], measured["memory_from"]) == ("steps", "steps")
+    assert measured["memory_bytes"] > least["memory_bytes"]
+    assert {name for name in measured if measured[name] != least[name]} == {
+        *("step_seconds", "seconds", "seconds_from", "memory_bytes", "memory_from"),
+    }
+    assert not any(Path().iterdir())
+    answer = cli(*asked, "--measure", "--prior-preservation")
+    assert "for 200 steps, an estimate by steps just taken (" in answer.out
+    refused = cli("train", "--concept", "castle", "--model", tiny_model, "--measure")
+    assert (refused.code, refused.err.splitlines()[0]) == (2, "Error: --measure goes with --dry-run")
+
+
+def test_a_dry_run_takes_no_steps_of_other_models_than_pocket_unasked(
+    cli: Cli, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atomtune.training.measure.measured_step", lambda *_: (0.25, 10**9))
+    answer = cli("train", "--concept", "castle", "--model", "pocket", "--steps", "400", "--dry-run")
+    assert "about 1 min 40 s for 400 steps, an estimate by steps just taken (0.25 s each)" in answer.out
+    assert "memory  about 1.0 GB, the most that was held in these steps" in answer.out
+    assert parsed(cli("train", "--concept", "castle", "--model", tiny_model, "--dry-run", "--json"))["seconds"] is None
+
+
+def test_a_dry_run_knows_what_a_run_like_it_took(cli: Cli, trained: Path) -> None:
+    took = json.loads((trained.parent / "run.json").read_text())["result"]["seconds"]
+    asked = ("train", "--concept", "rex", *SMALL, "--steps", "7", "--dry-run")
+    known = parsed(cli(*asked, "--json"))
+    assert known["seconds"] == pytest.approx(took / 2 * 7)
+    assert known["seconds_from"] == "run"
+    assert "as a run like it took here" in cli(*asked).out
+    assert parsed(cli(*asked, "--batch-size", "1", "--json"))["seconds"] is None
+
+
+def test_steps_with_and_without_preservation_count_as_often_as_there_are(
+    options: Callable[..., Any], tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atomtune.training.measure._seconds_of_steps", lambda *_: [3.0, 1.0, 5.0, 1.0])
+    every_fourth = options(preserve=1.0, preserve_every=4)
+    assert measured_step(every_fourth, resolve(str(tiny_model)), Events())[0] == pytest.approx(4 / 4 + 1 * 3 / 4)
+    assert measured_step(options(), resolve(str(tiny_model)), Events())[0] == pytest.approx(10 / 4)
 
 
 def test_a_missing_concept_folder_is_named(cli: Cli, tiny_model: Path) -> None:

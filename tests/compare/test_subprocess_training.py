@@ -9,7 +9,7 @@ import pytest
 
 from atomtune.compare.options import CompareOptions, jobs_of
 from atomtune.compare.runs import train_missing
-from atomtune.compare.subprocess_training import COST, Order, cost, peak_memory, train_apart, train_here
+from atomtune.compare.subprocess_training import COST, Order, Trainer, cost, train_apart, train_here
 from atomtune.compare.variants import parse_variants
 from atomtune.errors import AtomtuneError, Interrupted, Terminated
 from atomtune.files.atoms_file import load_atoms
@@ -26,7 +26,8 @@ def order(made: Callable[..., CompareOptions], tmp_path: Path, monkeypatch: pyte
     return Order(job.options, tmp_path / "run")
 
 
-def test_it_is_stopped_goes_on_and_comes_to_the_same(order: Order, tmp_path: Path) -> None:
+@pytest.mark.parametrize("again", [train_here, pytest.param(train_apart, marks=pytest.mark.slow)])
+def test_it_is_stopped_goes_on_and_comes_to_the_same(again: Trainer, order: Order, tmp_path: Path) -> None:
     class Watch(Events):
         def __init__(self, stop: bool) -> None:
             self.stop, self.begun, self.steps = stop, (0, 0), 0
@@ -49,7 +50,7 @@ def test_it_is_stopped_goes_on_and_comes_to_the_same(order: Order, tmp_path: Pat
     assert folder.checkpoint.is_file()
     assert not folder.atoms.exists()
     assert (cost(order.output)[0] or 0) > 100e6
-    train_apart(replace(order, resume=True), second)
+    again(replace(order, resume=True), second)
     done = second.begun[1]
     assert 0 < done < 12
     assert second.steps == 12 - done
@@ -78,13 +79,6 @@ def test_a_process_that_dies_without_a_word(order: Order, monkeypatch: pytest.Mo
     with pytest.raises(AtomtuneError, match="ended by signal 9") as caught:
         train_apart(order, Events())
     assert "memory" in str(caught.value.hint)
-
-
-def test_the_peak_grows_with_what_is_held() -> None:
-    before = peak_memory()
-    assert before is not None
-    held = bytes(8) * (before // 8 + 10_000_000)  # more than all that this process has held so far
-    assert (peak_memory() or 0) > len(held)
 
 
 def test_costs_that_are_not_known(tmp_path: Path) -> None:
