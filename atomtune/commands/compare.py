@@ -160,6 +160,7 @@ def compare(
         flags = ", ".join("--" + name.replace("_", "-") for name in foreign)
         raise UsageError(f"{flags} needs --task classify", "concepts are compared on images in concepts/NAME")
     from ..compare.compare import compare as run
+    from ..compare.compare import listed_failures
     from ..compare.curves import parse_scales
     from ..compare.options import CompareOptions, listed, parse_concept, parse_seeds
     from ..compare.report import PAGE, write_comparison
@@ -220,8 +221,9 @@ def compare(
     page = place.output / PAGE
     console.result({"report": page, "output": place.output, **figures}, f"{_text(result)}\n\n{page}")
     if result.failures:
+        runs = len(result.runs) + len(result.failures)
         raise AtomtuneError(
-            "\n".join(f"{f.concept}, seed {f.seed}, {f.variant}: {f.reason}" for f in result.failures),
+            f"not every run came to its end: {listed_failures(result.failures, runs)}",
             "these runs are not in the table; the same command tries them again",
         )
 
@@ -235,6 +237,7 @@ def _compare_classifiers(
     place: CompareOutput,
 ) -> None:
     from ..compare.classifiers import compare_classifiers
+    from ..compare.compare import listed_failures
     from ..compare.options import listed, parse_seeds
     from ..compare.variants import parse_rates, parse_variants
 
@@ -281,8 +284,9 @@ def _compare_classifiers(
     text = f"{table(header, rows)}\n\n{result.report}"
     console.result({"report": result.report, "output": output, **result.figures}, text)
     if result.failures:
+        runs = sum(one.runs for one in result.lines) + len(result.failures)
         raise AtomtuneError(
-            "\n".join(f"seed {one.seed}, {one.variant}: {one.reason}" for one in result.failures),
+            f"not every run came to its end: {listed_failures(result.failures, runs)}",
             "these runs are not in the table; the same command tries them again",
         )
 

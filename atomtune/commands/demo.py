@@ -8,7 +8,7 @@ from ..demo.options import DemoOptions
 from ..runtime.option import option
 from ..runtime.units import counted, size
 from ..sampling.options import RUNS
-from .console import Console, duration, fields
+from .console import Console, duration, fields, table
 from .options.groups import OutputOptions
 
 if TYPE_CHECKING:
@@ -44,13 +44,16 @@ def demo(console: Console, options: DemoOptions, place: DemoOutput) -> None:
 
 
 def _text(result: "DemoResult") -> str:
+    from ..demo.demo import COLUMNS, PROMPT_SCENES
+
     base, ours, truth = result.fidelity
-    return fields(
+    right = [f"{result.scenes_right[k]} of {len(PROMPT_SCENES)}" for k in (1, 0, 2)]
+    rows = [["fidelity", *(f"{value:.2f}" for value in (ours, base, truth))], ["scenes named right", *right]]
+    facts = fields(
         {
             "page": str(result.index),
             "parameters": f"{result.trainable_parameters:,}",
             "atoms file": f"{result.atoms_file}, {size(result.atoms_bytes)}",
-            "fidelity": f"{ours:.2f} (base model {base:.2f}, fresh renderings of the same thing {truth:.2f})",
             "times": f"decompose {duration(result.decompose_seconds)}, train {duration(result.train_seconds)}, "
             f"in all {duration(result.seconds)}",
             **{
@@ -63,3 +66,5 @@ def _text(result: "DemoResult") -> str:
             "next": "images of another new thing: atomtune pocket images --class dog --output concepts/rex",
         }
     )
+    measured = table(["", *COLUMNS], rows)
+    return f"{measured}\n\n{facts}"

@@ -8,7 +8,7 @@ from ..errors import UsageError
 from ..evaluation.options import EvaluateOptions
 from ..runtime.option import option
 from ..runtime.options import Options
-from .console import Console, fields
+from .console import Console, fields, table
 
 if TYPE_CHECKING:
     from ..evaluation.evaluate import Evaluation
@@ -71,13 +71,15 @@ def evaluate(
     if source.images is not None:
         _score_folder(console, source.images, source.references, options, paths, place.output)
         return
-    from ..evaluation.report import measures_text
+    from ..evaluation.report import figure_rows, text_rows
     from ..evaluation.score_run import evaluate as score
 
     result = score(options, place.output, encoder_paths=paths, events=console.events)
-    measures = measures_text(result.evaluation.final.scored.measures)
-    text = {"report": str(result.report), **measures, **_choice(result.evaluation)}
-    console.result({"report": result.report, **result.figures}, fields(text))
+    found, measures = result.evaluation, result.evaluation.final.scored.measures
+    rows = figure_rows(measures, found.base.measures, found.real)
+    measured, facts = table(*text_rows(rows, measures.n)), {**_choice(found), "report": str(result.report)}
+    text = f"{measured}\n\n{fields(facts)}"
+    console.result({"report": result.report, **result.figures}, text)
 
 
 def _refuse_foreign(explicit: set[str], of_folder: bool) -> None:
@@ -107,7 +109,7 @@ def _score_folder(
 ) -> None:
     from ..evaluation.encoders.base import encoders_for
     from ..evaluation.folder import score_folder
-    from ..evaluation.report import measures_text
+    from ..evaluation.report import REAL, figure_rows, text_rows
 
     if references is None:
         raise UsageError("--images needs --references", "a folder with images of the concept")
@@ -115,4 +117,5 @@ def _score_folder(
 
     encoders = encoders_for(resolve(options.model).name, paths=paths, device=options.device)
     figures, measures = score_folder(encoders, images, references, output, console.events)
-    console.result(figures, fields(measures_text(measures)))
+    rows = figure_rows(measures, None, figures["real_fidelity"])
+    console.result(figures, table(*text_rows(rows, measures.n, ("images", "", REAL))))

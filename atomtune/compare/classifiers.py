@@ -169,9 +169,9 @@ def _train_missing(options: ClassifyOptions, folder: Path, overwrite: bool, even
         same_run(stored, options, folder)
     except UsageError as problem:
         if not overwrite:
-            differing = problem.message.partition("\n")[2]
+            differing = "; ".join(problem.message.splitlines()[1:])
             raise UsageError(
-                f"{folder} was trained with other options:\n{differing}", "--overwrite trains it again, or --output"
+                f"{folder} was trained with other options: {differing}", "--overwrite trains it again, or --output"
             ) from None
         train(options, folder, overwrite=True, events=events)
 

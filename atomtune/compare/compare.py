@@ -15,6 +15,7 @@ from ..models.options import AUTO
 from ..runtime.progress import Events
 from ..training.run_lock import run_lock
 from .curves import curve_of
+from .grouped import in_one_line
 from .options import CompareOptions, Job, jobs_of
 from .precision import shared_precision
 from .runs import COMPARISON_FILES, Trained, check, made_by_0_1, train_missing, trained
@@ -52,14 +53,18 @@ Ahead = Callable[[Sequence[Job], Sequence[Job], CompareOptions, Events], list[Fa
 """Trains and scores runs, of which those named second replace others; returns what it could not do."""
 
 
+def listed_failures(failures: Sequence[Failure], runs: int) -> str:
+    """Why which of so many runs failed, in one line."""
+    return in_one_line([(f"{one.concept}, seed {one.seed}, {one.variant}", one.reason) for one in failures], runs)
+
+
 class NothingCompared(AtomtuneError):
     """Every run failed."""
 
     def __init__(self, failures: Sequence[Failure]) -> None:
-        listed = [
-            f"{failure.concept}, seed {failure.seed}, {failure.variant}: {failure.reason}" for failure in failures
-        ]
-        super().__init__("\n".join(["no run could be compared:", *listed]))
+        super().__init__(
+            f"no run could be compared: {listed_failures(failures, len(failures))}", "the same command tries again"
+        )
 
 
 def compare(

@@ -86,6 +86,11 @@ class Job:
     image_folder: Path
 
     @property
+    def place(self) -> str:
+        """Where it is in the comparison's folder, as castle/seed-0/lora."""
+        return "/".join(self.folder.parts[-3:])
+
+    @property
     def title(self) -> str:
         """In words, for messages."""
         return f"{self.subject.concept.name}, seed {self.seed}, {self.variant.name}"

@@ -15,6 +15,7 @@ from ..training.plan import plan
 from ..training.resume import check_material, material_of, recorded_images
 from ..training.run_folder import RunFolder
 from ..training.run_lock import run_lock
+from .grouped import in_one_line
 from .options import CompareOptions, Job, jobs_of
 from .subprocess_training import Order, Trainer, cost
 
@@ -27,7 +28,6 @@ SCORE = "score.json"
 CURVE = "curve.json"
 """Its measures at other scales."""
 
-_SHOWN = 20  # differences listed
 _PATIENCE = 60.0  # seconds
 
 
@@ -117,10 +117,10 @@ def check(jobs: Sequence[Job], events: Events, overwrite: bool = False) -> list[
         if found:
             changed[job.folder] = found
     if changed and not overwrite:
-        lines = [f"{folder}: {line}" for folder, found in changed.items() for line in found]
-        more = [f"and {len(lines) - _SHOWN} more differences"] if len(lines) > _SHOWN else []
+        names = {job.folder: job.place for job in jobs}
+        differing = [(names[folder], line) for folder, found in changed.items() for line in found]
         raise UsageError(
-            "\n".join(["runs that are there were trained otherwise:", *lines[:_SHOWN], *more]),
+            f"runs that are there were trained otherwise: {in_one_line(differing, len(jobs))}",
             "leave the changes out; --overwrite trains these runs again, --output names another folder",
         )
     return [job for job in jobs if job.folder in changed]

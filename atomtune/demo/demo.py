@@ -4,7 +4,7 @@ import os
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..evaluation.encoders.grader import Grader, load_grader, scenes_named
 from ..evaluation.evaluate import Evaluation, evaluate_concept
 from ..evaluation.measure import Measures, measure
 from ..evaluation.options import EvaluateOptions
-from ..evaluation.report import page_values
+from ..evaluation.report import BASE, OURS, FigureRow, page_values
 from ..files.atomic import write_text
 from ..files.output_folder import check_replaceable, claim
 from ..files.png import save_png
@@ -41,6 +41,10 @@ IMAGES_OF_EACH = 2  # of each prompt; the first is shown
 SAMPLE_STEPS = 25
 GUIDANCE = 5.0  # what the figures of `pocket` were taken at; more saturates the colours
 INDEX, PROMPTS, RUN = "index.html", "prompts.txt", "run"
+
+COLUMNS = (OURS, BASE, "the real one")
+"""Of the figures, on page and terminal; the last one is the thing as its program renders it in those scenes."""
+
 IMAGES = tuple(f"concept/{number:02d}.png" for number in range(1, len(TRAINING_SCENES) + 1))
 PROMPT_SCENES = (
     "in the snow",
@@ -137,12 +141,15 @@ def run_demo(
         others += train_other_methods(options, output, lambda run: _evaluate(output, run, seed, events), events)
     comparison = _compare(evaluation, thing, style, images, others)
     seconds = time.perf_counter() - began
-    values = page_values(evaluation, {}) | {
+    values = page_values(evaluation, {})
+    values |= {
         "images": images,
         "rows": comparison.rows,
         "train": result,
         "atoms_file": result.atoms_file.relative_to(output).as_posix(),
         "decomposition": decomposition,
+        "table": _with_the_real_one(values["table"], comparison.fidelity[2]),
+        "columns": COLUMNS,
         "scenes_right": comparison.scenes_right,
         "unet_parameters": sum(parameter.numel() for parameter in unet.parameters()),
         "preset": PRESET.upper(),
@@ -200,7 +207,7 @@ class _Comparison:
 
     Attributes:
         rows: for each prompt the images of it, for the page.
-        scenes_right: with the concept, base model, fresh renderings, as the page has them.
+        scenes_right: with the concept, base model, fresh renderings, in the order of `COLUMNS`.
         fidelity, other_methods: as in DemoResult.
     """
 
@@ -251,6 +258,11 @@ def _compare(
             for other, group in zip(others, theirs, strict=True)
         ],
     )
+
+
+def _with_the_real_one(rows: Sequence[FigureRow], fidelity: float) -> list[FigureRow]:
+    """The rows of the page, with the fidelity of fresh renderings in place of that of the training images."""
+    return [replace(row, real=None if row.real is None else fidelity) for row in rows]
 
 
 def _fidelity(measures: Measures) -> float:

@@ -1,6 +1,8 @@
 """The report of an evaluation: one HTML file with everything inside, a CSV of the images, and the figures as JSON."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from .measure import ENOUGH_FOR_FID, Measures
 REPORT, TABLE, FIGURES = FILES = ("report.html", "images.csv", "scores.json")
 _EXTREMES = 4
 _FEW = 100  # images, whose mean says nothing beyond the second decimal
+
+OURS, BASE, REAL = "with the concept", "base model", "real images"
+"""The columns of figures."""
 
 DISTANCES = ("fid", "fd_dinov2")
 """Figures that few images make larger."""
@@ -102,7 +107,8 @@ def page_values(evaluation: Evaluation, settings: dict[str, Any]) -> dict[str, A
     return {
         "concept": evaluation.concept,
         "references": evaluation.references,
-        "table": _table(evaluation),
+        "table": figure_rows(final.scored.measures, evaluation.base.measures, evaluation.real),
+        "columns": (OURS, BASE, REAL),
         "rows": [
             {
                 "prompt": prompt,
@@ -133,15 +139,41 @@ def page_values(evaluation: Evaluation, settings: dict[str, Any]) -> dict[str, A
     }
 
 
-def _table(evaluation: Evaluation) -> list[dict[str, Any]]:
-    ours, base = evaluation.final.scored.measures, evaluation.base.measures
-    rows = []
-    for name, (title, meaning) in MEANINGS.items():
-        value = getattr(ours, name)
-        if value is not None:
-            real = evaluation.real if name == "fidelity" else None
-            rows.append({"title": title, "meaning": meaning, "ours": value, "base": getattr(base, name), "real": real})
-    return rows
+@dataclass(frozen=True)
+class FigureRow:
+    """A measure, as page and terminal show it: of the images, of the base model's, and of real ones."""
+
+    title: str
+    meaning: str
+    ours: float
+    base: float | None
+    real: float | None
+
+
+def figure_rows(ours: Measures, base: Measures | None, real: float | None) -> list[FigureRow]:
+    """The measures that are known. `real` is the fidelity of the concept's images to each other."""
+    values = {name: getattr(ours, name) for name in MEANINGS}
+    return [
+        FigureRow(*MEANINGS[name], value, getattr(base, name, None), real if name == "fidelity" else None)
+        for name, value in values.items()
+        if value is not None
+    ]
+
+
+def text_rows(
+    rows: Sequence[FigureRow], images: int, names: Sequence[str] = (OURS, BASE, REAL)
+) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the measures for the terminal, with the words, the columns and the digits of the page.
+
+    Args:
+        images: how many were measured.
+        names: of the columns; of those without a figure nothing is shown.
+    """
+    form = digits(images)
+    columns = [[form % value if value is not None else "" for value in (row.ours, row.base, row.real)] for row in rows]
+    shown = [k for k in range(len(names)) if any(cells[k] for cells in columns)]
+    cells = [[row.title.lower(), *(cells[k] for k in shown)] for row, cells in zip(rows, columns, strict=True)]
+    return ["", *(names[k] for k in shown)], cells
 
 
 def _extremes(step: Step) -> list[dict[str, Any]]:
@@ -221,11 +253,3 @@ def _steps(evaluation: Evaluation) -> list[dict[str, Any]]:
 def digits(images: int) -> str:
     """The format of a figure that so many images allow: two decimals up to a hundred, three for more."""
     return "%.2f" if images <= _FEW else "%.3f"
-
-
-def measures_text(measures: Measures) -> dict[str, str]:
-    """The measures as lines for the terminal, with the words and digits of the page."""
-    values = {name: getattr(measures, name) for name in MEANINGS}
-    return {
-        MEANINGS[name][0].lower(): digits(measures.n) % value for name, value in values.items() if value is not None
-    }

@@ -197,12 +197,15 @@ def _upload(
         commit = hub.upload_folder(
             repo_id=repository, folder_path=folder, commit_message=f"{trigger}, by atomtune", allow_patterns=list(sizes)
         )
+    except AtomtuneError:
+        raise
     except ValueError as problem:
         raise AtomtuneError(
             f"the hub finds the model card wrong: {excerpt(problem, 300)}", "--licence names another"
         ) from None
-    except (HfHubHTTPError, OSError) as problem:
-        raise AtomtuneError(
-            f"cannot publish to {place}: {excerpt(problem, 300)}", "hf auth login, with a token that may write there"
-        ) from problem
+    except Exception as problem:  # the hub's client raises what its HTTP library raises
+        hint = "try again when the hub can be reached; --to folder writes what would be published"
+        if isinstance(problem, HfHubHTTPError):
+            hint = "hf auth login, with a token that may write there"
+        raise AtomtuneError(f"cannot publish to {place}: {excerpt(problem, 300)}", hint) from problem
     return PublishResult(place, commit.oid, sizes, licence, trigger)

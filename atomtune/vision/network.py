@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..adapt import adaptable_layers
 from ..errors import AtomtuneError, UsageError, excerpt
 from ..models.hub_errors import unreachable
+from ..models.hub_files import files_on_hub
 from ..runtime.seeds import derived_seed
 from .options import RANDOM
 
@@ -165,18 +166,23 @@ def _outputs(path: str, config: Any) -> int:
 
 
 def _from_hub(rest: str, config: Any) -> str:
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     hint = "--weights FILE.safetensors takes them from a file, --weights random takes none"
     repository = getattr(config, "hf_hub_id", None)
     if not repository:
         raise AtomtuneError(f"timm names no weights for {rest} on the hub", hint)
+    file = "model.safetensors"
+    if isinstance(cached := try_to_load_from_cache(repository, file), str):
+        return cached
     try:
-        return hf_hub_download(repository, "model.safetensors")
+        if not constants.HF_HUB_OFFLINE:
+            files_on_hub(repository)
+        return hf_hub_download(repository, file)
     except Exception as problem:  # the hub's client raises what its HTTP library raises
         if isinstance(problem, EntryNotFoundError) and not isinstance(problem, LocalEntryNotFoundError):
-            raise AtomtuneError(f"{repository} has no model.safetensors, and pickles are not loaded", hint) from problem
+            raise AtomtuneError(f"{repository} has no {file}, and pickles are not loaded", hint) from problem
         raise unreachable(repository, problem, hint) from problem
 
 

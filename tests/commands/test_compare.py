@@ -1,6 +1,7 @@
 """atomtune compare on the command line: what it prints and refuses. How runs are made is shown in tests/compare."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,9 +97,10 @@ def test_a_changed_option_is_named(cli: Cli, asked: list[str]) -> None:
     answer = cli(*asked, "--steps", 2)
     assert answer.code == 2
     assert answer.out == ""
-    errors = answer.err.splitlines()
-    assert errors[-2].endswith("bitfit: steps was 1, now 2")
-    assert "--overwrite" in errors[-1]
+    *before, error, hint = answer.err.splitlines()
+    assert re.fullmatch(r"Error: runs that .* otherwise: steps was 1, now 2 \(rex/seed-0/bitfit\)", error)
+    assert "--overwrite" in hint
+    assert not any("Error" in line for line in before)
 
 
 def test_several_concepts_keep_their_order(cli: Cli, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

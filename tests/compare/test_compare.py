@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from atomtune.compare.compare import NothingCompared, compare
+from atomtune.compare.grouped import in_one_line
 from atomtune.compare.options import CompareOptions, Job, jobs_of, parse_concept, parse_seeds
 from atomtune.compare.precision import shared_precision
 from atomtune.compare.scoring import SCORE
@@ -167,10 +168,10 @@ def test_other_options_than_those_of_the_runs_are_named(compared: Compared) -> N
     other = replace(options, training=replace(options.training, steps=4), rates={"bitfit": 0.5})
     with pytest.raises(UsageError) as caught:
         compare(other, trainer=refuse)
-    _, *differences = caught.value.message.splitlines()
-    assert len(differences) == 4 + 2
-    assert any("atoms-c1: steps was 3, now 4" in line for line in differences)
-    assert any("bitfit: lr was 0.001, now 0.5" in line for line in differences)
+    assert caught.value.message == (
+        "runs that are there were trained otherwise: steps was 3, now 4 (all 4 runs); "
+        "lr was 0.001, now 0.5 (castle/seed-0/bitfit, castle/seed-1/bitfit)"
+    )
     assert "--overwrite" in str(caught.value.hint)
 
 
@@ -190,7 +191,7 @@ def test_auto_is_the_precision_of_the_runs_that_are_there(copied: CompareOptions
     first = jobs_of(copied)[0]
     rewrite(first, options=replace(first.options, precision="bf16").to_dict())
     training = replace(copied.training, precision="auto")
-    with pytest.raises(UsageError, match=r"bitfit: precision was fp32, now bf16$"):
+    with pytest.raises(UsageError, match=r"precision was fp32, now bf16 \(castle/seed-0/bitfit\)$"):
         compare(replace(copied, training=training), trainer=refuse)
     assert shared_precision("auto", "cpu", [copied.output / "elsewhere", first.folder]) == "bf16"
     assert shared_precision("fp32", "cpu", [first.folder]) == "fp32"
@@ -202,7 +203,7 @@ def test_other_images_than_those_of_the_runs_are_named(compared: Compared, copie
     images = [dict(image) for image in RunFolder(job.folder).read_record()["images"]]
     images[0]["digest"] = "of another image"
     rewrite(job, images=images)
-    with pytest.raises(UsageError, match=r"bitfit: 0\.png was changed"):
+    with pytest.raises(UsageError, match=r"0\.png was changed \(castle/seed-0/bitfit\)$"):
         compare(copied, trainer=refuse)
     trained: list[str] = []
     result = compare(copied, trainer=counted(trained), overwrite=True)
@@ -222,7 +223,7 @@ def test_a_run_that_fails_is_left_out_and_said(made: Made, tmp_path: Path) -> No
     assert [run.variant.name for run in result.runs] == ["loldu"]
     assert [(f.variant, f.reason) for f in result.failures] == [("bitfit", "the loss is not finite")]
     alone = replace(options, variants=parse_variants(["bitfit"]))
-    with pytest.raises(NothingCompared, match="castle, seed 0, bitfit: the loss is not finite"):
+    with pytest.raises(NothingCompared, match=r"compared: the loss is not finite \(castle, seed 0, bitfit\)$"):
         compare(alone, trainer=train)
     assert len(compare(options, trainer=train_here).runs) == 2, "it is tried again"
 
@@ -241,6 +242,14 @@ def test_a_damaged_record_is_an_error_or_written_anew(copied: CompareOptions) ->
     trained: list[str] = []
     assert len(compare(copied, trainer=counted(trained), overwrite=True).runs) == 2
     assert trained == ["bitfit"]
+
+
+def test_what_several_runs_have_in_common_is_said_once() -> None:
+    found = [(f"run {number}", "the loss is not finite") for number in range(5)] + [("run 9", "killed")]
+    assert in_one_line(found, 6) == "the loss is not finite (run 0, run 1, run 2 and 2 more runs); killed (run 9)"
+    assert in_one_line(found[:5], 5) == "the loss is not finite (all 5 runs)"
+    many = in_one_line([("a", f"{letter} was 1, now 2") for letter in "abcdefghijk"], 1)
+    assert many.endswith("h was 1, now 2 (a); and 3 more")
 
 
 def test_what_cannot_be_is_known_before_anything_is_trained(made: Made, tmp_path: Path) -> None:

@@ -6,55 +6,70 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from atomtune.commands.demo import _text
 from atomtune.demo.demo import PROMPT_SCENES, run_demo
 from atomtune.demo.other_methods import RATES
 from atomtune.errors import UsageError
-from atomtune.evaluation.image_sets import DRIFT_PROMPTS
+from atomtune.evaluation import image_sets
 from atomtune.files.atoms_file import load_atoms
 from atomtune.pocket.concept import TRAINING_SCENES
 from atomtune.pocket.world import SCENES
 
 
-def test_the_page_is_complete_and_needs_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("atomtune.demo.demo.SAMPLE_STEPS", 2)
+@pytest.fixture
+def drift(monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many prompts drift is measured on in short demos of one image and one denoising step."""
+    monkeypatch.setattr("atomtune.demo.demo.SAMPLE_STEPS", 1)
+    monkeypatch.setattr("atomtune.demo.demo.IMAGES_OF_EACH", 1)
+    monkeypatch.setattr(image_sets, "DRIFT_PROMPTS", image_sets.DRIFT_PROMPTS[:3])
+    return 3
+
+
+def test_the_page_is_complete_and_needs_nothing_else(tmp_path: Path, drift: int) -> None:
     result = run_demo(tmp_path / "demo", steps=2, batch_size=1)
     page = result.index.read_text(encoding="utf-8")
-    assert page.count("data:image/webp;base64,") == (
-        len(TRAINING_SCENES) + 3 * len(PROMPT_SCENES) + 2 * len(DRIFT_PROMPTS)
-    )
+    assert page.count("data:image/webp;base64,") == len(TRAINING_SCENES) + 3 * len(PROMPT_SCENES) + 2 * drift
     assert not re.findall(r"(?:src|href)=[\"'](?!data:)", page), "the page must not ask for anything"
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
     assert f"{result.trainable_parameters:,}" in page
+    _says_what_the_page_says(_text(result), page)
     _, info, _ = load_atoms(result.atoms_file)
     assert (info.preset, info.base, info.steps) == ("c2", "pocket", 2)
     assert result.atoms_bytes == result.atoms_file.stat().st_size
     assert len(list((tmp_path / "demo" / "concept").glob("*.png"))) == len(TRAINING_SCENES)
     with pytest.raises(UsageError, match="there already"):
         run_demo(tmp_path / "demo", steps=2)
+    # again, with other methods
     (tmp_path / "demo" / "notes.txt").write_text("mine")
-    again = run_demo(tmp_path / "demo", steps=1, batch_size=1, overwrite=True)
-    assert load_atoms(again.atoms_file)[1].steps == 1
+    sets = set((tmp_path / "demo" / "images").iterdir())
+    result = run_demo(tmp_path / "demo", steps=1, batch_size=1, compare=True, overwrite=True)
+    assert load_atoms(result.atoms_file)[1].steps == 1
     assert (tmp_path / "demo" / "notes.txt").read_text() == "mine"
-
-
-def test_other_methods_are_shown_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("atomtune.demo.demo.SAMPLE_STEPS", 1)
-    monkeypatch.setattr("atomtune.demo.demo.IMAGES_OF_EACH", 1)
-    result = run_demo(tmp_path / "demo", steps=1, batch_size=1, compare=True)
     assert [other["method"] for other in result.other_methods] == list(RATES)
     lora, full = result.other_methods
     assert lora["trainable_parameters"] < full["trainable_parameters"]
     page = result.index.read_text(encoding="utf-8")
     assert page.count("data:image/webp;base64,") == (
-        len(TRAINING_SCENES) + (3 + len(RATES)) * len(PROMPT_SCENES) + 2 * len(DRIFT_PROMPTS)
+        len(TRAINING_SCENES) + (3 + len(RATES)) * len(PROMPT_SCENES) + 2 * drift
     )
     for other in result.other_methods:
         run = tmp_path / "demo" / f"run-{other['method']}" / "castle.safetensors"
         assert (load_atoms(run)[1].method, run.stat().st_size) == (other["method"], other["atoms_bytes"])
         assert f"{other['trainable_parameters']:,}" in page
         assert f"{other['fidelity']:.2f}" in page
-    sets = list((tmp_path / "demo" / "images").iterdir())
-    assert len(sets) == 2 * (2 + len(RATES)), "the base model's images serve all"
+    more = set((tmp_path / "demo" / "images").iterdir()) - sets
+    assert len(more) == 2 * (1 + len(RATES)), "the base model's images serve all"
+
+
+def _says_what_the_page_says(text: str, page: str) -> None:
+    """Assert that the terminal has the page's words and numbers for likeness, column by column."""
+    table = page.split("<h2>Figures</h2>")[1].split("</table>")[0]
+    header, fidelity, *_ = (re.findall(r"<t[hd][^>]*>([^<]*)<", row) for row in table.split("<tr>")[1:])
+    lines = [re.split(r"  +", line.strip()) for line in text.splitlines()]
+    assert lines[0] == header[1:] == ["with the concept", "base model", "the real one"]
+    assert lines[2] == ["fidelity", *(cell.strip() for cell in fidelity[1:])]
+    right = page.split("named right by the grader</h3>")[1].split("</table>")[0]
+    assert lines[3] == ["scenes named right", *re.findall(r"\d+ of \d+", right)]
 
 
 def test_scenes_of_the_prompts_are_not_those_of_the_images() -> None:

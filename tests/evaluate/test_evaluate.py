@@ -3,11 +3,9 @@
 import csv
 import json
 import math
-import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -22,6 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 from atomtune.commands.evaluate import OF_FOLDER, evaluate
 from atomtune.commands.options.signature import option_classes
 from atomtune.core.fingerprint import fingerprint
+from atomtune.evaluation import image_sets
 from atomtune.evaluation.folder import prompt_of
 from atomtune.evaluation.image_sets import ImageSet
 from atomtune.evaluation.measure import Measures
@@ -33,6 +32,7 @@ from atomtune.runtime.progress import Events
 from atomtune.sampling.apply import applied, merge_atoms
 from atomtune.sampling.changes import read_atoms
 from atomtune.training.run_lock import run_lock
+from commands_here import run_here
 from made import made_atoms
 
 SCENES = ("", "in the snow", "on the beach", "in the jungle")
@@ -43,7 +43,7 @@ KEYS |= {"real_fidelity", "encoders", "preprocessing"}  # what docs/json.md prom
 
 @pytest.fixture(scope="session")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A short run on pocket and its evaluation with checkpoints, by the command line in a process of its own."""
+    """A short run on pocket and its evaluation with checkpoints, by the command line."""
     folder = tmp_path_factory.mktemp("evaluated")
     style = Style(FIRST_HELD_OUT_SEED + 3)
     (folder / "concepts" / "castle").mkdir(parents=True)
@@ -51,23 +51,19 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         image = render("castle", style, scene, FIRST_HELD_OUT_SEED + number)
         image.save(folder / "concepts" / "castle" / f"{number}.png")
     (folder / "prompts.txt").write_text("a {} in the snow\na {} on the beach\n")
-    program = [sys.executable, "-c", "from atomtune.commands.app import main; raise SystemExit(main())"]
+    score = "evaluate --concept castle --prompts prompts.txt --per-prompt 2 --steps 1 --checkpoints --device cpu"
 
-    def run(*arguments: str) -> str:
-        environment = {**os.environ, "ATOMTUNE_CACHE": str(folder / "cache")}
-        done = subprocess.run(
-            [*program, *arguments, "--device", "cpu"], cwd=folder, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    run("train", "--concept", "castle", "--model", "pocket", "--steps", "4", "--checkpoint-every", "2", "--lr", "5e-3")
-    score = ("evaluate", "--concept", "castle", "--prompts", "prompts.txt", "--per-prompt", "2", "--steps", "2")
+    def run(words: str) -> str:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(image_sets, "DRIFT_PROMPTS", image_sets.DRIFT_PROMPTS[:3])
+            return run_here(folder, *words.split())
 
     def again() -> dict[str, Any]:
-        return dict(json.loads(run(*score, "--checkpoints", "--json")))
+        return dict(json.loads(run(f"{score} --json")))
 
-    return {"folder": folder, "scores": again(), "evaluate": again}
+    run("train --concept castle --model pocket --steps 4 --checkpoint-every 2 --lr 5e-3 --device cpu")
+    text = run(score)
+    return {"folder": folder, "text": text, "scores": again(), "evaluate": again}
 
 
 def test_every_measure_is_reported(evaluated: dict[str, Any]) -> None:
@@ -85,6 +81,25 @@ def test_every_measure_is_reported(evaluated: dict[str, Any]) -> None:
     assert scores["selected"]["step"] in (2, 4)
     stored = json.loads((evaluated["folder"] / scores["report"]).with_name("scores.json").read_text())
     assert stored.items() <= scores.items()
+
+
+def test_the_terminal_says_what_the_page_says_with_the_base_model_beside_it(evaluated: dict[str, Any]) -> None:
+    scores = evaluated["scores"]
+    page = (evaluated["folder"] / scores["report"]).read_text(encoding="utf-8")
+    table = page.split("<h2>Figures</h2>")[1].split("</table>")[0]
+    on_page = [re.findall(r"<t[hd][^>]*>([^<]*)<", row) for row in table.split("<tr>")[1:]]
+    header, rule, *lines = evaluated["text"].split("\n\n")[0].splitlines()
+    assert re.split(r"  +", header.strip()) == on_page[0][1:] == ["with the concept", "base model", "real images"]
+    assert set(rule) == {"-", " "}
+    assert [re.split(r"  +", line.strip()) for line in lines] == [
+        [cells[0].lower(), *filter(None, (cell.strip() for cell in cells[1:]))] for cells in on_page[1:]
+    ]
+    assert lines[0].split() == [
+        "fidelity",
+        *(f"{value:.2f}" for value in (scores["fidelity"], scores["base"]["fidelity"], scores["real_fidelity"])),
+    ]
+    assert f"report  {scores['report']}" in evaluated["text"]
+    assert scores["selected"]["reason"] in evaluated["text"]
 
 
 def test_the_table_has_a_row_for_each_image(evaluated: dict[str, Any]) -> None:
