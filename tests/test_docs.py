@@ -1,8 +1,8 @@
 """What the documents show works: Python blocks run, commands take the options they have, pages are listed.
 
 A comment before a Python block says what the block needs: `<!-- test: unet -->` names entries of `SETUPS`, `internal`
-allows names that are not public, `continues` gives it the names of the block before it, `quick` has it take 2 steps,
-and `<!-- test: skip, REASON -->` leaves a block out.
+allows names that are not public, `continues` gives it the names of the block before it, `quick` has it take 2 steps of
+each kind and measure drift on two prompts, and `<!-- test: skip, REASON -->` leaves a block out.
 """
 
 import ast
@@ -21,6 +21,7 @@ from PIL import Image
 
 import atomtune.methods
 from atomtune.commands.app import app
+from atomtune.evaluation import image_sets
 from atomtune.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
@@ -109,6 +110,8 @@ def test_python_blocks_run(
     for block in program:
         if "skip" in block.words:
             pytest.skip(", ".join(word for word in block.words if word != "skip") or "left out by its page")
+        if "quick" in block.words:
+            monkeypatch.setattr(image_sets, "DRIFT_PROMPTS", image_sets.DRIFT_PROMPTS[:2])
         for word in set(block.words) - {"internal", "continues", "quick"}:
             SETUPS[word](tiny_model, names)
         text = re.sub(r"steps=\d+", "steps=2", block.text) if "quick" in block.words else block.text

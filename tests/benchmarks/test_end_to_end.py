@@ -55,9 +55,19 @@ def test_it_runs_on_a_tiny_model(
 ) -> None:
     monkeypatch.setattr(end_to_end, "TRACED", 1)
     traces = tmp_path / "traces"
-    figures = figures_of(tiny_model, tmp_path, run, "--low-memory", "--profile", str(traces))
+    cached: list[int] = []
+
+    def watched(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Measured:
+        before = set((folder / "cache").rglob("*.safetensors"))
+        done = run(command, folder, environment)
+        cached.append(len(set((folder / "cache").rglob("*.safetensors")) - before))
+        return done
+
+    figures = figures_of(tiny_model, tmp_path, watched, "--low-memory", "--profile", str(traces))
     rows = {row["what"]: row for row in figures["rows"]}
     assert list(rows) == [DECOMPOSE, TRAIN, LOW_MEMORY, DIFFUSERS]
+    assert cached[:2] == [0, 1], "the model is built, decomposed, taught by us, …"
+    assert not any(cached[2:]), "the decomposition is not part of the training"
     assert all((row["seconds"], row["peak_bytes"], row["gpu_bytes"]) == (1.0, 10**9, 0) for row in rows.values())
     for what in (TRAIN, LOW_MEMORY, DIFFUSERS):
         assert rows[what]["step_seconds"] > 0.0
@@ -72,19 +82,6 @@ def test_it_runs_on_a_tiny_model(
         backward = [event for event in trace["traceEvents"] if "backward" in event.get("name", "").lower()]
         assert len(backward) > 100
     assert {path.name for path in tmp_path.iterdir()} == {"figures.json", "traces"}
-
-
-def test_the_decomposition_is_not_part_of_the_training(tiny_model: Path, tmp_path: Path, run: Runner) -> None:
-    cached: list[int] = []
-
-    def watched(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Measured:
-        before = set((folder / "cache").rglob("*.safetensors"))
-        done = run(command, folder, environment)
-        cached.append(len(set((folder / "cache").rglob("*.safetensors")) - before))
-        return done
-
-    figures_of(tiny_model, tmp_path, watched)
-    assert cached == [0, 1, 0, 0]  # the model is built, decomposed, taught by us, taught by diffusers
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ def check_end(run: Path, whole: Path, steps: int) -> None:
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_end(options: Options, tmp_path: Path) -> None:
-    asked = options(spec=PRESETS["c1"], steps=60, batch_size=1, checkpoint_every=3)
+    asked = options(spec=PRESETS["c1"], steps=40, batch_size=1, checkpoint_every=3)
     whole, run = tmp_path / "whole", tmp_path / "run"
     train(asked, whole)
     process = start(asked, run)
