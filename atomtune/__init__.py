@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .api.loading import load as load
     from .api.loading import load_pipeline as load_pipeline
     from .data.concept import Concept as Concept
+    from .data.options import TaughtConcept as TaughtConcept
     from .errors import AtomtuneError as AtomtuneError
     from .errors import AtomtuneWarning as AtomtuneWarning
     from .errors import Interrupted as Interrupted
@@ -51,6 +52,7 @@ _PLACES = {
     "api.choice": ("decompose",),
     "api.loading": ("Loaded", "applied", "load", "load_pipeline"),
     "data.concept": ("Concept",),
+    "data.options": ("TaughtConcept",),
     "errors": ("AtomtuneError", "AtomtuneWarning", "Interrupted", "SkippedLayersWarning", "UsageError"),
     "evaluation.options": ("EvaluateOptions",),
     "evaluation.score_run": ("ScoredRun", "evaluate"),

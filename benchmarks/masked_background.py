@@ -16,6 +16,7 @@ from PIL import Image
 
 from atomtune.data.concept import Concept
 from atomtune.evaluation.encoders.grader import load_grader, load_identity, scenes_named
+from atomtune.files.run_result import result_in
 from atomtune.pocket.concept import new_thing
 from atomtune.pocket.world import FIRST_HELD_OUT_SEED, SCENES, render, render_with_mask
 from atomtune.pocket.world.canvas import Canvas
@@ -64,7 +65,7 @@ def learned(images: Path, run: Path, scene: str, masked: bool, steps: int, per_p
     train(options, run)
     scenes = [other for other in SCENES if other and other != scene]
     wanted = SampleOptions(
-        atoms=((run / "atoms.safetensors", 1.0),),
+        atoms=((result_in(run), 1.0),),
         prompts=tuple(f"a <{THING}> {other}" for other in scenes),
         per_prompt=per_prompt,
         seed=100,

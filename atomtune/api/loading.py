@@ -92,7 +92,7 @@ class Loaded:
             self.detach()
 
     def __repr__(self) -> str:
-        names = ", ".join(f"{item.info.concept} ({item.path.name})" for item in self.files)
+        names = ", ".join(f"{' + '.join(item.info.names)} ({item.path.name})" for item in self.files)
         return f"Loaded({names}: {self._ended or f'scale {self.scale:g}'})"
 
     def _check(self, what: str) -> None:

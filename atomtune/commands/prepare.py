@@ -41,7 +41,12 @@ def prepare(console: Console, options: PrepareOptions, place: PrepareOutput) -> 
 
 
 def _text(prepared: "Prepared") -> str:
-    images = {image.path.name: f"{image.width}×{image.height}  {image.caption}" for image in prepared.images}
+    several = len({image.path.parent for image in prepared.images}) > 1
+    images = {
+        (f"{image.path.parent.name}/" if several else "") + image.path.name: f"{image.width}×{image.height}  "
+        + image.caption
+        for image in prepared.images
+    }
     mirrored = ", each mirrored half of the time" if prepared.flip else ""
     counts = Counter((image.trained_width, image.trained_height) for image in prepared.images)
     shapes = ", ".join(f"{count} at {width}×{height}" for (width, height), count in counts.most_common())

@@ -12,7 +12,7 @@ from ..runtime.progress import Events
 from ..training.material import read_material
 from ..training.options import TrainOptions
 from ..training.plan import plan
-from ..training.resume import check_material, material_of, recorded_images
+from ..training.resume import check_material, recorded_images
 from ..training.run_folder import RunFolder
 from ..training.run_lock import run_lock
 from .grouped import in_one_line
@@ -106,8 +106,8 @@ def check(jobs: Sequence[Job], events: Events, overwrite: bool = False) -> list[
     for job in jobs:
         options, key = job.options, (job.subject.concept.name, job.seed if job.options.crop == "random" else 0)
         if key not in material:
-            images, captions = read_material(options, resolve(options.model), options.resolution or 0, events)
-            material[key] = material_of(images, captions)
+            seen = read_material(options, resolve(options.model), options.resolution or 0, events)
+            material[key] = seen.entries()
         try:
             found = _differences(job, material[key])
         except AtomtuneError as problem:

@@ -14,7 +14,13 @@ _LONGEST = 10_000  # characters used; a text encoder sees some 300
 
 
 def captions_of(
-    images: Sequence[Path], prompt: str, concept: Concept, events: Events | None = None, *, lines: bool = False
+    images: Sequence[Path],
+    prompt: str,
+    concept: Concept,
+    events: Events | None = None,
+    *,
+    among: Sequence[Concept] = (),
+    lines: bool = False,
 ) -> list[str]:
     """The caption of each image, as the text encoder gets it.
 
@@ -23,20 +29,23 @@ def captions_of(
     An image without a file, or with an empty one, gets `prompt`.
 
     Args:
+        among: the concepts that captions may name, beside the image's own.
         lines: every line of a file is a caption of its own; the result has them on lines, too.
 
     Raises AtomtuneError that names every file that cannot be read or names another concept.
     """
-    common = " ".join(expand(prompt, [concept]).splitlines())
+    known = among or [concept]
+    common = " ".join(expand(prompt, known, own=concept).splitlines())
     captions, nameless, problems = [], [], []
     for image in images:
         path = text_beside(image) or image.with_suffix(".txt")
         try:
             own = read_caption(path, lines)
-            filled = expand(own, [concept])
+            filled = expand(own, known, own=concept)
         except UsageError:
             tag = foreign_tag(own)
-            what = f"the tag {tag} of another program" if tag else f"another concept than <{concept.name}>"
+            taught = " and ".join(f"<{one.name}>" for one in known)
+            what = f"the tag {tag} of another program" if tag else f"another concept than {taught}"
             problems.append(f"{path.name} (it names {what})")
         except (OSError, ValueError) as problem:
             problems.append(f"{path.name} ({problem_of(problem)})")

@@ -36,7 +36,7 @@ class Concept:
 
     name: str = option(
         ...,
-        "Name of the concept; <NAME> in prompts stands for it.",
+        "Name of the concept; <NAME> in prompts stands for it. NAME=NOUN says its class noun too.",
         name="concept",
         metavar="NAME",
         word="first",
@@ -70,6 +70,10 @@ class Concept:
     def __post_init__(self) -> None:
         # é is one letter or two, by the system that it was typed on
         object.__setattr__(self, "name", unicodedata.normalize("NFC", self.name))
+        if "=" in self.name and self.class_noun is UNSET:
+            name, _, noun = self.name.partition("=")
+            object.__setattr__(self, "name", name.strip())
+            object.__setattr__(self, "class_noun", noun.strip())
         if self.class_noun is UNSET:
             object.__setattr__(self, "class_noun", self.name)
         if type(self.token_vectors) is not int or not 1 <= self.token_vectors <= MOST_VECTORS:
@@ -102,14 +106,15 @@ def _is_name(text: str) -> bool:
     return 0 < len(text) <= _MAX_NAME and text[0].isalnum() and all(map(fits, text))
 
 
-def expand(prompt: str, concepts: Sequence[Concept], *, with_token: bool = True) -> str:
-    """A prompt as the text encoder gets it: `<name>` becomes the words of that concept, `{}` those of the only one.
+def expand(prompt: str, concepts: Sequence[Concept], *, own: Concept | None = None, with_token: bool = True) -> str:
+    """A prompt as the text encoder gets it: `<name>` becomes the words of that concept, `{}` those of `own`.
 
     Args:
+        own: which of several concepts `{}` stands for; by default the only one.
         with_token: False for prompts of the class rather than the concept: both become the class noun alone.
 
-    Raises UsageError for a name that no concept has, for `{}` where there is not exactly one concept, and for the tags
-    by which other programs load LoRA files.
+    Raises UsageError for a name that no concept has, for `{}` where it is not clear which concept it stands for, and
+    for the tags by which other programs load LoRA files.
     """
     words = {concept.name: concept.words if with_token else concept.class_noun for concept in concepts}
     if tag := foreign_tag(prompt):
@@ -120,6 +125,8 @@ def expand(prompt: str, concepts: Sequence[Concept], *, with_token: bool = True)
 
     def replace(match: re.Match[str]) -> str:
         if match[1] is None:
+            if own is not None:
+                return words[own.name]
             if len(words) != 1:
                 raise UsageError(
                     f"{{}} in a prompt stands for one concept, and {len(words) or 'none'} are loaded",
@@ -169,8 +176,8 @@ def _has_words(text: str, words: str) -> bool:
     return re.search(rf"(?<!\w){pattern}(?!\w)", text, re.IGNORECASE) is not None
 
 
-def read_prompts(path: Path, concepts: Sequence[Concept]) -> list[str]:
-    """Prompts from a file, one a line, expanded. Empty lines and # comments are skipped.
+def read_prompts(path: Path, concepts: Sequence[Concept], own: Concept | None = None) -> list[str]:
+    """Prompts from a file, one a line, expanded, `own` as for `expand`. Empty lines and # comments are skipped.
 
     Raises UsageError where the file cannot be read or is empty, and as `expand`.
     """
@@ -184,7 +191,7 @@ def read_prompts(path: Path, concepts: Sequence[Concept]) -> list[str]:
     if not prompts:
         raise UsageError(f"{path} holds no prompts", "one prompt a line, {} for the concept")
     try:
-        return [expand(prompt, concepts) for prompt in prompts]
+        return [expand(prompt, concepts, own=own) for prompt in prompts]
     except UsageError as problem:
         raise UsageError(f"{path}: {problem.message}", problem.hint) from None
 

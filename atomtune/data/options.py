@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from ..errors import UsageError
 from ..runtime.option import option
@@ -14,11 +15,34 @@ MASK_WAYS = ("border", "color", "rembg")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions(Options, panel="Concept and images"):
-    """The concept and its images.
+class TaughtConcept(Options, panel="Concept and images"):
+    """One of the concepts of a run.
 
     Attributes:
-        concept: what is learned.
+        prompt: as in `DataOptions`; prior_prompt, prior_dir: of its class, as in `PriorOptions`.
+    """
+
+    concept: Concept
+    images: Path = option(
+        None, "Folder of its images.", derived=lambda taught: Path("concepts") / taught.concept.name, metavar="DIR"
+    )
+    prompt: str = option("a photo of a {}", "Caption of its images without a text file of their own.", metavar="PROMPT")
+    repeats: int = option(1, "How often each of its images is shown.", at_least=1, metavar="N")
+    prior_prompt: str | None = option(None, "Prompt of its class images.", metavar="PROMPT")
+    prior_dir: Path | None = option(None, "Folder of class images of your own.", metavar="DIR")
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """The concept of NAME or NAME=NOUN, with all else as by default. Raises UsageError as `Concept`."""
+        return cls(concept=Concept(text))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(Options, panel="Concept and images"):
+    """The concepts and their images.
+
+    Attributes:
+        concept: what is learned; others: more of it in the same run.
         prompt: the caption of every image without a text file of its own; `<name>` or `{}` stands for the concept.
         resolution: None for the model's own.
         square: all images are squares; else they have the shapes of `shapes.shapes`.
@@ -42,6 +66,21 @@ class DataOptions(Options, panel="Concept and images"):
         metavar="PROMPT",
         aliases=("instance_prompt",),
         essential=True,
+    )
+    others: tuple[TaughtConcept, ...] = option(
+        (),
+        "Another concept of the same run, as a further --concept is; give it again for more.",
+        name="other_concept",
+        metavar="NAME[=NOUN]",
+        each=TaughtConcept,
+        further_of="concept",
+    )
+    repeats: int = option(
+        1,
+        "How often each image of the first of several concepts is shown; of others [[concept]] in a file says it.",
+        at_least=1,
+        metavar="N",
+        aliases=("num_repeats",),
     )
     resolution: int | None = option(
         None,
@@ -86,11 +125,37 @@ class DataOptions(Options, panel="Concept and images"):
         0.1, "Weight of the loss outside of masks; 0 ignores the background.", at_least=0, at_most=1, metavar="W"
     )
 
+    @property
+    def taught(self) -> tuple[TaughtConcept, ...]:
+        """Every concept of the run, the first one first."""
+        first = TaughtConcept(concept=self.concept, images=self.images, prompt=self.prompt, repeats=self.repeats)
+        return (first, *self.others)
+
+    @property
+    def concepts(self) -> list[Concept]:
+        """The words of every concept of the run."""
+        return [self.concept, *(other.concept for other in self.others)]
+
     def check(self) -> Iterator[tuple[str, str]]:
         """See `Options.check`."""
-        try:
-            if not names(expand(self.prompt, [self.concept]), self.concept):
-                name = self.concept.name
-                yield "prompt", f"{self.prompt!r} does not name the concept: {{}} or <{name}> stands for it"
-        except UsageError as problem:
-            yield "prompt", problem.message
+        concepts = self.concepts
+        for taught in self.taught:
+            concept = taught.concept
+            try:
+                if not names(expand(taught.prompt, concepts, own=concept), concept):
+                    stands = f"{{}} or <{concept.name}> stands for it"
+                    yield "prompt", f"{taught.prompt!r} does not name the concept: {stands}"
+            except UsageError as problem:
+                yield "prompt", problem.message
+        for number, concept in enumerate(concepts):
+            for other in concepts[:number]:
+                if concept.name == other.name:
+                    yield "other_concept", f"{concept.name} is given twice"
+                elif not set(concept.token.lower().split()).isdisjoint(other.token.lower().split()):
+                    yield (
+                        "other_concept",
+                        f"{concept.name} has the token {concept.token!r}, as {other.name} has; [[concept]] in a file "
+                        "gives it another",
+                    )
+        if self.repeats > 1 and not self.others:
+            yield "repeats", "is for several concepts: of one, every image is shown equally often"

@@ -113,7 +113,7 @@ def scored(encoders: Encoders, inputs: Inputs, plain: ScoredSets, tuned: Sequenc
     texts = [_without_token(image.prompt, inputs.concept) for image in plain.prompts.images]
     undrifted = plain.drift.load()
     return [
-        measure(encoders, sets.prompts.load(), texts, inputs.references, (sets.drift.load(), undrifted))
+        measure(encoders, sets.prompts.load(), texts, inputs.references, (sets.drift.load(), undrifted), inputs.others)
         for sets in (plain, *tuned)
     ]
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from ..data.concept import Concept, read_prompts
 from ..data.images import load_images
-from ..errors import UsageError
+from ..errors import UsageError, did_you_mean, excerpt
 from ..models.architecture import native_resolution
 from ..models.base_model import ModelSource, resolve_base
 from ..runtime.units import counted
@@ -25,29 +25,28 @@ class Inputs:
 
     Attributes:
         atoms: by step, in order, the run's result last.
+        concept: that is scored.
         prompts: with the concept's words in them.
         references: the images it was trained on, squares as training saw them.
         source: the base model.
         losses: of the run, step by step.
+        others: the images of the other concepts of the run, concept by concept.
     """
 
     atoms: list[tuple[int, LoadedAtoms]]
+    concept: Concept
     prompts: list[str]
     references: list[Image.Image]
     source: ModelSource
     losses: list[float]
-
-    @property
-    def concept(self) -> Concept:
-        """The concept that was trained."""
-        return self.atoms[-1][1].concept
+    others: list[list[Image.Image]]
 
 
 def read_inputs(options: EvaluateOptions) -> Inputs:
     """Read what is to be scored.
 
     Raises:
-        UsageError: no such run, no prompts, or no checkpoints to choose from.
+        UsageError: no such run or concept in it, no prompts, or no checkpoints to choose from.
         AtomtuneError: a file cannot be read, or the model is not there.
     """
     folder = RunFolder(options.run)
@@ -57,16 +56,32 @@ def read_inputs(options: EvaluateOptions) -> Inputs:
     trained = TrainOptions.from_dict(folder.read_record().get("options", {}))
     loaded = [read_atoms_file(path, options.scale) for _, path in files]
     final = loaded[-1]
-    prompts = read_prompts(options.prompts, [final.concept])
+    known = {concept.name: concept for concept in final.concepts}
+    name = options.of or final.concept.name
+    if name not in known:
+        raise UsageError(
+            f"the run has no concept {excerpt(name)}{did_you_mean(name, known)}", f"it has {', '.join(known)}"
+        )
+    prompts = read_prompts(options.prompts, final.concepts, own=known[name])
     source = replace(resolve_base(options.model, final.info.base, final.path), vae=options.vae)
     side = trained.resolution or native_resolution(source)
-    images = load_images(trained.images, side, crop=trained.crop, seed=trained.seed)
+    images = {
+        taught.concept.name: [
+            item.image for item in load_images(taught.images, side, crop=trained.crop, seed=trained.seed)
+        ]
+        for taught in trained.taught
+    }
+    if name not in images:  # another run's file under this run's name
+        raise UsageError(f"{folder.record} says nothing of the images of {name}", "train again")
+    references = images.pop(name)
     return Inputs(
         atoms=[(step, atoms) for (step, _), atoms in zip(files, loaded, strict=True)],
+        concept=known[name],
         prompts=prompts,
-        references=[item.image for item in images],
+        references=references,
         source=source,
         losses=folder.losses(),
+        others=list(images.values()),
     )
 
 

@@ -29,6 +29,7 @@ class Measures:
         drift: 1 − mean cosine between the tuned and the base model's images of prompts without the concept.
         kid, fd_dinov2, fid: distances to the references, where there are enough of both: the first two in the space of
             diversity, which is DINOv2's with Stable Diffusion, and FID in Inception's where torch-fidelity is there.
+        confusion: share of images that are nearer to another concept of the same run than to this one, by fidelity.
     """
 
     n: int
@@ -43,6 +44,7 @@ class Measures:
     kid: float | None = None
     fd_dinov2: float | None = None
     fid: float | None = None
+    confusion: float | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -78,6 +80,7 @@ def measure(
     texts: Sequence[str | None],
     references: Sequence[Image.Image],
     drift: tuple[Sequence[Image.Image], Sequence[Image.Image]] | None = None,
+    others: Sequence[Sequence[Image.Image]] = (),
 ) -> Measured:
     """Score images.
 
@@ -85,6 +88,7 @@ def measure(
         texts: the prompt of each image, without the token; None where that is not known.
         references: the concept's images.
         drift: images of prompts without the concept, by the tuned and by the base model, pair by pair.
+        others: the images of each other concept of the same run.
     """
     embeddings, known = (encoders.fidelity.encode_images(group) for group in (images, references))
     if encoders.diversity is encoders.fidelity:
@@ -108,6 +112,7 @@ def measure(
     dino = None
     if encoders.dino is not None:
         dino = metrics.fidelity(encoders.dino.encode_images(images), encoders.dino.encode_images(references))
+    near = metrics.fidelity_each(embeddings, known)
     known_alignment = aligned[~aligned.isnan()]
     return Measured(
         Measures(
@@ -123,10 +128,24 @@ def measure(
             kid=kid,
             fd_dinov2=fd,
             fid=fid,
+            confusion=confusion(near, [encoders.fidelity.encode_images(group) for group in others], embeddings),
         ),
-        metrics.fidelity_each(embeddings, known),
+        near,
         aligned,
     )
+
+
+def confusion(near: Tensor, others: Sequence[Tensor], embeddings: Tensor) -> float | None:
+    """The share of images that are nearer to another concept than to their own; None without others.
+
+    Args:
+        near: mean cosine of each image with the images of its own concept, (n,).
+        others: embeddings of the images of each other concept; embeddings: of the images, (n, width).
+    """
+    if not others:
+        return None
+    nearest = torch.stack([metrics.fidelity_each(embeddings, group) for group in others]).amax(dim=0)
+    return float((nearest > near).double().mean())
 
 
 def real_fidelity(encoders: Encoders, references: Sequence[Image.Image]) -> float | None:

@@ -18,6 +18,9 @@ class ScoredOptions(Options, panel="What is scored"):
     concept: str | None = option(
         None, "Score the concept of runs/NAME.", metavar="NAME", word="first", completes=trained_concepts
     )
+    of: str | None = option(
+        None, "Which of several concepts of the run is scored.", shown_default="the first", metavar="NAME"
+    )
     run: Path = option(None, "", derived=lambda options: RUNS / (options.concept or ""))
     checkpoints: bool = option(False, "Score every checkpoint, and say which to keep.")
 

@@ -39,6 +39,10 @@ MEANINGS = {
     "dino": ("DINO", "fidelity in the space of DINO ViT-S/16, as in DreamBooth"),
     "clip_i": ("CLIP-I", "fidelity in CLIP's space, as in DreamBooth"),
     "drift": ("Drift", "how far images of prompts without the concept have moved from the base model's; 0 is best"),
+    "confusion": (
+        "Confusion",
+        "share of the images that are nearer to another concept of the run than to this one; 0 is best",
+    ),
     "kid": ("KID", "kernel distance to the references; 0 is best"),
     "fd_dinov2": ("FD-DINOv2", "Fréchet distance to the references in the space of diversity; 0 is best"),
     "fid": ("FID", "Fréchet distance to the references in Inception’s space; 0 is best"),

@@ -76,11 +76,11 @@ def scale_grid(
 
     Args:
         steps: atoms by step, of one concept; their own scales do not count.
-        prompt: `<name>` or `{}` stands for the concept.
+        prompt: `<name>` or `{}` stands for the concept, `{}` for the first of several.
     """
     events = events or Events()
-    concept = steps[0][1].concept
-    wanted = [(expand(prompt, [concept]), seed)]
+    of = steps[0][1]
+    wanted = [(expand(prompt, of.concepts, own=of.concept), seed)]
     events.begin("evaluate", len(steps) * len(scales))
     rows = []
     for _, atoms in steps:

@@ -41,14 +41,16 @@ def evaluate(
 
     Args:
         options: what to score.
-        output: folder for report and images; `evaluation` in the run's own folder, without one.
+        output: folder for report and images; `evaluation` in the run's own folder, without one, or `evaluation-NAME`
+            where the concept is named.
         encoder_paths: folders of encoders, by "dinov2", "clip" or "dino"; without any, all come from the hub.
 
     Raises:
         UsageError: no such run, no prompts, no checkpoints to choose from, or the report would replace another file.
         AtomtuneError: a file, the model or an encoder cannot be loaded, or the concept's images cannot be read.
     """
-    folder = options.run / "evaluation" if output is None else Path(output)
+    own = f"evaluation-{options.of}" if options.of else "evaluation"
+    folder = options.run / own if output is None else Path(output)
     check_report(folder)
     evaluation = evaluate_concept(
         options, lambda name: encoders_for(name, paths=encoder_paths, device=options.device), folder, events

@@ -51,7 +51,7 @@ class Job:
     @property
     def triggers(self) -> list[str]:
         """The words of each concept."""
-        return list(dict.fromkeys(item.info.trigger for item in self.loaded))
+        return list(dict.fromkeys(words for item in self.loaded for words in item.info.triggers))
 
     @property
     def captions(self) -> list[str]:

@@ -33,7 +33,7 @@ def about(job: Job) -> dict[str, str]:
     pipeline, source = job.pipeline, job.source
     architecture = architecture_of(pipeline.unet)
     prediction = "v" if is_v(pipeline) else str(pipeline.scheduler.config.prediction_type)
-    concepts = list(dict.fromkeys(item.info.concept for item in job.loaded))
+    concepts = list(dict.fromkeys(name for item in job.loaded for name in item.info.names))
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     form = {"checkpoint": "", "embedding": "/textual-inversion"}.get(job.options.to, "/lora")
     as_original = job.options.to == "checkpoint" or (
@@ -143,7 +143,7 @@ def licence(job: Job) -> str:
 
 def description(job: Job) -> str:
     """A sentence on what the file is."""
-    concepts = " and ".join(dict.fromkeys(item.info.concept for item in job.loaded))
+    concepts = " and ".join(dict.fromkeys(name for item in job.loaded for name in item.info.names))
     methods = ", ".join(dict.fromkeys(item.info.preset or item.info.method for item in job.loaded))
     return f"The concept {concepts}, learned by atomtune ({methods}) on {job.source.public_name}."
 
@@ -160,7 +160,7 @@ def tag_frequency(job: Job) -> dict[str, dict[str, int]]:
     """How often each part of a caption, between commas, is in the captions of each concept."""
     found: dict[str, Counter[str]] = {}
     for item in job.loaded:
-        counted = found.setdefault(item.info.concept, Counter())
+        counted = found.setdefault(" + ".join(item.info.names), Counter())
         counted.update(tag.strip() for prompt in item.info.prompts for tag in prompt.split(",") if tag.strip())
     return {name: dict(counted) for name, counted in found.items()}
 

@@ -101,7 +101,7 @@ def facts_of(item: LoadedAtoms) -> MergedAtoms:
         file=item.path.name,
         scale=item.scale,
         sha256=item.sha256,
-        concept=info.concept,
+        concept=" + ".join(info.names),
         trigger=info.trigger,
         preset=info.preset,
         base=info.base,

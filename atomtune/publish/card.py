@@ -43,7 +43,7 @@ def card_text(
         license=licence,
         pipeline_tag="text-to-image",
         library_name="atomtune",
-        model_name=info.concept,
+        model_name=" + ".join(info.names),
         tags=["text-to-image", "stable-diffusion", "atomtune", "template:sd-lora"],
         eval_results=_results(scores) or None,
         instance_prompt=info.trigger,
@@ -84,17 +84,17 @@ def _body(
     info: AtomsInfo, gallery: bool, scores: Mapping[str, Any] | None, atoms: str, lora: str | None, error: float | None
 ) -> str:
     method = f"{info.method}, preset {info.preset}" if info.preset else info.method
-    parts = [f"# {info.concept}"]
+    parts = [f"# {' and '.join(info.names)}"]
     parts += ["<Gallery />"] if gallery else []
     parts += [
         f"A concept for {info.base}, learned by [atomtune](https://github.com/atomtune/atomtune) "
         f"({method}; {counted(info.parameters, 'parameter')}, {counted(info.steps, 'step')}).",
-        f"In prompts it is called **{info.trigger}**.",
+        "In prompts it is called " + ", ".join(f"**{words}**" for words in info.triggers) + ".",
         "## Use it",
         f"`{atoms}` holds what was learned. In Python, or on the command line:",
         "```python\nimport atomtune\n\n"
         'pipe = atomtune.load_pipeline(BASE)\natomtune.load(pipe, "ORG/NAME")\n```'.replace("BASE", repr(info.base)),
-        f'```console\natomtune sample --atoms ORG/NAME --prompt "a photo of a {info.trigger}"\n```',
+        f'```console\natomtune sample --atoms ORG/NAME --prompt "a photo of a {info.triggers[0]}"\n```',
     ]
     if lora is not None:
         lost = "" if error is None else f" It is an approximation, which lacks {error:.0%} of the change."

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass
 from enum import Enum
 from pathlib import Path
@@ -39,6 +39,8 @@ class Declared:
     derived: Callable[[Any], Any] | None = None
     shown_default: str | None = None
     read: Callable[[Any], Any] | None = None
+    each: Any = None
+    further_of: str | None = None
     completes: Callable[[str], list[str]] | None = None
     panel: str | None = None
     essential: bool = False
@@ -62,6 +64,8 @@ def option(default: Any, help: str, **declared: Any) -> Any:
         derived: gives the default from the other fields of the object.
         shown_default: the default in words.
         read: makes the value of what the command line or a file says. Raises ValueError or UsageError.
+        each: an options class with `from_text`, of which each of several values is an object.
+        further_of: the field that holds the first of these objects; files have them all as tables of its name.
         completes: what may follow the beginning of a value, for shells.
         panel: of the help, where it is not the group's.
         essential: help shows it where there are too many options for a screen.
@@ -156,6 +160,8 @@ class Option(Declared):
             return None  # what is read has been checked by reading it
         listed = self.many and isinstance(value, list | tuple)
         for item in value if listed else [value]:
+            if self.each is not None and isinstance(item, (self.each, Mapping)):
+                continue  # checked by the object itself
             if not self._is_of_kind(item) or not self._is_in_range(item):
                 expected = self.expected + (" or a list of them" if self.many and not listed else "")
                 close = did_you_mean(item, self.allowed) if isinstance(item, str) else ""

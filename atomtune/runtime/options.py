@@ -70,6 +70,8 @@ class Options:
                 value = item.default if item.derived is None else UNSET
             elif item.kind is Path and isinstance(value, str):
                 value = Path(value)
+            elif item.each is not None:
+                value = tuple(item.each.from_text(one) if isinstance(one, str) else one for one in value)
             object.__setattr__(self, name, tuple(value) if item.many and isinstance(value, list) else value)
         for name, kind in _held(type(self)).items():
             if getattr(self, name) is not UNSET and not isinstance(getattr(self, name), kind):
@@ -148,6 +150,9 @@ class Options:
     def _revived(cls, name: str, value: Any, flat: Mapping[str, Any]) -> Any:
         """A field's value from what JSON has of it, and of the other fields."""
         kind = _held(cls).get(name)
+        if kind is None and isinstance(value, list | tuple):
+            each = next((item.each for item in declared_options(cls) if item.path == (name,)), None)
+            return value if each is None else tuple(each.from_dict(one) for one in value)
         if kind is None or not isinstance(value, Mapping):
             return value
         return kind.from_dict(value) if issubclass(kind, Options) else kind(**value)

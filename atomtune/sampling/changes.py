@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from ..core.fingerprint import fingerprint_of
-from ..data.concept import Concept
+from ..data.concept import Concept, unnamed
 from ..errors import AtomtuneError, UsageError, excerpt
 from ..files.atoms_file import AtomsInfo, load_atoms
 from ..methods import METHODS
@@ -35,8 +36,14 @@ class LoadedAtoms:
 
     @property
     def concept(self) -> Concept:
-        """The concept it was trained on."""
+        """The concept it was trained on; of several the first one."""
         return Concept(self.info.concept, self.info.class_noun, self.info.token)
+
+    @property
+    def concepts(self) -> list[Concept]:
+        """All concepts that it was trained on."""
+        others = (Concept(other["concept"], other["class_noun"], other["token"]) for other in self.info.others)
+        return [self.concept, *others]
 
 
 def read_atoms(files: Sequence[tuple[Path, float]], events: Events | None = None) -> list[LoadedAtoms]:
@@ -69,19 +76,20 @@ def _clash(one: LoadedAtoms, other: LoadedAtoms) -> str | None:
     both = f"{one.path} and {other.path}"
     if one.sha256 == other.sha256:
         raise UsageError(f"{both} hold the same atoms", "give them once; FILE:SCALE makes them stronger")
-    same_words = one.concept.words.lower().split() == other.concept.words.lower().split()
-    if one.concept.name == other.concept.name:
+    for mine, theirs in product(one.concepts, other.concepts):
+        same_words = mine.words.lower().split() == theirs.words.lower().split()
+        if mine.name == theirs.name:
+            if same_words:
+                return f"{both} are of one concept, {excerpt(mine.words)!r}: their changes add up in every image"
+            raise UsageError(
+                f"{both} are different concepts that are both called <{excerpt(mine.name)}>",
+                "train one of them under another --concept",
+            )
         if same_words:
-            return f"{both} are of one concept, {excerpt(one.concept.words)!r}: their changes add up in every image"
-        raise UsageError(
-            f"{both} are different concepts that are both called <{excerpt(one.concept.name)}>",
-            "train one of them under another --concept",
-        )
-    if same_words:
-        raise UsageError(
-            f"{both} are different concepts that are both {excerpt(one.concept.words)!r} in prompts",
-            "train one of them with another --token",
-        )
+            raise UsageError(
+                f"{both} are different concepts that are both {excerpt(mine.words)!r} in prompts",
+                "train one of them with another --token",
+            )
     if shared := _trained_words(one) & _trained_words(other):
         listed = ", ".join(sorted(shared))
         return f"{both} both train the embedding of {excerpt(listed)}: each changes what the other learned"
@@ -91,7 +99,18 @@ def _clash(one: LoadedAtoms, other: LoadedAtoms) -> str | None:
 def _trained_words(item: LoadedAtoms) -> set[str]:
     """The words of a file's token, where it holds embeddings of them."""
     holds = any(key.endswith(f".{TOKEN_CHANGE}") for key in item.tensors)
-    return set(item.info.token.lower().split()) if holds else set()
+    return set(item.info.tokens.lower().split()) if holds else set()
+
+
+def concepts_of(atoms: Sequence[LoadedAtoms]) -> list[Concept]:
+    """The concepts that prompts may name, where these files are loaded."""
+    return list({concept.name: concept for item in atoms for concept in item.concepts}.values())
+
+
+def unused(prompts: Sequence[str], atoms: Sequence[LoadedAtoms]) -> list[Concept]:
+    """The concepts of those files of which no concept is named by some expanded prompts."""
+    missing = unnamed(prompts, concepts_of(atoms))
+    return [concept for item in atoms if all(own in missing for own in item.concepts) for concept in item.concepts]
 
 
 class Target:
@@ -154,7 +173,7 @@ def part_changes(target: Target, item: LoadedAtoms, events: Events) -> dict[str,
     for part, tensors in by_part.items():
         embedding, tokens = tensors.get(name_in_file(part, TOKEN_CHANGE)), []
         if embedding is not None:
-            tokens = token_ids(tokenizer_of(target.pipeline, part), item.info.token, vectors_in(embedding))
+            tokens = token_ids(tokenizer_of(target.pipeline, part), item.info.tokens, vectors_in(embedding))
         own_spec = encoder_spec(spec, encoders, part)
         found[part] = partial(_of_encoder, method, own_spec, part, tensors, tokens)
     return found

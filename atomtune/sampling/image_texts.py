@@ -38,7 +38,7 @@ def image_texts(
         "base": source.public_name,
         **({} if source.public_vae is None else {"vae": source.public_vae}),
         "atoms": [
-            {"file": item.path.name, "sha256": item.sha256, "scale": item.scale, "concept": item.info.concept}
+            {"file": item.path.name, "sha256": item.sha256, "scale": item.scale, "concept": " + ".join(item.info.names)}
             for item in atoms
         ],
         "atomtune": __version__,

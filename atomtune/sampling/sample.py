@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..data.concept import check_prompts, expand, read_prompts, unnamed
+from ..data.concept import check_prompts, expand, read_prompts
 from ..data.contact_sheet import contact_sheet
 from ..errors import Interrupted
 from ..files.numbered import write_numbered
@@ -18,7 +18,7 @@ from ..runtime.out_of_memory import as_out_of_memory_error, in_order, sampling_m
 from ..runtime.progress import Events
 from ..runtime.units import counted
 from .apply import merge_atoms
-from .changes import LoadedAtoms, read_atoms
+from .changes import LoadedAtoms, concepts_of, read_atoms, unused
 from .generate import GeneratedImage, generate_images, load_sampler
 from .image_texts import image_texts
 from .options import SampleOptions
@@ -50,7 +50,7 @@ def sample(
     """
     events, output = events or Events(), Path(output)
     loaded = read_atoms(options.atoms, events)
-    concepts = [item.concept for item in loaded]
+    concepts = concepts_of(loaded)
     prompts = [expand(prompt, concepts) for prompt in options.prompts]
     if options.prompt_file is not None:
         prompts += read_prompts(options.prompt_file, concepts)
@@ -63,7 +63,7 @@ def sample(
         pipeline = load_sampler(source, options.scheduler, options.device, options.precision)
     for warning in check_prompts(pipeline.tokenizer, prompts, concepts, options.settings.negative_prompt):
         events.warn(warning)
-    for concept in unnamed(prompts, concepts):
+    for concept in unused(prompts, loaded):
         events.warn(f"no prompt names {concept.words!r}: <{concept.name}> stands for it")
     wanted = [(prompt, options.seed + k) for prompt in prompts for k in range(options.per_prompt)]
     writer = _Writer(output, options, source, loaded)

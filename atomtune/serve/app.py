@@ -15,12 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from .. import __version__
-from ..data.concept import check_prompts, expand, unnamed
+from ..data.concept import check_prompts, expand
 from ..errors import AtomtuneError, UsageError
 from ..models.base_model import ModelSource
 from ..runtime.progress import Events
 from ..runtime.units import counted
-from ..sampling.changes import read_atoms
+from ..sampling.changes import concepts_of, read_atoms, unused
 from ..sampling.image_texts import image_texts
 from ..sampling.options import MAX_SEED, Settings
 from .access import is_known
@@ -128,11 +128,11 @@ def make_app(
         )
         files = [(concept_file(options.runs, concept.name), concept.scale) for concept in request.concepts]
         atoms = read_atoms(files, warnings)
-        concepts = [item.concept for item in atoms]
+        concepts = concepts_of(atoms)
         prompt = expand(request.prompt, concepts)
         for text in check_prompts(tokenizer, [prompt], concepts, request.negative_prompt):
             warnings.warn(text)
-        for concept in unnamed([prompt], concepts):
+        for concept in unused([prompt], atoms):
             warnings.warn(f"the prompt does not name {concept.words!r}: <{concept.name}> stands for it")
         return Wanted(prompt, request.seed, settings, tuple(atoms))
 

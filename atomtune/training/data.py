@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from typing import Any, Self
 
@@ -89,7 +90,8 @@ class Batch:
 class Batches:
     """Draws batches. Example g of step s is the same whatever the number of processes that share the step.
 
-    Every image is seen once before any is seen again, in an order that differs each time.
+    Every image is seen once (or as often as `repeats` says) before any is seen again, in an order that differs each
+    time.
 
     Attributes:
         latents: of every image; where `flip` is set, those of the mirrored images follow in the second half.
@@ -99,6 +101,7 @@ class Batches:
         captions: numbers of each image's captions, one of which is drawn; none where all images have the same one.
         dropped: number of the empty prompt and how often it takes the place of a caption; None for never.
         sampling: which timesteps are drawn, see `LossOptions.timesteps`.
+        repeats: how often each image is shown where another one is shown once; none where all are shown equally often.
     """
 
     latents: Latents
@@ -110,6 +113,13 @@ class Batches:
     captions: tuple[tuple[int, ...], ...] = ()
     dropped: tuple[int, float] | None = None
     sampling: str = "uniform"
+    repeats: tuple[int, ...] = ()
+
+    @cached_property
+    def _turns(self) -> list[int]:
+        """The images of an epoch, each as often as it is shown."""
+        count = self.latents.mean.shape[0] // (2 if self.flip else 1)
+        return [index for index, times in enumerate(self.repeats or (1,) * count) for _ in range(times)]
 
     def draw(self, step: int, first: int = 0, count: int | None = None) -> Batch:
         """Examples first, …, first + count − 1 of a step; all of them by default."""
@@ -126,14 +136,14 @@ class Batches:
         return replace(self, **changes)
 
     def _example(self, step: int, place: int) -> tuple[Tensor, Tensor, int, int, int]:
-        images = self.latents.mean.shape[0] // (2 if self.flip else 1)
-        epoch, turn = divmod(step * self.size + place, images)
-        order = torch.randperm(images, generator=derived_generator(self.seed, "order", epoch))
+        turns = self._turns
+        epoch, turn = divmod(step * self.size + place, len(turns))
+        order = torch.randperm(len(turns), generator=derived_generator(self.seed, "order", epoch))
         generator = derived_generator(self.seed, "example", step, place)
-        index = int(order[turn])
+        index = turns[int(order[turn])]
         caption = self._caption(index, step, place)
         if self.flip and int(torch.randint(2, (), generator=generator)):
-            index += images
+            index += self.latents.mean.shape[0] // 2
         latent = self.latents.draw(index, generator)
         noise = torch.randn(latent.shape, generator=generator)
         timestep = drawn_timestep(self.sampling, self.timesteps, generator)

@@ -41,10 +41,9 @@ def read_initial(options: TrainOptions, record: Mapping[str, Any]) -> LoadedAtom
             f"{path} was trained by the method {found.info.method}, the run trains {options.method}",
             f"--method {found.info.method}; {inspect}",
         )
-    theirs = METHODS[options.method].spec.from_dict(found.info.spec).to_dict()
-    ours = options.spec.to_dict()
-    if others := [name for name in ours if theirs[name] != ours[name]]:
-        listed = ", ".join(f"{name} {excerpt(theirs[name], 40)} (here {excerpt(ours[name], 40)})" for name in others)
+    before, now = METHODS[options.method].spec.from_dict(found.info.spec).to_dict(), options.spec.to_dict()
+    if others := [name for name in now if before[name] != now[name]]:
+        listed = ", ".join(f"{name} {excerpt(before[name], 40)} (here {excerpt(now[name], 40)})" for name in others)
         raise UsageError(f"{path} was trained with {listed}", f"give the same ones; {inspect}")
     in_encoders = {key for key in found.tensors if key.partition(".")[0] in PARTS}
     of_tokens = {key for key in in_encoders if key.endswith(f".{TOKEN_CHANGE}")}
@@ -54,11 +53,11 @@ def read_initial(options: TrainOptions, record: Mapping[str, Any]) -> LoadedAtom
     ):
         if keys and not is_trained:
             raise UsageError(f"{path} holds {excerpt(min(keys))}, which the run does not train", f"{option} trains it")
-    if of_tokens and found.info.token != options.concept.token:
+    theirs, ours = found.info.tokens, " ".join(concept.token for concept in options.concepts)
+    if of_tokens and theirs != ours:
         raise UsageError(
-            f"{path} holds the embedding of {excerpt(repr(found.info.token))}, the run trains "
-            f"{options.concept.token!r}",
-            f"--token {excerpt(repr(found.info.token))}",
+            f"{path} holds the embedding of {excerpt(repr(theirs))}, the run trains {ours!r}",
+            f"--token {excerpt(repr(theirs))}",
         )
     return found
 

@@ -134,7 +134,7 @@ class Loop:
         batch = self._prefetched.pop((step, part), None) or self._draw(step, part)
         condition: Any = self.condition[batch.captions[: self._share]]
         if self.prior is not None:
-            condition = condition + self.prior.condition.expand(self._share)
+            condition = condition + self.prior.condition[batch.captions[self._share : 2 * self._share]]
         rows = self._rows(step)
         if self.preservation is not None and rows:
             condition = condition + self.preservation.condition[batch.captions[-rows:]]

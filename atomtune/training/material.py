@@ -1,7 +1,12 @@
-"""The images and captions of a concept, as a run with certain options sees them."""
+"""The images and captions of a run's concepts, as a run with certain options sees them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ..data.captions import captions_of
 from ..data.images import TrainingImage, load_images
+from ..data.options import TaughtConcept
 from ..data.shapes import Size, shapes
 from ..models.architecture import size_multiple
 from ..models.base_model import ModelSource
@@ -9,26 +14,80 @@ from ..runtime.progress import Events
 from .options import PrepareOptions, TrainOptions
 
 
-def known_shapes(options: TrainOptions | PrepareOptions, source: ModelSource, side: int) -> list[Size]:
+@dataclass(frozen=True)
+class Material:
+    """What a run sees: the images of its concepts, those of the first one first.
+
+    Attributes:
+        taught: the concepts.
+        images, captions: of all of them; captions as `captions_of` gives them.
+        of: the number of each image's concept.
+    """
+
+    taught: tuple[TaughtConcept, ...]
+    images: list[TrainingImage]
+    captions: list[str]
+    of: list[int]
+
+    @property
+    def texts(self) -> list[str]:
+        """Every caption, those that an image has several of too."""
+        return [line for caption in self.captions for line in caption.splitlines()]
+
+    @property
+    def repeats(self) -> list[int]:
+        """How often each image is shown where every other is shown once."""
+        return [self.taught[number].repeats for number in self.of]
+
+    def shapes_of(self, number: int) -> Counter[Size]:
+        """How many images of a concept have each shape."""
+        return Counter(image.shape for image, of in zip(self.images, self.of, strict=True) if of == number)
+
+    def entries(self) -> list[dict[str, str]]:
+        """File name, digest of the pixels, caption and digest of the mask of every image, for run.json.
+
+        The files of further concepts are named with their concept: "rex/01.jpg".
+        """
+        folders = ["", *(f"{taught.concept.name}/" for taught in self.taught[1:])]
+        return [
+            {"file": folders[of] + image.path.name, "digest": image.digest, "caption": caption}
+            | ({"mask": image.mask_digest} if image.mask_digest else {})
+            for image, caption, of in zip(self.images, self.captions, self.of, strict=True)
+        ]
+
+
+def known_shapes(options: TrainOptions | PrepareOptions, source: ModelSource, side: int) -> Sequence[Size]:
     """The shapes that images are cut to: the square, and others of its area without `--square`."""
     return [(side, side)] if options.square else shapes(side, size_multiple(source))
 
 
-def read_material(
-    options: TrainOptions | PrepareOptions, source: ModelSource, side: int, events: Events
-) -> tuple[list[TrainingImage], list[str]]:
-    """The images, of about the area of a square of `side` pixels, and the caption of each, see `captions_of`.
+def read_material(options: TrainOptions | PrepareOptions, source: ModelSource, side: int, events: Events) -> Material:
+    """What a run sees, its images of about the area of a square of `side` pixels.
 
     Raises as `load_images` and `captions_of`.
     """
-    images = load_images(
-        options.images,
-        side,
-        known=known_shapes(options, source, side),
-        crop=options.crop,
-        seed=options.seed,
-        masked=options.masked,
-        events=events,
-    )
-    paths = [image.path for image in images]
-    return images, captions_of(paths, options.prompt, options.concept, events, lines=options.caption_lines)
+    found = Material(options.taught, [], [], [])
+    for number, taught in enumerate(options.taught):
+        images = load_images(
+            taught.images,
+            side,
+            known=known_shapes(options, source, side),
+            crop=options.crop,
+            seed=options.seed,
+            masked=options.masked,
+            events=events,
+        )
+        paths = [image.path for image in images]
+        found.images.extend(images)
+        found.captions.extend(
+            captions_of(
+                paths,
+                taught.prompt,
+                taught.concept,
+                events,
+                among=options.concepts,
+                lines=options.caption_lines,
+            )
+        )
+        found.of.extend([number] * len(images))
+    return found

@@ -1,17 +1,17 @@
 """The options of a training run, by group. `TrainOptions` is all of them together."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from ..data.options import DataOptions
+from ..data.options import DataOptions, TaughtConcept
 from ..errors import AtomtuneError, UsageError, excerpt
 from ..methods.options import TEXTUAL_INVERSION, MethodOptions, learning_rate
 from ..models.options import ModelOptions
 from ..runtime.option import option, same_as
 from ..runtime.options import Options
 from .preservation_options import PreservationOptions
-from .prior_options import PriorOptions
+from .prior_options import PriorOptions, class_prompt
 
 OPTIMIZERS = ("adamw", "adamw8bit", "prodigy")
 
@@ -267,18 +267,35 @@ class TrainOptions(
 
     hint = "atomtune train --help says what is allowed"
 
+    @property
+    def taught(self) -> tuple[TaughtConcept, ...]:
+        """See `DataOptions.taught`; with what is said of the classes."""
+        first, *others = super().taught
+        return (replace(first, prior_prompt=self.prior_prompt, prior_dir=self.prior_dir), *others)
+
+    @property
+    def class_prompts(self) -> list[str]:
+        """The prompt of each concept's class images. Raises UsageError as `class_prompt`."""
+        return [class_prompt(taught.prior_prompt, taught.concept) for taught in self.taught]
+
+    @property
+    def token_vectors(self) -> int:
+        """The vectors of all tokens together."""
+        return sum(concept.token_vectors for concept in self.concepts)
+
     def check(self) -> Iterator[tuple[str, str]]:
         """See `Options.check`."""
         try:
-            if self.prior_preservation:
-                self.class_prompt(self.concept)
+            _ = self.class_prompts if self.prior_preservation else ()
         except UsageError as problem:
             yield "prior_prompt", problem.message
         if self.token_lr is not None and not self.train_token:
             yield "token_lr", "needs train_token; with textual-inversion lr is the token's"
         if self.text_encoder_lr is not None and not self.train_text_encoder:
             yield "text_encoder_lr", "needs train_text_encoder"
-        if self.concept.token_vectors > 1 and not self.trains_token:
+        if not self.prior_preservation and any(other.prior_prompt or other.prior_dir for other in self.others):
+            yield "other_concept", "has a prior_prompt or prior_dir, which needs prior_preservation"
+        if self.token_vectors > len(self.concepts) and not self.trains_token:
             yield "token_vectors", "needs train_token, or the method textual-inversion"
         if self.preserve and self.method == TEXTUAL_INVERSION:
             yield "preserve", "is for other methods: textual-inversion changes no prompt without the token"

@@ -30,7 +30,7 @@ def plan(options: TrainOptions) -> list[LayerPlan]:
             layers += [replace(layer, name=name_in_file(part, layer.name), group=part) for layer in own]
         if options.trains_token:
             width = token_table(encoder)[1].weight.shape[1]
-            trained = options.concept.token_vectors * width
+            trained = options.token_vectors * width
             layers.append(LayerPlan(name_in_file(part, TOKEN_CHANGE), part, "other", trained))
     return layers
 
@@ -48,4 +48,5 @@ def in_words(options: TrainOptions, model: str, layers: Sequence[LayerPlan], ima
         counted(sum(layer.parameters for layer in layers), "parameter"),
         f"about {size(file_bytes(layers))}",
     ]
-    return f'teaching <{options.concept.name}> as "{options.concept.words}" on {model}: {", ".join(parts)}'
+    taught = " and ".join(f'<{concept.name}> as "{concept.words}"' for concept in options.concepts)
+    return f"teaching {taught} on {model}: {', '.join(parts)}"

@@ -48,7 +48,7 @@ class Prepared:
     """What training will see, and what is odd about it: `warnings`. `base` is the model whose resolution counts.
 
     Attributes:
-        words: for the concept in prompts, token and class noun.
+        words: for the concepts in prompts, token and class noun.
     """
 
     sheet: Path
@@ -107,7 +107,8 @@ def prepare(
     columns = max(min(len(labels), 5), math.isqrt(len(labels) - 1) + 1)
     claim(output, [sheet.name])
     save_png(sheet, captioned_sheet([overlaid(image.image, image.mask) for image in seen.crops], labels, columns))
-    words, noun = options.concept.words, options.concept.class_noun
+    words = " and ".join(concept.words for concept in options.concepts)
+    noun = " and ".join(dict.fromkeys(concept.class_noun for concept in options.concepts))
     return Prepared(sheet, seen.base, seen.side, options.crop, options.flip, seen.facts, seen.warnings, words, noun)
 
 
@@ -119,9 +120,9 @@ def examine(options: PrepareOptions, events: Events | None = None) -> Seen:
     listening = _Listening(events or Events())
     source = resolve(options.model)
     side = options.resolution or native_resolution(source)
-    images, captions = read_material(options, source, side, listening)
-    texts = [line for caption in captions for line in caption.splitlines()]
-    for warning in check_prompts(clip_tokenizer(), texts, [options.concept]):
+    material = read_material(options, source, side, listening)
+    images, captions = material.images, material.captions
+    for warning in check_prompts(clip_tokenizer(), material.texts, options.concepts):
         listening.warn(warning)
     first = {copy.path: group[0].path for group in duplicates(images) for copy in group[1:]}
     prepared = [

@@ -96,9 +96,9 @@ def preservation_of(
 
 
 def prompts_for(
-    options: PreservationOptions, concept: Concept, model: str, seed: int, record: Mapping[str, Any] | None
+    options: PreservationOptions, concepts: Sequence[Concept], model: str, seed: int, record: Mapping[str, Any] | None
 ) -> list[str]:
-    """The prompts of a run; none without preservation.
+    """The prompts of a run of some concepts; none without preservation.
 
     Args:
         model: name of the base model.
@@ -113,12 +113,12 @@ def prompts_for(
     path = options.preserve_prompts
     if record is None:
         if path is not None:
-            return read_preservation_prompts(path, concept)
-        return default_prompts(concept, words_of(model), seed, with_class_noun=options.preserve_class_noun)
+            return read_preservation_prompts(path, concepts)
+        return default_prompts(concepts, words_of(model), seed, with_class_noun=options.preserve_class_noun)
     stored = record.get(KEY)
     if not isinstance(stored, list) or not stored or not all(isinstance(prompt, str) for prompt in stored):
         raise AtomtuneError("run.json does not say which prompts are preserved", "start again with --overwrite")
-    if path is not None and path.exists() and read_preservation_prompts(path, concept) != stored:
+    if path is not None and path.exists() and read_preservation_prompts(path, concepts) != stored:
         raise UsageError(
             f"the run cannot go on with other prompts than it was begun with, and {path} was changed",
             "change it back, or start again with --overwrite",

@@ -106,18 +106,22 @@ def words_of(model: str) -> Words:
     return Words([noun.strip() for noun in NOUNS], SCENES)
 
 
-def default_prompts(concept: Concept, words: Words, seed: int, *, with_class_noun: bool = False) -> list[str]:
-    """256 prompts for a run: a quarter is empty, half is "a NOUN SCENE", a quarter "a NOUN".
+def default_prompts(
+    concepts: Sequence[Concept], words: Words, seed: int, *, with_class_noun: bool = False
+) -> list[str]:
+    """256 prompts for a run of some concepts: a quarter is empty, half is "a NOUN SCENE", a quarter "a NOUN".
 
     Args:
-        with_class_noun: in every fourth prompt with a noun it is the class noun, which otherwise is in none.
+        with_class_noun: in every fourth prompt with a noun it is a class noun, which otherwise is in none.
 
-    Raises UsageError where the class noun leaves no other noun.
+    Raises UsageError where the class nouns leave no other noun.
     """
-    nouns = [noun for noun in words.nouns if not _share_a_word(noun, concept.class_noun)]
+    own = list(dict.fromkeys(concept.class_noun for concept in concepts))
+    nouns = [noun for noun in words.nouns if not any(_share_a_word(noun, class_noun) for class_noun in own)]
     if not nouns:
+        listed = " and ".join(excerpt(repr(class_noun)) for class_noun in own)
         raise UsageError(
-            f"the class noun {excerpt(repr(concept.class_noun))} names all things that preservation knows of",
+            f"the class noun {listed} names all things that preservation knows of",
             "--preserve-prompts FILE gives other prompts",
         )
     generator = derived_generator(seed, "preservation prompts")
@@ -127,17 +131,17 @@ def default_prompts(concept: Concept, words: Words, seed: int, *, with_class_nou
 
     def thing(number: int) -> str:
         noun = pick(nouns)
-        return with_article(concept.class_noun if with_class_noun and number % 4 == 0 else noun)
+        return with_article(own[number // 4 % len(own)] if with_class_noun and number % 4 == 0 else noun)
 
     in_scenes = [f"{thing(number)} {pick(words.scenes)}" for number in range(2 * _QUARTER)]
     return [""] * _QUARTER + in_scenes + [thing(number) for number in range(_QUARTER)]
 
 
-def read_preservation_prompts(path: Path, concept: Concept) -> list[str]:
-    """Prompts from a file, one a line; `""` is the empty prompt, `{}` and `<name>` are the class noun.
+def read_preservation_prompts(path: Path, concepts: Sequence[Concept]) -> list[str]:
+    """Prompts from a file, one a line; `""` is the empty prompt, `<name>`, and `{}` of one concept, are class nouns.
 
     Empty lines and # comments are skipped. Raises UsageError where the file cannot be read, holds no prompt, or names
-    the concept by its token: that prompt would be kept from being learned.
+    a concept by its token: that prompt would be kept from being learned.
     """
     hint = 'one prompt a line, as in "a cat in a garden"; "" is the empty prompt, {} the class noun'
     try:
@@ -150,13 +154,14 @@ def read_preservation_prompts(path: Path, concept: Concept) -> list[str]:
     prompts = []
     for line in written:
         try:
-            prompt = "" if line == '""' else expand(line, [concept], with_token=False)
+            prompt = "" if line == '""' else expand(line, concepts, with_token=False)
         except UsageError as problem:
             raise UsageError(f"{path}: {problem.message}", problem.hint) from None
-        if names(prompt, concept) and not names(concept.class_noun, concept):
-            raise UsageError(
-                f"{path}: {excerpt(prompt)!r} holds the token {concept.token!r}, which means the concept", hint
-            )
+        for concept in concepts:
+            if names(prompt, concept) and not names(concept.class_noun, concept):
+                raise UsageError(
+                    f"{path}: {excerpt(prompt)!r} holds the token {concept.token!r}, which means the concept", hint
+                )
         prompts.append(prompt)
     return prompts
 

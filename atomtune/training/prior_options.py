@@ -53,11 +53,19 @@ class PriorOptions(Options, panel="Prior preservation"):
                 yield name, "needs prior_preservation"
 
     def class_prompt(self, concept: Concept) -> str:
-        """The prompt of the class images. Raises UsageError where it names what is no concept, or the token."""
-        prompt = expand(self.prior_prompt or "a photo of a {}", [concept], with_token=False)
-        if names(prompt, concept) and not names(concept.class_noun, concept):
-            raise UsageError(
-                f"the class prompt {excerpt(prompt)!r} holds the token {concept.token!r}, which means the concept",
-                "--prior-prompt describes the class, as in 'a photo of a {}'",
-            )
-        return prompt
+        """The prompt of the class images. Raises UsageError as `class_prompt`."""
+        return class_prompt(self.prior_prompt, concept)
+
+
+def class_prompt(prompt: str | None, concept: Concept) -> str:
+    """The prompt of a concept's class images, by default "a photo of a" and the class noun, for which `{}` stands.
+
+    Raises UsageError where it names what is no concept, or the token.
+    """
+    filled = expand(prompt or "a photo of a {}", [concept], with_token=False)
+    if names(filled, concept) and not names(concept.class_noun, concept):
+        raise UsageError(
+            f"the class prompt {excerpt(filled)!r} holds the token {concept.token!r}, which means the concept",
+            "--prior-prompt describes the class, as in 'a photo of a {}'",
+        )
+    return filled

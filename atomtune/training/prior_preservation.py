@@ -25,6 +25,7 @@ from ..runtime.seeds import derived_seed
 from ..runtime.units import counted
 from ..sampling.generate import generate
 from ..sampling.options import Settings
+from .material import Material
 from .model import computing_in
 from .options import TrainOptions
 from .shaped_batches import AnyBatches
@@ -42,7 +43,7 @@ class Prior:
 
     Attributes:
         batches: class examples by step, as many as there are of the concept.
-        condition: the class prompt, embedded or as tokens, on the device.
+        condition: the class prompts, embedded or as tokens, on the device; the batches' captions are their numbers.
         weight: of their loss beside the concept's.
     """
 
@@ -68,9 +69,9 @@ class ClassImages:
     precision: str
 
     @classmethod
-    def of(cls, options: TrainOptions, size: Size, count: int) -> "ClassImages":
-        """So many class images of a size for a run."""
-        return cls(options.class_prompt(options.concept), count, size, options.seed, options.precision)
+    def of(cls, options: TrainOptions, size: Size, count: int, number: int = 0) -> "ClassImages":
+        """So many class images of a size for a run, of the class of its concept of this number."""
+        return cls(options.class_prompts[number], count, size, options.seed, options.precision)
 
     def folder(self, base: str) -> Path:
         """Where those of a base model, by the fingerprint of its UNet, are kept."""
@@ -86,47 +87,79 @@ class ClassImage:
 
     Attributes:
         conditioning: see `TrainingImage.conditioning`.
+        of: number of the concept whose class it is.
     """
 
     image: Image.Image
     conditioning: tuple[int, ...]
+    of: int = 0
 
 
-def own_class_images(options: TrainOptions, wanted: Sequence[Size], events: Events) -> list[ClassImage]:
+def class_images_of(
+    material: Material, options: TrainOptions, pipeline: Any, base: str, accelerator: Any, events: Events
+) -> tuple[list[ClassImage], dict[str, str]]:
+    """The class images of every concept, and their digests by `GENERATED` and `OWN`.
+
+    Args:
+        pipeline, base: see `class_images`.
+    """
+    found: dict[str, list[ClassImage]] = {GENERATED: [], OWN: []}
+    for number, taught in enumerate(material.taught):
+        counts = material.shapes_of(number)
+        if taught.prior_dir is not None:
+            found[OWN] += own_class_images(options, taught.prior_dir, list(counts), events, number)
+        else:
+            found[GENERATED] += generated_class_images(pipeline, options, counts, base, accelerator, events, number)
+    digests = {kind: images_digest([item.image for item in items]) for kind, items in found.items() if items}
+    return sorted((item for items in found.values() for item in items), key=lambda item: item.of), digests
+
+
+def own_class_images(
+    options: TrainOptions, folder: Path, wanted: Sequence[Size], events: Events, number: int = 0
+) -> list[ClassImage]:
     """The class images of the user's folder, in the order of their names, each cut to the nearest of some shapes.
 
     To a shape that is the nearest one of none, all are cut. Raises as `load_images`.
+
+    Args:
+        number: of the concept.
     """
-    assert options.prior_dir is not None
     read = partial(
         load_images,
-        options.prior_dir,
+        folder,
         options.resolution or 0,
         crop=options.crop,
         seed=options.seed,
         usual=False,
     )
     found = read(known=list(wanted), events=events)
-    events.phase(f"{counted(len(found), 'class image')} in {options.prior_dir}")
+    events.phase(f"{counted(len(found), 'class image')} in {folder}")
     for shape in wanted:
         if all(image.shape != shape for image in found):
             found += read(known=[shape])
-    return [ClassImage(image.image, image.conditioning()) for image in found]
+    return [ClassImage(image.image, image.conditioning(), number) for image in found]
 
 
 def generated_class_images(
-    pipeline: Any, options: TrainOptions, counts: Mapping[Size, int], base: str, accelerator: Any, events: Events
+    pipeline: Any,
+    options: TrainOptions,
+    counts: Mapping[Size, int],
+    base: str,
+    accelerator: Any,
+    events: Events,
+    number: int = 0,
 ) -> list[ClassImage]:
     """`--prior-images` images of the class, in the shapes of the concept's images and as often as these have them.
 
     Args:
-        counts: of the concept's images, by their shapes; base: see `class_images`.
+        counts: of the concept's images, by their shapes; base: see `class_images`; number: of the concept.
     """
     found = []
     for (width, height), count in shares(options.prior_images, counts).items():
-        wanted = ClassImages.of(options, (width, height), count)
+        wanted = ClassImages.of(options, (width, height), count, number)
         whole = (height, width, 0, 0, height, width)
-        found += [ClassImage(image, whole) for image in class_images(pipeline, wanted, base, accelerator, events)]
+        made = class_images(pipeline, wanted, base, accelerator, events)
+        found += [ClassImage(image, whole, number) for image in made]
     return found
 
 

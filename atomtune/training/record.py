@@ -65,7 +65,7 @@ def new_record(
 
     Args:
         base: fingerprint of the UNet; components: those of the other parts of the model.
-        images: see `resume.material_of`.
+        images: see `Material.entries`.
     """
     return {
         "base_fingerprint": base,
@@ -103,6 +103,10 @@ def describe(
         concept=options.concept.name,
         class_noun=options.concept.class_noun,
         token=options.concept.token,
+        others=[
+            {"concept": other.concept.name, "class_noun": other.concept.class_noun, "token": other.concept.token}
+            for other in options.others
+        ],
         prompts=list(dict.fromkeys(captions)),
         steps=steps,
         parameters=parameters,

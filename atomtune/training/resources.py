@@ -30,13 +30,13 @@ _MOMENTS = {"prodigy": 4}  # numbers that an optimiser keeps for each parameter;
 
 
 def check_disk(
-    options: TrainOptions, folder: RunFolder, layers: Sequence[LayerPlan], shapes: Mapping[Size, int]
+    options: TrainOptions, folder: RunFolder, layers: Sequence[LayerPlan], shapes: Sequence[Mapping[Size, int]]
 ) -> None:
     """Raise AtomtuneError where the run's folder or the cache cannot be written or lacks room. Loads no weights.
 
     Args:
         layers: what is trained, see `plan`.
-        shapes: of the images, and how many have each.
+        shapes: of each concept's images, and how many have each.
     """
     held = sum(path.stat().st_size for path in (folder.checkpoint, folder.atoms) if path.is_file())
     checkpoints = options.steps // options.checkpoint_every
@@ -48,9 +48,11 @@ def check_disk(
     if isinstance(spec, AtomsSpec) and not _is_there(cache_path(nn.Linear(1, 1, device="meta"), "*", spec)):
         # atoms in float16, and coefficients, which are kept where there is a penalty
         missing += sum(2 * layer.atoms * (layer.row_length + (layer.rows if spec.sparsity else 0)) for layer in layers)
-    if options.prior_preservation and options.prior_dir is None:
-        for size, count in shares(options.prior_images, shapes).items():
-            if not _is_there(ClassImages.of(options, size, count).folder("*")):
+    for number, (taught, counts) in enumerate(zip(options.taught, shapes, strict=True)):
+        if not options.prior_preservation or taught.prior_dir is not None:
+            continue
+        for size, count in shares(options.prior_images, counts).items():
+            if not _is_there(ClassImages.of(options, size, count, number).folder("*")):
                 missing += 3 * size[0] * size[1] * count
     if missing:  # a cache that holds everything may be read-only
         places.append(DiskNeed(cache_folder(), missing, f"{CACHE_VARIABLE}=DIR names another folder"))

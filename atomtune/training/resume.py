@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.concept import FORMER_TOKEN
-from ..data.images import TrainingImage
+from ..data.options import TaughtConcept
 from ..data.tokens import default_token
 from ..errors import AtomtuneError, UsageError, excerpt
 from ..models.base_model import ModelSource
@@ -29,6 +29,8 @@ MAY_CHANGE = frozenset(
     }
 )
 """Options that a resumed run may have others of, beside `steps`."""
+
+_IMAGES_OF = "images of "
 
 _AGAIN = "start again with --overwrite"
 _SHOWN = 20  # differences listed
@@ -71,7 +73,8 @@ def same_run(stored: TrainOptions, asked: TrainOptions, output: Path) -> TrainOp
             f"{output} already holds a run that did not end, with other options:\n" + "\n".join(differences),
             "--resume goes on with it, --overwrite starts again, --output names another folder",
         )
-    return replace(stored, **{name: getattr(asked, name) for name in MAY_CHANGE})
+    changes = {name: getattr(asked, name) for name in MAY_CHANGE}
+    return replace(stored, **changes, others=_with_places(stored.others, asked.others))
 
 
 def with_stored_precision(asked: TrainOptions, stored: TrainOptions) -> TrainOptions:
@@ -138,6 +141,8 @@ def resumed(stored: TrainOptions, asked: TrainOptions, explicit: frozenset[str],
                 "sample --step N uses the atoms of an earlier checkpoint; --overwrite starts again",
             )
     changes = {name: getattr(asked, name) for name in explicit & (MAY_CHANGE | {"steps"})}
+    if "others" in explicit:
+        changes["others"] = _with_places(stored.others, asked.others)
     if changes.get("sample_every") == 0:
         changes.setdefault("sample_prompts", ())
     return replace(stored, **changes)
@@ -163,7 +168,7 @@ def tell_where_it_goes_on(
 
 
 def _differences(stored: TrainOptions, asked: TrainOptions, names: frozenset[str]) -> list[str]:
-    was, now = stored.flat_dict(), asked.flat_dict()
+    was, now = _comparable(stored), _comparable(asked)
     return [
         f"{name} was {was[name]!r}, now {now[name]!r}"
         for name in sorted(names)
@@ -171,9 +176,26 @@ def _differences(stored: TrainOptions, asked: TrainOptions, names: frozenset[str
     ]
 
 
+def _comparable(options: TrainOptions) -> dict[str, Any]:
+    """Options to compare, by name; where the images of further concepts are may change as `MAY_CHANGE` may."""
+    others = [{**other.flat_dict(), "images": "", "prior_dir": bool(other.prior_dir)} for other in options.others]
+    return options.flat_dict() | {"others": others}
+
+
+def _with_places(stored: Sequence[TaughtConcept], asked: Sequence[TaughtConcept]) -> tuple[TaughtConcept, ...]:
+    """The further concepts of a run with the folders that are asked for, where there are such."""
+    if len(stored) != len(asked):
+        return tuple(stored)
+    return tuple(
+        replace(was, images=now.images if now.images.is_dir() else was.images, prior_dir=now.prior_dir)
+        for was, now in zip(stored, asked, strict=True)
+    )
+
+
 def paths_from(output: Path, options: TrainOptions, source: ModelSource) -> dict[str, str]:
     """Where the images and a local model are, as seen from the run's folder, for run.json."""
     places = {"images": str(options.images)}
+    places |= {_IMAGES_OF + other.concept.name: str(other.images) for other in options.others}
     if source.is_local and source.name == options.model and Path(source.name).exists():
         places["model"] = source.name
     home = output.resolve()
@@ -186,23 +208,19 @@ def paths_from(output: Path, options: TrainOptions, source: ModelSource) -> dict
 def found_again(stored: TrainOptions, output: Path, record: Mapping[str, Any]) -> TrainOptions:
     """Options out of run.json, with relative paths as they are seen from the folder that is worked in now."""
     paths = record.get("paths")
-    changed: dict[str, Any] = {}
-    for name, place in paths.items() if isinstance(paths, Mapping) else ():
-        if name not in ("images", "model") or not isinstance(place, str):
-            continue
-        was, here = Path(str(getattr(stored, name))), output / place
-        if here.exists() and not (was.exists() and was.samefile(here)):
-            changed[name] = str(here.resolve())
-    return replace(stored, **changed)
+    known = paths if isinstance(paths, Mapping) else {}
 
+    def found(name: str, was: Path | str | None) -> Any:
+        place = known.get(name)
+        if not isinstance(place, str) or was is None:
+            return was
+        before, here = Path(was), output / place
+        moved = here.exists() and not (before.exists() and before.samefile(here))
+        return type(was)(here.resolve()) if moved else was
 
-def material_of(images: Sequence[TrainingImage], captions: Sequence[str]) -> list[dict[str, str]]:
-    """File name, digest of the pixels, caption and digest of the mask of every image, for JSON."""
-    return [
-        {"file": image.path.name, "digest": image.digest, "caption": caption}
-        | ({"mask": image.mask_digest} if image.mask_digest else {})
-        for image, caption in zip(images, captions, strict=True)
-    ]
+    others = [replace(one, images=found(_IMAGES_OF + one.concept.name, one.images)) for one in stored.others]
+    images, model = found("images", stored.images), found("model", stored.model)
+    return replace(stored, images=images, model=model, others=tuple(others))
 
 
 def recorded_images(record: Mapping[str, Any]) -> Any:

@@ -25,6 +25,7 @@ from .data import Batches, Latents, encode_latents
 from .ema import Average
 from .loop import Loop
 from .loss import Objective
+from .material import Material
 from .model import Tuned, place
 from .optimizers import make_optimizer, make_schedule, own_rates
 from .options import OPTIMIZERS, SpeedOptions, TrainOptions
@@ -70,8 +71,7 @@ def make_accelerator(options: ModelOptions, tracker: str | None, folder: RunFold
 def make_loop(
     pipeline: Any,
     tunings: Tunings,
-    images: Sequence[TrainingImage],
-    captions: Sequence[str],
+    material: Material,
     class_images: Sequence[ClassImage],
     preserved: Sequence[str],
     options: TrainOptions,
@@ -81,7 +81,7 @@ def make_loop(
     """The loop over a pipeline that is ready for training.
 
     Args:
-        images: of the concept, each with its caption in `captions`.
+        material: the images and captions.
         class_images: for prior preservation; none without it.
         preserved: prompts of preservation; none without it.
     """
@@ -89,19 +89,21 @@ def make_loop(
     device = accelerator.device
     pipeline.vae.to(device)
     told_sizes = not options.square and hasattr(pipeline, "text_encoder_2")
+    images, repeats = material.images, material.repeats
     shapes = list(dict.fromkeys(item.shape for item in images))
     by_shape = [[number for number, item in enumerate(images) if item.shape == shape] for shape in shapes]
     latents = [encode_concept(pipeline.vae, [images[n] for n in group], options, told_sizes) for group in by_shape]
-    class_latents = [
-        encode_class(pipeline.vae, [item for item in class_images if item.image.size == shape], told_sizes)
-        for shape in (shapes if class_images else ())
+    classes_by_shape = [
+        [item for item in class_images if item.image.size == shape] for shape in (shapes if class_images else ())
     ]
+    class_latents = [encode_class(pipeline.vae, group, told_sizes) for group in classes_by_shape]
     parameters = tunings.parameters
     encoders = text_encoders(pipeline)
     for encoder in encoders.values():
         encoder.to(device)
     variants = [
-        caption_variants(caption, options.shuffle_tags, options.keep_tags, options.seed) for caption in captions
+        caption_variants(caption, options.shuffle_tags, options.keep_tags, options.seed)
+        for caption in material.captions
     ]
     shown = [*chain(*variants), *([""] if options.caption_dropout else [])]
     distinct = {caption: number for number, caption in enumerate(dict.fromkeys(shown))}
@@ -110,7 +112,8 @@ def make_loop(
     def encoded(prompts: Sequence[str]) -> Embeddings | Tokens:
         return tokenize(pipeline, prompts, device) if learning else embed(pipeline, prompts)
 
-    condition, class_condition = encoded(list(distinct)), encoded([options.class_prompt(options.concept)])
+    condition = encoded(list(distinct))
+    class_condition = encoded(options.class_prompts) if class_images else None
     kept = encode_each(preserved, encoded) if preserved else None
     # not needed at any step
     for part in (pipeline.vae, *(encoder for encoder in encoders.values() if not learning)):
@@ -129,16 +132,19 @@ def make_loop(
             tuple(numbers[n] for n in group),
             (distinct[""], options.caption_dropout) if options.caption_dropout else None,
             options.timesteps,
+            tuple(repeats[n] for n in group),
         )
         for some, group in zip(latents, by_shape, strict=True)
     ]
-    order = ShapeOrder(tuple(map(len, by_shape)), options.seed)
+    order = ShapeOrder(tuple(sum(repeats[n] for n in group) for group in by_shape), options.seed)
     batches = joined(order, groups, options.seed)
     prior = None
-    if class_latents:
+    if class_condition is not None:
         class_groups = [
-            replace(group, latents=some, flip=False, captions=(), dropped=None)
-            for group, some in zip(groups, class_latents, strict=True)
+            replace(
+                group, latents=some, flip=False, captions=tuple((item.of,) for item in items), dropped=None, repeats=()
+            )
+            for group, some, items in zip(groups, class_latents, classes_by_shape, strict=True)
         ]
         class_batches = joined(order, class_groups, derived_seed(options.seed, "class"))
         prior = Prior(class_batches, class_condition, options.prior_weight)

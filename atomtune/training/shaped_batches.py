@@ -18,7 +18,7 @@ class ShapeOrder:
     images are seen equally often; the order differs each time.
 
     Attributes:
-        counts: images of each shape.
+        counts: images of each shape, each as often as it is shown.
     """
 
     counts: tuple[int, ...]

@@ -1,7 +1,6 @@
 """Train a concept: the recipe, from top to bottom."""
 
 import time
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +30,7 @@ from .plan import in_words, plan
 from .preservation import KEY as PRESERVATION_PROMPTS
 from .preservation import prompts_for
 from .preview import Preview
-from .prior_preservation import GENERATED, OWN, generated_class_images, images_digest, own_class_images
+from .prior_preservation import ClassImage, class_images_of
 from .record import TrainResult, describe, new_record
 from .resources import check_disk, explained_memory
 from .resume import (
@@ -41,7 +40,6 @@ from .resume import (
     check_cached,
     check_material,
     found_again,
-    material_of,
     paths_from,
     recorded_digests,
     recorded_images,
@@ -125,7 +123,7 @@ def _train(
     if is_new:
         for place in (home, folder):
             place.check_free(options.tracker, overwrite)
-    layers, paths = plan(options), find_images(options.images)[0]
+    layers, paths = plan(options), [path for taught in options.taught for path in find_images(taught.images)[0]]
     if taken < options.steps:
         events.phase(in_words(options, source.name, layers, len(paths)))
         if options.sample_every:
@@ -142,13 +140,11 @@ def _train(
         initial = read_initial(options, record)
 
     # what it sees: images, captions, the base model
-    images, captions = read_material(options, source, options.resolution or 0, events)
-    texts = [line for caption in captions for line in caption.splitlines()]
-    material = material_of(images, captions)
-    check_disk(options, folder, layers, Counter(image.shape for image in images))
+    material = read_material(options, source, options.resolution or 0, events)
+    check_disk(options, folder, layers, [material.shapes_of(number) for number in range(len(material.taught))])
     if not is_new:
-        check_material(recorded_images(record), material)
-    preserved = prompts_for(options, options.concept, source.name, options.seed, None if is_new else record)
+        check_material(recorded_images(record), material.entries())
+    preserved = prompts_for(options, options.concepts, source.name, options.seed, None if is_new else record)
     preview_prompts = _preview_prompts(options)  # what they name wrongly is known before the model loads
     accelerator = make_accelerator(options, options.tracker, folder)
     is_main = accelerator.is_main_process
@@ -161,12 +157,12 @@ def _train(
     events.phase(f"loading {source.name}")
     found_base = loaded.load(source)
     pipeline, base, components = found_base.pipeline, found_base.fingerprint, found_base.components
-    for warning in check_prompts(pipeline.tokenizer, [*texts, *preview_prompts, *preserved], [options.concept]):
+    for warning in check_prompts(pipeline.tokenizer, [*material.texts, *preview_prompts, *preserved], options.concepts):
         events.warn(warning)
     if initial is not None:
         check_initial(initial, pipeline, base, events)
     if is_new:
-        record = new_record(base, components, accelerator.num_processes, material)
+        record = new_record(base, components, accelerator.num_processes, material.entries())
         record |= {INITIAL: initial.sha256} if initial is not None else {}
     else:
         check_base(record, stored, source, base, components)
@@ -181,14 +177,10 @@ def _train(
             folder.write_record(record)
 
     # what is trained
-    prior, own = [], options.prior_dir is not None
+    prior: list[ClassImage] = []
+    digests: dict[str, str] = {}
     if options.prior_preservation:
-        counts = Counter(image.shape for image in images)
-        prior = (
-            own_class_images(options, list(counts), events)
-            if own
-            else generated_class_images(pipeline, options, counts, base, accelerator, events)
-        )
+        prior, digests = class_images_of(material, options, pipeline, base, accelerator, events)
     tunings = make_tunings(
         pipeline,
         source,
@@ -196,7 +188,7 @@ def _train(
         base,
         accelerator,
         events,
-        concept=options.concept,
+        concepts=options.concepts,
         seed=options.seed,
         algorithm=record.get("decomposition", FIRST_ALGORITHM),
         began_with=recorded_digests(record),
@@ -204,16 +196,13 @@ def _train(
     )
     if initial is not None:
         begin_with(initial, tunings)
-    cached = tunings.digests | (
-        {OWN if own else GENERATED: images_digest([item.image for item in prior])} if prior else {}
-    )
+    cached = tunings.digests | digests
     check_cached(recorded_digests(record), cached, cache_folder())
     record["cached"] = cached
     loop = make_loop(
         pipeline,
         tunings,
-        images,
-        captions,
+        material,
         prior,
         preserved,
         options,
@@ -253,7 +242,7 @@ def _train(
     def write_atoms(path: Path) -> str:
         architecture = architecture_of(pipeline.unet)
         began = record.get(INITIAL)
-        info = describe(options, source, base, architecture, texts, loop.step, loop.trained_numbers, began)
+        info = describe(options, source, base, architecture, material.texts, loop.step, loop.trained_numbers, began)
         with loop.averaged():
             return save_atoms(path, info, tunings.export())
 
@@ -308,5 +297,8 @@ def _make_room(home: RunFolder, folder: RunFolder) -> None:
 
 
 def _preview_prompts(options: TrainOptions) -> list[str]:
-    prompts = (options.sample_prompts or (options.prompt,)) if options.sample_every else ()
-    return [expand(prompt, [options.concept]) for prompt in prompts]
+    if not options.sample_every:
+        return []
+    if options.sample_prompts:
+        return [expand(prompt, options.concepts) for prompt in options.sample_prompts]
+    return [expand(taught.prompt, options.concepts, own=taught.concept) for taught in options.taught]

@@ -1,6 +1,6 @@
 """All that is trained of a pipeline: its UNet, and as asked its text encoders and the embedding of the token."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -127,7 +127,7 @@ def make_tunings(
     accelerator: Any,
     events: Events,
     *,
-    concept: Concept,
+    concepts: Sequence[Concept],
     seed: int,
     algorithm: int = ALGORITHM,
     began_with: Mapping[str, str] | None = None,
@@ -137,7 +137,7 @@ def make_tunings(
 
     Args:
         base: fingerprint of the UNet.
-        concept: whose token is trained, as asked.
+        concepts: whose tokens are trained, as asked.
         seed: of the run; random starts are derived from it.
         algorithm: of the decomposition that the run began with; began_with: the digests, see `Tunings`.
         decompose: `load_or_decompose`, or what gives the same.
@@ -171,6 +171,8 @@ def make_tunings(
             own = tuned(encoder, encoder_spec(options.spec, encoders, part), part)
             parts.append(PartTuning(part, own, partial(name_in_file, part)))
         if options.trains_token:
-            tokens = token_ids(tokenizer_of(pipeline, part), concept.token, concept.token_vectors)
+            words = " ".join(concept.token for concept in concepts)
+            vectors = sum(concept.token_vectors for concept in concepts)
+            tokens = token_ids(tokenizer_of(pipeline, part), words, vectors)
             parts.append(PartTuning(part, TokenTuning(encoder, tokens), partial(name_in_file, part)))
     return Tunings(parts, digests)

@@ -2,7 +2,7 @@
 help says no more than is needed.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cache
@@ -39,6 +39,7 @@ class _Names:
         flags: ours, negatives included; aliases, formerly: ours by the names of other trainers, and by former ones.
         off: the names of flags that are off by default.
         parameters: what Python calls them.
+        further: of a flag that may be given again, what it is then.
     """
 
     flags: set[str]
@@ -46,6 +47,7 @@ class _Names:
     formerly: dict[str, str]
     off: set[str]
     parameters: set[str]
+    further: dict[str, str]
 
     @classmethod
     def of(cls, function: Callable[..., None]) -> "_Names":
@@ -59,7 +61,21 @@ class _Names:
             {name: option.flag for option in options for name in option.formerly},
             {option.name for option in options if option.kind is bool and option.default is not True},
             {parameter_name(option) for option in options},
+            {
+                first.flag: option.flag
+                for option in options
+                for first in options
+                if option.further_of is not None and first.path[0] == option.further_of and first.word == "first"
+            },
         )
+
+    def each_once(self, arguments: Iterable[str]) -> Iterator[str]:
+        """Arguments with the further ones of `--concept A --concept B` by the name of the option that takes them."""
+        seen: set[str] = set()
+        for argument in arguments:
+            flag, equals, value = argument.partition("=")
+            yield self.further[flag] + equals + value if flag in seen else argument
+            seen |= {flag} & self.further.keys()
 
     def ours(self, argument: str, warn: Callable[[str], None]) -> str:
         """An argument with our name of the option that it gives. Raises UsageError for one that is not needed here."""
@@ -95,7 +111,7 @@ def command_class(function: Callable[..., None]) -> type[TyperCommand]:
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
             """Put our names in the place of others, and words without a name where they belong."""
             console = ctx.find_object(Console) or Console()
-            ours = [names().ours(argument, console.warn) for argument in args]
+            ours = list(names().each_once(names().ours(argument, console.warn) for argument in args))
             with _known_options(ctx, names().flags):
                 ctx.allow_extra_args = bool(words) or ctx.allow_extra_args
                 left = super().parse_args(ctx, _spelled_out(ours, names().flags))

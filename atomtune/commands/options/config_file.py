@@ -1,7 +1,7 @@
 """Options from a file: TOML that somebody wrote, or the run.json of a run. The command line wins over both."""
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import UsageError, did_you_mean, excerpt
 from ...files.untrusted_json import parse_json
 from ...runtime.option import UNSET, Option
-from ...runtime.options import group_name
+from ...runtime.options import OptionError, group_name, options_of
 
 EXAMPLE = "a key is an option without its dashes, as in: steps = 500"
 
@@ -72,16 +72,43 @@ def read_values(path: Path, written: Mapping[str, Any], options: Sequence[Option
     """The values of options in a table of a file, each as its option reads it. Raises UsageError that lists all."""
     reading = _Reading(options, False)
     problems = [*reading.read(written), *reading.problems]
-    for option in options:
-        if option.read is not None and option.path in reading.values:
-            try:
-                reading.values[option.path] = option.read(reading.values[option.path])
-            except ValueError as problem:
-                problems.append(f"'{option.name}' {problem}")
+    problems += [f"'{name}' {text}" for name, text in make_objects(options, reading.values)]
     if problems:
         known = ", ".join(sorted(option.name for option in options))
         raise UsageError("\n".join(f"{path}: {wrong}" for wrong in problems[:_MOST_PROBLEMS]), f"the keys are {known}")
     return reading.values
+
+
+def make_objects(options: Iterable[Option], values: Values) -> Iterator[tuple[str, str]]:
+    """Put the objects that options `read`, or are `each` of, in the place of texts and tables.
+
+    Yields the names of options and what is wrong with their values; tables that are wrong are taken out.
+    """
+    for option in options:
+        if option.path not in values or (option.read is None and option.each is None):
+            continue
+        try:
+            if option.read is not None:
+                values[option.path] = option.read(values[option.path])
+            else:
+                values[option.path] = tuple(_object(option.each, one) for one in values.pop(option.path))
+        except OptionError as problem:
+            yield from ((option.name, " ".join(filter(None, (name, text)))) for name, text in problem.problems)
+        except ValueError as problem:
+            yield option.name, str(problem)
+
+
+def _object(kind: type[Any], value: Any) -> Any:
+    """An object of a text, or of a table of a file. Raises OptionError, and UsageError of what it holds."""
+    if not isinstance(value, Mapping):
+        return kind.from_text(value) if isinstance(value, str) else value
+    options = options_of(kind)
+    reading = _Reading(options, is_record=False)
+    problems = [("", wrong) for wrong in (*reading.read(value), *reading.problems)]
+    problems += [(one.name, "is required") for one in options if one.is_required and one.path not in reading.values]
+    if problems:
+        raise OptionError(problems)
+    return kind.from_values(reading.values)
 
 
 class _Reading:
@@ -94,6 +121,7 @@ class _Reading:
         self.problems: list[str] = []
         self.groups = {group_name(option.group) for option in options} - {""}
         self.objects = {option.path[0] for option in options if len(option.path) > 1}
+        self.further = {option.further_of: option for option in options if option.further_of is not None}
 
     def read(self, written_values: Mapping[str, Any], *within: str) -> Iterator[str]:
         """Take values over; yields what is wrong with others.
@@ -103,12 +131,29 @@ class _Reading:
         """
         for written, value in written_values.items():
             key = written.replace("-", "_")
-            if isinstance(value, dict) and key in self.objects and not set(within) & self.objects:
+            if isinstance(value, list) and key in self.further and not set(within) & self.objects:
+                yield from self._tables(key, value, within)
+            elif isinstance(value, dict) and key in self.objects and not set(within) & self.objects:
                 yield from self.read(value, *within, key)
             elif isinstance(value, dict) and not within and (key in self.groups or self.is_record):
                 yield from self.read(value, key)
             elif value is not None:  # as a record has what was not given
                 yield from self._take(written, key, value, within)
+
+    def _tables(self, key: str, tables: list[Any], within: Sequence[str]) -> Iterator[str]:
+        """Take the tables of one name, [[concept]]: the first one's keys are options, the others objects."""
+        option = self.further[key]
+        if not tables or not all(isinstance(table, dict) for table in tables):
+            yield f"'{key}' must be a table or several, as in [[{key}]]"
+            return
+        if option.path in self.values:
+            yield f"'{option.name}' is given twice"
+            return
+        first, *others = tables
+        beside = {name for one in options_of(option.each) if len(one.path) == 1 for name in _names(one)}
+        yield from self.read({name: value for name, value in first.items() if name in beside}, *within)
+        yield from self.read({name: value for name, value in first.items() if name not in beside}, *within, key)
+        self.values[option.path] = tuple(others)
 
     def _take(self, written: str, key: str, value: Any, within: Sequence[str]) -> Iterator[str]:
         shown = ".".join([*within, excerpt(written, 40)])

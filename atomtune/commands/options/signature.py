@@ -9,7 +9,7 @@ import typer
 
 from ...runtime.option import Option
 from ...runtime.options import Options
-from .config_file import Config, Values
+from .config_file import Config, Values, make_objects
 
 _WIDEST_CHOICES = 24  # characters of choices that stand in the place of a metavar
 
@@ -98,12 +98,7 @@ def given_values(
             values[option.path] = said
         elif option.is_required and option.path not in values:
             problems.append((option.name, "is required"))
-    for option in options:
-        if option.read is not None and option.path in values:
-            try:
-                values[option.path] = option.read(values[option.path])
-            except ValueError as problem:
-                problems.append((option.name, str(problem)))
+    problems += make_objects(options, values)
     return values, problems
 
 
