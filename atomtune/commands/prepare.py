@@ -50,6 +50,7 @@ def _text(prepared: "Prepared") -> str:
     mirrored = ", each mirrored half of the time" if prepared.flip else ""
     counts = Counter((image.trained_width, image.trained_height) for image in prepared.images)
     shapes = ", ".join(f"{count} at {width}×{height}" for (width, height), count in counts.most_common())
-    number = counted(len(images), "image")
+    held_out = sum(image.held_out for image in prepared.images)
+    number = counted(len(images), "image") + (f" ({held_out} kept out)" if held_out else "")
     seen = f'{number} of "{prepared.words}": {shapes}, {prepared.crop} crop{mirrored}'
     return f"{fields(images)}\n\n{seen}\nclass noun: {prepared.class_noun}\n{prepared.sheet}"

@@ -75,5 +75,17 @@ def _text(result: "TrainResult") -> str:
             "parameters": f"{result.trainable_parameters:,}",
             "steps": f"{result.steps:,}{sitting} in {duration(result.seconds)}",
             "final loss": f"{result.final_loss:.4f}",
+            **_held_out(result),
         }
     )
+
+
+def _held_out(result: "TrainResult") -> dict[str, str]:
+    """What the held-out loss says, where it was measured more than once."""
+    losses = result.held_out_losses
+    if len(losses) < 2:
+        return {}
+    first, best = min(losses), min(losses, key=lambda step: losses[step])
+    said = f"{losses[first]:.4f} at step {first}, lowest at step {best}: {losses[best]:.4f}"
+    chosen = f"; the result is that of step {result.result_step}" if result.result_step != result.steps else ""
+    return {"held-out loss": said + chosen}

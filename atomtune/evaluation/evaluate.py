@@ -42,7 +42,7 @@ class Evaluation:
         final: the run's result; base: the base model on the same prompts and seeds.
         steps: every checkpoint scored, in order, the final one last.
         selected: the checkpoint to keep; scale_grid: sheet of steps × scales. None where only one was scored.
-        losses: of the run, step by step.
+        losses: of the run, step by step; held_out: of images that it kept out, by step.
     """
 
     concept: Concept
@@ -57,6 +57,7 @@ class Evaluation:
     selected: Selection | None
     scale_grid: Path | None
     losses: list[float]
+    held_out: dict[int, float]
 
 
 def evaluate_concept(
@@ -105,6 +106,7 @@ def evaluate_concept(
         selected=selected,
         scale_grid=sheet,
         losses=inputs.losses,
+        held_out=inputs.held_out,
     )
 
 

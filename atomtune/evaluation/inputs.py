@@ -29,7 +29,7 @@ class Inputs:
         prompts: with the concept's words in them.
         references: the images it was trained on, squares as training saw them.
         source: the base model.
-        losses: of the run, step by step.
+        losses: of the run, step by step; held_out: of images that it kept out, by step.
         others: the images of the other concepts of the run, concept by concept.
     """
 
@@ -39,6 +39,7 @@ class Inputs:
     references: list[Image.Image]
     source: ModelSource
     losses: list[float]
+    held_out: dict[int, float]
     others: list[list[Image.Image]]
 
 
@@ -81,6 +82,7 @@ def read_inputs(options: EvaluateOptions) -> Inputs:
         references=references,
         source=source,
         losses=folder.losses(),
+        held_out=folder.held_out_losses(),
         others=list(images.values()),
     )
 

@@ -123,7 +123,7 @@ def page_values(evaluation: Evaluation, settings: dict[str, Any]) -> dict[str, A
         ],
         "extremes": _extremes(final),
         "drift": _drift(evaluation),
-        "loss": loss_curve(evaluation.losses) if evaluation.losses else "",
+        "loss": loss_curve(evaluation.losses, list(evaluation.held_out.items())) if evaluation.losses else "",
         "charts": _charts(evaluation) if len(evaluation.steps) > 1 else [],
         "steps": _steps(evaluation) if len(evaluation.steps) > 1 else [],
         "selected": evaluation.selected,

@@ -43,6 +43,7 @@ class Checkpoint:
         schedule: the state of the learning rate's schedule.
         average: moving averages of the parameters by name, empty without them.
         cached: digests of what the run takes from the cache, by name; empty where version 0.1 wrote the checkpoint.
+        held_out: the held-out loss by step; best: the parameters where it was lowest, where these are kept.
     """
 
     step: int
@@ -54,6 +55,8 @@ class Checkpoint:
     schedule: dict[str, Any] = field(default_factory=dict)
     average: dict[str, Tensor] = field(default_factory=dict)
     cached: dict[str, str] = field(default_factory=dict)
+    held_out: dict[str, float] = field(default_factory=dict)
+    best: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -63,6 +66,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     tensors: dict[str, Tensor] = {f"parameter.{name}": value for name, value in checkpoint.parameters.items()}
     tensors.update({f"average.{name}": value for name, value in checkpoint.average.items()})
+    tensors.update({f"best.{name}": value for name, value in checkpoint.best.items()})
     tensors["losses"] = torch.tensor(checkpoint.losses, dtype=torch.float64)
     state = {str(index): values for index, values in checkpoint.optimizer["state"].items()}
     metadata = {
@@ -74,6 +78,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "scaler": json.dumps(checkpoint.scaler),
         "schedule": json.dumps(_pack(checkpoint.schedule, "schedule", tensors)),
         "cached": json.dumps(checkpoint.cached),
+        "held_out": json.dumps(checkpoint.held_out),
     }
     store.save(path, KIND, tensors, metadata)
 
@@ -96,6 +101,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
             schedule=_unpack(parse_json(header.get("schedule", "{}")), tensors),
             average={name[8:]: tensors.pop(name) for name in list(tensors) if name.startswith("average.")},
             cached=parse_json(header.get("cached", "{}")),
+            held_out=parse_json(header.get("held_out", "{}")),
+            best={name[5:]: tensors.pop(name) for name in list(tensors) if name.startswith("best.")},
         )
         if tensors:
             raise ValueError(f"nothing names the tensor {min(tensors)}")
@@ -120,9 +127,16 @@ def _check(checkpoint: Checkpoint) -> None:
         raise ValueError("the digests of the cache are no texts")
     if not (isinstance(groups, list) and all(isinstance(group, dict) for group in groups)):
         raise ValueError("the groups of parameters are no dictionaries")
+    if not (isinstance(checkpoint.held_out, dict) and all(map(_is_measured, checkpoint.held_out.items()))):
+        raise ValueError("the held-out losses are no numbers by step")
     for values in checkpoint.optimizer["state"].values():
         if not isinstance(values, dict):
             raise ValueError("the optimiser's state is no dictionary")
+
+
+def _is_measured(entry: tuple[Any, Any]) -> bool:
+    step, loss = entry
+    return isinstance(step, str) and step.isdecimal() and len(step) < 12 and type(loss) is float and math.isfinite(loss)
 
 
 def check_fits(
@@ -142,7 +156,9 @@ def check_fits(
         optimizer, schedule: the run's own state dicts, from before the first step.
     """
     shapes = _shapes(parameters)
-    if _shapes(checkpoint.parameters) != shapes or _shapes(checkpoint.average) != (shapes if averaged else {}):
+    is_whole = _shapes(checkpoint.best) in ({}, shapes)
+    averages = shapes if averaged else {}
+    if _shapes(checkpoint.parameters) != shapes or _shapes(checkpoint.average) != averages or not is_whole:
         raise AtomtuneError("the checkpoint is of other layers or shapes than the run", "start again with --overwrite")
     groups, own = checkpoint.optimizer["param_groups"], optimizer["param_groups"]
     sizes = list(shapes.values())

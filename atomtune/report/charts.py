@@ -280,26 +280,36 @@ def smoothed(values: Sequence[float], weight: float = 0.95) -> list[float]:
     return result
 
 
-def loss_curve(losses: Sequence[float]) -> str:
-    """An SVG of the loss over steps: every step pale, the moving average on top. Readable on light and dark."""
+def loss_curve(losses: Sequence[float], held_out: Sequence[tuple[int, float]] = ()) -> str:
+    """An SVG of the loss over steps: every step pale, the moving average on top. Readable on light and dark.
+
+    Args:
+        held_out: the loss of images that are not trained on, by step, as a curve of its own.
+    """
     width, height, margin = 640, 240, 40
-    top = max(losses, default=1.0) or 1.0
+    top = max([*losses, *(loss for _, loss in held_out)], default=1.0) or 1.0
+    span, bottom = max(1, len(losses) - 1), height - margin
+
+    def place(step: float, loss: float) -> str:
+        """Where the loss of a step lies; the first step is 1."""
+        across = margin + (width - 2 * margin) * max(0.0, step - 1) / span
+        return f"{across:.1f},{bottom - (height - 2 * margin) * loss / top:.1f}"
 
     def points(values: Sequence[float]) -> str:
-        span = max(1, len(values) - 1)
-        wide, high = width - 2 * margin, height - 2 * margin
-        return " ".join(
-            f"{margin + wide * i / span:.1f},{height - margin - high * v / top:.1f}" for i, v in enumerate(values)
-        )
+        return " ".join(place(step, value) for step, value in enumerate(values, 1))
 
-    bottom = height - margin
+    apart = ""
+    if held_out:
+        path = " ".join(place(step, loss) for step, loss in held_out)
+        apart = f'<polyline points="{path}" fill="none" stroke="#d97706" stroke-width="2"/>'
+        apart += _text_at(width - margin, margin - 8, "held-out images", "end", ' style="fill:#d97706"')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-label="loss" '
         'font-family="sans-serif" font-size="12" fill="#808080">'
         f'<polyline points="{margin},{margin} {margin},{bottom} {width - margin},{bottom}" fill="none" '
         'stroke="#808080"/>'
         f'<polyline points="{points(losses)}" fill="none" stroke="#8ab4f8" stroke-opacity="0.5"/>'
-        f'<polyline points="{points(smoothed(losses))}" fill="none" stroke="#3b78e7" stroke-width="2"/>'
+        f'<polyline points="{points(smoothed(losses))}" fill="none" stroke="#3b78e7" stroke-width="2"/>{apart}'
         f'<text x="{margin}" y="{margin - 8}">loss (at most {top:.4f})</text>'
         f'<text x="{width - margin}" y="{bottom + 18}" text-anchor="end">step {len(losses)}</text>'
         "</svg>\n"

@@ -15,7 +15,7 @@ from ..errors import UsageError
 from ..models.conditioning import Embeddings, Tokens
 from ..runtime.seeds import derived_generator
 from .loss import offset_noise
-from .options import timestep_range
+from .loss_options import timestep_range
 
 
 def to_tensor(images: Sequence[Image.Image]) -> Tensor:
@@ -81,6 +81,10 @@ class Batch:
         latents, noise, timesteps, captions = (torch.cat((getattr(self, name), getattr(other, name))) for name in names)
         sizes = None if self.sizes is None or other.sizes is None else torch.cat((self.sizes, other.sizes))
         return Batch(latents, noise, timesteps, captions, weights, sizes)
+
+    def __getitem__(self, chosen: slice) -> "Batch":
+        parts = (self.latents, self.noise, self.timesteps, self.captions, self.weights, self.sizes)
+        return Batch(*(None if part is None else part[chosen] for part in parts))  # type: ignore[arg-type]
 
     def _weights(self) -> Tensor:
         return torch.ones_like(self.latents[:, :1]) if self.weights is None else self.weights

@@ -23,6 +23,7 @@ from .preservation import Preservation
 from .prior_preservation import Prior
 from .shaped_batches import AnyBatches
 from .step import Stepper
+from .validation import Validation
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Loop:
         grad_accum: micro-batches that a process takes one after the other in a step.
         max_grad_norm: clip gradients to this norm; 0 disables clipping.
         prior: class images, for prior preservation; preservation: extra rows under other prompts.
-        average: of the parameters over the steps.
+        average: of the parameters over the steps; validation: the held-out loss.
         stepper: runs the operations of a step; a plain one until `use_cuda_graph`.
         losses: loss of every step taken so far, the mean over all processes.
         known_optimizer: see `check_fits`.
@@ -58,6 +59,7 @@ class Loop:
     prior: Prior | None = None
     preservation: Preservation | None = None
     average: Average | None = None
+    validation: Validation | None = None
     losses: list[float] = field(default_factory=list)
     known_optimizer: bool = True
     seconds: float = 0.0
@@ -195,6 +197,8 @@ class Loop:
             schedule=self.schedule.state_dict(),
             average=self.average.state() if self.average is not None else {},
             cached=dict(cached),
+            held_out=self.validation.state() if self.validation is not None else {},
+            best=dict(self.validation.best) if self.validation is not None else {},
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -220,6 +224,8 @@ class Loop:
         # a schedule takes its state as its attributes, whatever they are
         schedule = self.schedule.state_dict()
         self.schedule.load_state_dict({key: checkpoint.schedule.get(key, value) for key, value in schedule.items()})
+        if self.validation is not None:
+            self.validation.restore(checkpoint.held_out, checkpoint.best)
         if self.average is not None:
             self.average.restore(checkpoint.average, checkpoint.step)
         if scaler is not None and checkpoint.scaler:

@@ -43,16 +43,27 @@ class Material:
         """How many images of a concept have each shape."""
         return Counter(image.shape for image, of in zip(self.images, self.of, strict=True) if of == number)
 
-    def entries(self) -> list[dict[str, str]]:
-        """File name, digest of the pixels, caption and digest of the mask of every image, for run.json.
+    def chosen(self, indices: Sequence[int]) -> "Material":
+        """Some of the images."""
+        return Material(
+            self.taught,
+            [self.images[index] for index in indices],
+            [self.captions[index] for index in indices],
+            [self.of[index] for index in indices],
+        )
 
-        The files of further concepts are named with their concept: "rex/01.jpg".
-        """
+    @property
+    def files(self) -> list[str]:
+        """The name of each image's file; those of further concepts with their concept, "rex/01.jpg"."""
         folders = ["", *(f"{taught.concept.name}/" for taught in self.taught[1:])]
+        return [folders[of] + image.path.name for image, of in zip(self.images, self.of, strict=True)]
+
+    def entries(self) -> list[dict[str, str]]:
+        """File name, digest of the pixels, caption and digest of the mask of every image, for run.json."""
         return [
-            {"file": folders[of] + image.path.name, "digest": image.digest, "caption": caption}
+            {"file": file, "digest": image.digest, "caption": caption}
             | ({"mask": image.mask_digest} if image.mask_digest else {})
-            for image, caption, of in zip(self.images, self.captions, self.of, strict=True)
+            for file, image, caption in zip(self.files, self.images, self.captions, strict=True)
         ]
 
 

@@ -10,8 +10,10 @@ from ..methods.options import TEXTUAL_INVERSION, MethodOptions, learning_rate
 from ..models.options import ModelOptions
 from ..runtime.option import option, same_as
 from ..runtime.options import Options
+from .loss_options import LossOptions
 from .preservation_options import PreservationOptions
 from .prior_options import PriorOptions, class_prompt
+from .validation_options import ValidationOptions
 
 OPTIMIZERS = ("adamw", "adamw8bit", "prodigy")
 
@@ -25,17 +27,7 @@ SCHEDULES = {
 }
 """diffusers' schedules by the names of `--lr-scheduler`."""
 
-TIMESTEPS = ("uniform", "logit-normal")
-
 TRACKERS = ("tensorboard", "wandb")
-
-
-def timestep_range(text: str) -> tuple[int, int] | None:
-    """The first and the last timestep of a range as "200-800"; None for anything else."""
-    first, _, last = text.partition("-")
-    if not (first.isdecimal() and last.isdecimal() and len(text) < 20):
-        return None
-    return (int(first), int(last)) if int(first) <= int(last) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,33 +143,6 @@ class OptimizerOptions(Options, panel="Optimizer"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossOptions(Options, panel="Loss"):
-    """What is minimised; see `loss`."""
-
-    min_snr_gamma: float | None = option(
-        None,
-        "Weight timesteps by min-SNR with this gamma; 5 is usual.",
-        above=0,
-        metavar="X",
-        aliases=("snr_gamma",),
-    )
-    noise_offset: float = option(
-        0.0, "Noise offset: noise that is constant over a channel, for dark and bright images.", at_least=0, metavar="X"
-    )
-    timesteps: str = option(
-        "uniform",
-        "Which timesteps are trained: uniform, logit-normal (more of the middle ones), or a range, as 200-800.",
-        metavar="WHICH",
-        aliases=("timestep_sampling", "weighting_scheme"),
-    )
-
-    def check(self) -> Iterator[tuple[str, str]]:
-        """See `Options.check`."""
-        if self.timesteps not in TIMESTEPS and timestep_range(self.timesteps) is None:
-            yield "timesteps", f"must be {', '.join(TIMESTEPS)}, or a range as 200-800, not {excerpt(self.timesteps)}"
-
-
-@dataclass(frozen=True, kw_only=True)
 class SpeedOptions(Options, panel="Memory and speed"):
     """How a step is carried out; see `setup.choose_stepping` and `model.place`."""
 
@@ -243,6 +208,7 @@ class PrepareOptions(DataOptions):
     """What `prepare` needs to know of a run: images, captions, and what decides how they are cut."""
 
     model: str | None = same_as(ModelOptions, "model")
+    validate: int | None = same_as(ValidationOptions, "validate")
     seed: int = same_as(RunOptions, "seed")
 
 
@@ -257,6 +223,7 @@ class TrainOptions(
     PreservationOptions,
     SpeedOptions,
     PreviewOptions,
+    ValidationOptions,
     RunOptions,
 ):
     """A training run, as `TrainOptions(concept=Concept("mug", "cup"), steps=500)`.

@@ -81,6 +81,16 @@ def take_place(new: RunFolder, old: RunFolder) -> None:
     remove(new)
 
 
+def make_room(home: RunFolder, folder: RunFolder) -> None:
+    """Remove an earlier replacement; only now that the model is there, as what fails before must not cost it."""
+    if folder.path == home.path:
+        remove(replacement(home))
+    else:
+        remove(folder)
+        home.begin(None)  # a run of version 0.1 has no manifest yet
+        home.manifest.add_folder(folder.path)
+
+
 def remove(new: RunFolder) -> None:
     """Delete what a replacement wrote, and its folder where nothing else is in it."""
     new.remove_temporaries()

@@ -11,6 +11,7 @@ from ..models.base_model import resolve
 from ..models.components import encoder_spec, name_in_file
 from ..runtime.units import counted, size
 from .options import TrainOptions
+from .validation_options import held_out_of
 
 _METADATA = 1_500  # bytes of the file's header
 _NAMES = 130  # bytes for each layer there: its tensors' names, shapes and places
@@ -40,10 +41,15 @@ def file_bytes(layers: Sequence[LayerPlan]) -> int:
     return 2 * sum(layer.in_file for layer in layers) + _METADATA + _NAMES * len(layers)
 
 
-def in_words(options: TrainOptions, model: str, layers: Sequence[LayerPlan], images: int) -> str:
-    """What a run does, as its first line says it: what is taught to which model, from how much, at what size."""
+def in_words(options: TrainOptions, model: str, layers: Sequence[LayerPlan], images: Sequence[int]) -> str:
+    """What a run does, as its first line says it: what is taught to which model, from how much, at what size.
+
+    Args:
+        images: how many there are of each concept.
+    """
+    held_out = sum(held_out_of(options.validate, count) for count in images)
     parts = [
-        counted(images, "image"),
+        counted(sum(images), "image") + (f" ({held_out} kept out)" if held_out else ""),
         counted(options.steps, "step"),
         counted(sum(layer.parameters for layer in layers), "parameter"),
         f"about {size(file_bytes(layers))}",

@@ -17,6 +17,7 @@ from ..models.tokenizer import clip_tokenizer
 from ..runtime.progress import Events
 from .material import read_material
 from .options import PrepareOptions
+from .validation import split
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class PreparedImage:
         enlarged: smaller than the training resolution.
         masked: its mask counts; the sheet shows in pink what it leaves out.
         trained_width, trained_height: of what is cut out for training.
+        held_out: kept out of training, for the held-out loss.
     """
 
     path: Path
@@ -41,6 +43,7 @@ class PreparedImage:
     masked: bool
     trained_width: int
     trained_height: int
+    held_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ def examine(options: PrepareOptions, events: Events | None = None) -> Seen:
     images, captions = material.images, material.captions
     for warning in check_prompts(clip_tokenizer(), material.texts, options.concepts):
         listening.warn(warning)
+    kept_out = {image.path for image in split(material, options)[1].images}
     first = {copy.path: group[0].path for group in duplicates(images) for copy in group[1:]}
     prepared = [
         PreparedImage(
@@ -134,6 +138,7 @@ def examine(options: PrepareOptions, events: Events | None = None) -> Seen:
             image.is_enlarged,
             image.mask is not None,
             *image.shape,
+            image.path in kept_out,
         )
         for image, caption in zip(images, captions, strict=True)
     ]
@@ -143,5 +148,6 @@ def examine(options: PrepareOptions, events: Events | None = None) -> Seen:
 def _label(image: PreparedImage) -> str:
     notes = [f"same as {image.same_as.name}"] if image.same_as else []
     notes += ["enlarged"] if image.enlarged else []
+    notes += ["kept out"] if image.held_out else []
     notes += [] if image.trained_width == image.trained_height else [f"{image.trained_width}x{image.trained_height}"]
     return " · ".join([image.path.name, f"{image.width}x{image.height}", *notes])

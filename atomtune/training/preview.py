@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from ..adapt import cached_weights
+from ..data.concept import expand
 from ..data.contact_sheet import contact_sheet
 from ..errors import excerpt
 from ..files.png import save_png
@@ -18,7 +19,7 @@ from ..runtime.seeds import derived_seed
 from ..sampling.generate import generate
 from ..sampling.options import Settings
 from .model import computing_in
-from .options import PreviewOptions
+from .options import PreviewOptions, TrainOptions
 from .run_folder import RunFolder
 
 _COLUMNS = 12  # of the sheet, however many previews there are
@@ -108,6 +109,15 @@ class Preview:
         rows = [[_thumbnail(self.folder.preview(step, i)) for step in steps] for i in range(len(self.prompts))]
         labels = [f"step {step}" for step in steps]
         save_png(self.folder.preview_sheet, contact_sheet(rows, self.prompts, labels, least=128))
+
+
+def preview_prompts(options: TrainOptions) -> list[str]:
+    """The prompts of a run's previews, with the concepts' words; none without them. Raises UsageError as `expand`."""
+    if not options.sample_every:
+        return []
+    if options.sample_prompts:
+        return [expand(prompt, options.concepts) for prompt in options.sample_prompts]
+    return [expand(taught.prompt, options.concepts, own=taught.concept) for taught in options.taught]
 
 
 def spread(values: Sequence[int], most: int) -> list[int]:

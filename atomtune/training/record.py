@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,9 @@ class TrainResult:
         final_loss: mean loss of the last 50 steps.
         seconds: of the steps alone, over all sittings; total_seconds: of this sitting, all in.
         resumed_from: the step this sitting began after; 0 for a new run.
+        held_out: files of images that were not trained on; held_out_losses: their loss by step.
+        result_step: the step whose atoms were written: the last one, or with `stop_early` the one with the lowest
+            held-out loss; stopped_early: whether that loss ended the run.
     """
 
     output: Path
@@ -52,6 +55,10 @@ class TrainResult:
     total_seconds: float
     final_loss: float
     resumed_from: int
+    held_out: list[str] = field(default_factory=list)
+    held_out_losses: dict[int, float] = field(default_factory=dict)
+    result_step: int = 0
+    stopped_early: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -155,7 +155,10 @@ def tell_where_it_goes_on(
 
     Raises UsageError where it is finished and its checkpoint was deleted.
     """
-    if "result" in record and options.steps <= taken:
+    result = record.get("result")
+    if isinstance(result, Mapping) and result.get("stopped_early"):
+        events.warn(f"the run in {folder.path} is finished: its held-out loss stopped it after step {taken}")
+    elif "result" in record and options.steps <= taken:
         more = f"; --steps N with more than {taken} goes on" if options.lr_scheduler in ENDLESS else ""
         events.warn(f"the run in {folder.path} is finished: it has taken its {counted(taken, 'step')}{more}")
     elif "result" in record and not folder.checkpoint.is_file():

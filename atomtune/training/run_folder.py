@@ -1,7 +1,7 @@
 """The folder of one training run: its files, its record and its log."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -181,14 +181,21 @@ class RunFolder:
 
     def losses(self) -> list[float]:
         """The loss of every step that the log knows."""
-        values = []
-        if self.log.is_file():
-            for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
-                    values.append(float(parse_json(line)["loss"]))
-                except (ValueError, LookupError, TypeError):
-                    continue  # cut short by a crash, or damaged: the steps around it are known all the same
-        return values
+        return [loss for _, loss in self._logged("loss")]
+
+    def held_out_losses(self) -> dict[int, float]:
+        """The held-out loss by step, where the log knows it."""
+        return dict(self._logged("held_out_loss"))
+
+    def _logged(self, key: str) -> Iterator[tuple[int, float]]:
+        if not self.log.is_file():
+            return
+        for line in self.log.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                entry = parse_json(line)
+                yield int(entry["step"]), float(entry[key])
+            except (ValueError, LookupError, TypeError):
+                continue  # without it, cut short by a crash, or damaged: the steps around it are known all the same
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Write run.json."""

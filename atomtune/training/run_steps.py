@@ -41,6 +41,17 @@ class Steps(Protocol):
     def checkpoint(self, cached: Mapping[str, str]) -> Checkpoint: ...
 
 
+class HeldOut(Protocol):
+    """The held-out loss of a run, as `Validation`."""
+
+    @property
+    def is_over(self) -> bool: ...
+
+    def is_due(self, step: int) -> bool: ...
+
+    def measure(self, loop: Any) -> float: ...
+
+
 class SteppingOptions(Protocol):
     """What `run_steps` needs of the options of a run, as `TrainOptions` has it."""
 
@@ -67,6 +78,7 @@ def run_steps(
     events: Events,
     *,
     continued_by: str,
+    validation: HeldOut | None = None,
 ) -> None:
     """Take the steps that are left, and save the state after the last one.
 
@@ -75,6 +87,7 @@ def run_steps(
         write_atoms: writes the atoms as they are to a path.
         cached: digests of what the run takes from the cache, for its checkpoints.
         continued_by: the command that goes on with the run.
+        validation: the held-out loss, which may end the run.
 
     Raises:
         Interrupted: a signal came; the state is saved.
@@ -96,15 +109,25 @@ def run_steps(
             if options.tracker:
                 folder.manifest.add_tree(folder.path / options.tracker)
 
+    measured: list[float] = []
+
+    def measure() -> dict[str, float]:
+        if validation is None or not validation.is_due(loop.step):
+            return {}
+        measured.append(validation.measure(loop))
+        return {"held_out_loss": measured[-1]}
+
     def after_step(loss: float) -> bool:
         last = loop.losses[-_SHOWN_LOSSES:]
-        events.advance(f"loss {sum(last) / len(last):.4f}")
+        held_out = measure()
+        events.advance(f"loss {sum(last) / len(last):.4f}" + (f", held out {measured[-1]:.4f}" if measured else ""))
         if is_main:
-            pending.append({"step": loop.step, "loss": loss, "lr": loop.lr, "seconds": round(loop.seconds, 3)})
+            seconds = round(loop.seconds, 3)
+            pending.append({"step": loop.step, "loss": loss, "lr": loop.lr, "seconds": seconds, **held_out})
             if len(pending) >= _LOG_EVERY or loop.seconds - pending[0]["seconds"] >= _LOG_SECONDS:
                 write_log()
         if options.tracker:
-            loop.accelerator.log({"loss": loss, "lr": loop.lr}, step=loop.step)
+            loop.accelerator.log({"loss": loss, "lr": loop.lr, **held_out}, step=loop.step)
         if preview is not None and is_main and loop.step % options.sample_every == 0:
             with loop.averaged():
                 preview.generate(loop.step)
@@ -113,17 +136,23 @@ def run_steps(
                 folder.manifest.add(folder.kept(loop.step))
                 write_atoms(folder.kept(loop.step))
             save()
-        return not loop.any_process(stop.requested)
+        return not loop.any_process(stop.requested or is_over())
+
+    def is_over() -> bool:
+        return validation is not None and validation.is_over
 
     events.begin("train", options.steps, loop.step)
     with GracefulStop() as stop:
         try:
-            loop.run(options.steps, after_step)
+            if loop.step == 0:
+                measure()  # of the base model
+            if not is_over():
+                loop.run(options.steps, after_step)
         finally:
             write_log()
         save()
     events.end()
-    if loop.step < options.steps:
+    if loop.step < options.steps and not is_over():
         raise Interrupted(
             f"stopped after step {loop.step} of {options.steps}; the state is saved",
             f"continue with: {continued_by}",

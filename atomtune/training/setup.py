@@ -34,6 +34,7 @@ from .prior_preservation import ClassImage, Prior
 from .run_folder import RunFolder
 from .shaped_batches import AnyBatches, ShapedBatches, ShapeOrder
 from .tunings import Tunings
+from .validation import Validation, examples
 
 
 def make_accelerator(options: ModelOptions, tracker: str | None, folder: RunFolder) -> Any:
@@ -72,6 +73,7 @@ def make_loop(
     pipeline: Any,
     tunings: Tunings,
     material: Material,
+    held_out: Material,
     class_images: Sequence[ClassImage],
     preserved: Sequence[str],
     options: TrainOptions,
@@ -81,7 +83,7 @@ def make_loop(
     """The loop over a pipeline that is ready for training.
 
     Args:
-        material: the images and captions.
+        material: the images and captions that are trained on; held_out: those that are not.
         class_images: for prior preservation; none without it.
         preserved: prompts of preservation; none without it.
     """
@@ -96,7 +98,11 @@ def make_loop(
     classes_by_shape = [
         [item for item in class_images if item.image.size == shape] for shape in (shapes if class_images else ())
     ]
+    held_latents = [
+        encode_concept(pipeline.vae, [image], replace(options, flip=False), told_sizes) for image in held_out.images
+    ]
     class_latents = [encode_class(pipeline.vae, group, told_sizes) for group in classes_by_shape]
+    objective = Objective(pipeline.scheduler, options.min_snr_gamma)
     parameters = tunings.parameters
     encoders = text_encoders(pipeline)
     for encoder in encoders.values():
@@ -115,10 +121,22 @@ def make_loop(
     condition = encoded(list(distinct))
     class_condition = encoded(options.class_prompts) if class_images else None
     kept = encode_each(preserved, encoded) if preserved else None
+    validation = None
+    if held_out.images:
+        validation = Validation(
+            names=held_out.files,
+            batches=[
+                examples(some, options, objective.timesteps, number, file)
+                for number, (some, file) in enumerate(zip(held_latents, held_out.files, strict=True))
+            ],
+            condition=encoded([caption.splitlines()[0] for caption in held_out.captions]),
+            together=options.batch_size,
+            every=options.validate_every,
+            patience=options.patience if options.stop_early else None,
+        )
     # not needed at any step
     for part in (pipeline.vae, *(encoder for encoder in encoders.values() if not learning)):
         part.to("cpu")
-    objective = Objective(pipeline.scheduler, options.min_snr_gamma)
     size = options.batch_size * options.grad_accum * accelerator.num_processes
     numbers = [tuple(distinct[caption] for caption in some) for some in variants]
     groups = [
@@ -165,6 +183,7 @@ def make_loop(
         prior=prior,
         preservation=None if kept is None else preservation_of(kept, batches, options, tunings.switched_off),
         average=Average(parameters, options.ema_decay) if options.ema else None,
+        validation=validation,
         known_optimizer=options.optimizer in OPTIMIZERS,
     )
     choose_stepping(loop, options, precision, events)

@@ -1,11 +1,12 @@
 """Train a concept: the recipe, from top to bottom."""
 
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 from ..core.decompose import FIRST_ALGORITHM
-from ..data.concept import check_prompts, expand
+from ..data.concept import check_prompts
 from ..data.images import find_images
 from ..errors import UsageError
 from ..files.atomic import write_text
@@ -25,11 +26,11 @@ from .loaded_base import LoadedBase
 from .material import read_material
 from .optimizers import advise, require_package
 from .options import TrainOptions
-from .overwrite import remove, replacement, settled, steps_taken, take_place
+from .overwrite import make_room, settled, steps_taken, take_place
 from .plan import in_words, plan
 from .preservation import KEY as PRESERVATION_PROMPTS
 from .preservation import prompts_for
-from .preview import Preview
+from .preview import Preview, preview_prompts
 from .prior_preservation import ClassImage, class_images_of
 from .record import TrainResult, describe, new_record
 from .resources import check_disk, explained_memory
@@ -54,6 +55,7 @@ from .run_steps import run_steps
 from .setup import make_accelerator, make_loop
 from .trackers import start_tracker
 from .tunings import make_tunings
+from .validation import Validation, split
 
 FINAL_LOSS_STEPS = 50
 
@@ -123,9 +125,9 @@ def _train(
     if is_new:
         for place in (home, folder):
             place.check_free(options.tracker, overwrite)
-    layers, paths = plan(options), [path for taught in options.taught for path in find_images(taught.images)[0]]
+    layers, counts = plan(options), [len(find_images(taught.images)[0]) for taught in options.taught]
     if taken < options.steps:
-        events.phase(in_words(options, source.name, layers, len(paths)))
+        events.phase(in_words(options, source.name, layers, counts))
         if options.sample_every:
             events.phase(f"previews every {counted(options.sample_every, 'step')}: {folder.preview_sheet}")
     if advice := advise(options):
@@ -141,11 +143,12 @@ def _train(
 
     # what it sees: images, captions, the base model
     material = read_material(options, source, options.resolution or 0, events)
-    check_disk(options, folder, layers, [material.shapes_of(number) for number in range(len(material.taught))])
+    trained, held_out = split(material, options)
+    check_disk(options, folder, layers, [trained.shapes_of(number) for number in range(len(material.taught))])
     if not is_new:
         check_material(recorded_images(record), material.entries())
     preserved = prompts_for(options, options.concepts, source.name, options.seed, None if is_new else record)
-    preview_prompts = _preview_prompts(options)  # what they name wrongly is known before the model loads
+    previewed = preview_prompts(options)  # what they name wrongly is known before the model loads
     accelerator = make_accelerator(options, options.tracker, folder)
     is_main = accelerator.is_main_process
     if not is_new and record.get("processes", 1) != accelerator.num_processes:
@@ -157,7 +160,7 @@ def _train(
     events.phase(f"loading {source.name}")
     found_base = loaded.load(source)
     pipeline, base, components = found_base.pipeline, found_base.fingerprint, found_base.components
-    for warning in check_prompts(pipeline.tokenizer, [*material.texts, *preview_prompts, *preserved], options.concepts):
+    for warning in check_prompts(pipeline.tokenizer, [*material.texts, *previewed, *preserved], options.concepts):
         events.warn(warning)
     if initial is not None:
         check_initial(initial, pipeline, base, events)
@@ -171,7 +174,7 @@ def _train(
         record[PRESERVATION_PROMPTS] = preserved
     if is_main:
         if is_new:
-            _make_room(home, folder)
+            make_room(home, folder)
         folder.begin(options.tracker)
         if is_new:
             folder.write_record(record)
@@ -180,7 +183,7 @@ def _train(
     prior: list[ClassImage] = []
     digests: dict[str, str] = {}
     if options.prior_preservation:
-        prior, digests = class_images_of(material, options, pipeline, base, accelerator, events)
+        prior, digests = class_images_of(trained, options, pipeline, base, accelerator, events)
     tunings = make_tunings(
         pipeline,
         source,
@@ -202,7 +205,8 @@ def _train(
     loop = make_loop(
         pipeline,
         tunings,
-        material,
+        trained,
+        held_out,
         prior,
         preserved,
         options,
@@ -214,7 +218,7 @@ def _train(
         preview = Preview(
             pipeline,
             options,
-            preview_prompts,
+            previewed,
             options.seed,
             folder,
             accelerator.device,
@@ -239,21 +243,24 @@ def _train(
         name = options.concept.name
         start_tracker(accelerator, options.tracker, name, folder.path, options.flat_dict(), started_at + 1)
 
-    def write_atoms(path: Path) -> str:
-        architecture = architecture_of(pipeline.unet)
-        began = record.get(INITIAL)
-        info = describe(options, source, base, architecture, material.texts, loop.step, loop.trained_numbers, began)
-        with loop.averaged():
+    def write_atoms(path: Path, best: Validation | None = None) -> str:
+        architecture, began = architecture_of(pipeline.unet), record.get(INITIAL)
+        step = loop.step if best is None else best.best_step or 0
+        info = describe(options, source, base, architecture, trained.texts, step, loop.trained_numbers, began)
+        with loop.averaged(), best.best_in_place(loop.parameters) if best is not None else nullcontext():
             return save_atoms(path, info, tunings.export())
 
     again = f"atomtune train --concept {options.concept.name} --output {output} --resume"
     try:
-        run_steps(loop, options, folder, preview, write_atoms, cached, events, continued_by=again)
+        measured = loop.validation
+        run_steps(loop, options, folder, preview, write_atoms, cached, events, continued_by=again, validation=measured)
 
-        sha256 = ""
+        sha256, best = "", measured if measured is not None and measured.best else None
         if is_main:
-            sha256 = write_atoms(folder.atoms)
-            write_text(folder.loss_curve, loss_curve(loop.losses))
+            sha256 = write_atoms(folder.atoms, best)
+            write_text(folder.loss_curve, loss_curve(loop.losses, list(measured.losses.items()) if measured else ()))
+            if best is not None and best.best_step == 0:
+                events.warn("the held-out loss never fell below the base model's, so that is the result: a lower --lr")
         accelerator.wait_for_everyone()
         last = loop.losses[-FINAL_LOSS_STEPS:]
         result = TrainResult(
@@ -267,6 +274,10 @@ def _train(
             total_seconds=time.perf_counter() - began,
             final_loss=sum(last) / len(last),
             resumed_from=started_at,
+            held_out=measured.names if measured is not None else [],
+            held_out_losses=measured.losses if measured is not None else {},
+            result_step=loop.step if best is None else best.best_step or 0,
+            stopped_early=measured is not None and measured.is_over,
         )
         accelerator.wait_for_everyone()
     finally:
@@ -284,21 +295,3 @@ def _resolved(options: TrainOptions) -> tuple[ModelSource, TrainOptions]:
     """The base model, and the options with its name and the resolution in them."""
     source = replace(resolve(options.model), vae=options.vae)
     return source, replace(options, model=source.name, resolution=options.resolution or native_resolution(source))
-
-
-def _make_room(home: RunFolder, folder: RunFolder) -> None:
-    """Remove an earlier replacement; only now that the model is there, as what fails before must not cost it."""
-    if folder.path == home.path:
-        remove(replacement(home))
-    else:
-        remove(folder)
-        home.begin(None)  # a run of version 0.1 has no manifest yet
-        home.manifest.add_folder(folder.path)
-
-
-def _preview_prompts(options: TrainOptions) -> list[str]:
-    if not options.sample_every:
-        return []
-    if options.sample_prompts:
-        return [expand(prompt, options.concepts) for prompt in options.sample_prompts]
-    return [expand(taught.prompt, options.concepts, own=taught.concept) for taught in options.taught]

@@ -26,11 +26,12 @@ _RECENT = 50  # steps that a speed is taken from
 
 @dataclass(frozen=True)
 class Step:
-    """A line of the log; `seconds` of training up to there."""
+    """A line of the log; `seconds` of training up to there, `held_out` the loss of images that are kept out."""
 
     number: int
     loss: float
     seconds: float
+    held_out: float | None = None
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,9 @@ def _log(folder: RunFolder) -> Iterator[Step]:
     for line in content.splitlines():
         try:
             entry = json.loads(line)
-            yield Step(int(entry["step"]), float(entry["loss"]), float(entry.get("seconds", 0.0)))
+            apart = entry.get("held_out_loss")
+            known = None if apart is None else float(apart)
+            yield Step(int(entry["step"]), float(entry["loss"]), float(entry.get("seconds", 0.0)), known)
         except (ValueError, LookupError, TypeError, RecursionError):
             continue  # cut short by a crash, or being written
 

@@ -66,6 +66,11 @@ def curve(states: list[RunState]) -> Any:
                 columns["step"].append(step.number)
                 columns["loss"].append(round(loss, 5))
                 columns["line"].append(line)
+        for step in state.log if len(states) == 1 else ():
+            if step.held_out is not None:
+                columns["step"].append(step.number)
+                columns["loss"].append(round(step.held_out, 5))
+                columns["line"].append("held-out images")
     return pandas.DataFrame(columns)
 
 
