@@ -98,7 +98,7 @@ class DataOptions(Options, panel="Concept and images"):
     crop: str = option(
         "center", "Where images are cut to their shape; smart keeps detail, colour and skin.", choices=CROPS
     )
-    flip: bool = option(False, "Random horizontal flips.", aliases=("random_flip",))
+    flip: bool = option(False, "Random horizontal flips.", aliases=("random_flip", "flip_aug", "hflip"))
     caption_lines: bool = option(
         False, "Every line of a text file is a caption of its own, one of them by chance.", aliases=("enable_wildcard",)
     )

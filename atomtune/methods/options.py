@@ -57,7 +57,9 @@ class MethodOptions(Options, panel="Method"):
         metavar="FILE",
         aliases=("network_weights",),
     )
-    train_token: bool = option(False, "Train the embedding of the concept's token as well.")
+    train_token: bool = option(
+        False, "Train the embedding of the concept's token as well.", aliases=("train_text_encoder_ti",)
+    )
     train_text_encoder: bool = option(False, "Train the text encoders as well, by the same method.")
 
     def check(self) -> Iterator[tuple[str, str]]:

@@ -82,6 +82,7 @@ class OptimizerOptions(Options, panel="Optimizer"):
         below=10,
         shown_default="that of --lr",
         metavar="X",
+        aliases=("learning_rate_te",),
     )
     token_lr: float | None = option(
         None,

@@ -32,7 +32,7 @@ SHARED_PANEL = "Every command"
 
 
 @dataclass(frozen=True)
-class _Names:
+class Names:
     """How the options of a command are called.
 
     Attributes:
@@ -50,7 +50,7 @@ class _Names:
     further: dict[str, str]
 
     @classmethod
-    def of(cls, function: Callable[..., None]) -> "_Names":
+    def of(cls, function: Callable[..., None]) -> "Names":
         """The names of a command's options."""
         options = _options(function)
         flags = {option.flag for option in options}
@@ -102,7 +102,7 @@ def command_class(function: Callable[..., None]) -> type[TyperCommand]:
     """The class of a command: it knows the names that other trainers have for its options, and their former ones; and
     which options are given by words without a name, as in `atomtune sample rex "a <rex> in the snow"`.
     """
-    names = cache(lambda: _Names.of(function))  # when a command line is read, not when the program starts
+    names = cache(lambda: Names.of(function))  # when a command line is read, not when the program starts
     words = [option for option in _declared(function) if option.word]
 
     class Command(TyperCommand):
