@@ -77,7 +77,7 @@ class DataOptions(Options, panel="Concept and images"):
     )
     repeats: int = option(
         1,
-        "How often each image of the first of several concepts is shown; of others [[concept]] in a file says it.",
+        "How often each image of the first of several concepts is shown.",
         at_least=1,
         metavar="N",
         aliases=("num_repeats",),
