@@ -31,6 +31,7 @@ ORDER = (
     "training",
     "api",
     "evaluation",
+    "captioning",
     "vision",
     "publish",
     "compare",

@@ -14,6 +14,7 @@ from .. import __version__
 from ..errors import AtomtuneError, Interrupted, Terminated, UsageError
 from ..runtime.streams import lasting_streams
 from ..runtime.termination import termination_signals
+from .caption import caption
 from .classify import CLASSIFY, classify
 from .compare import compare
 from .concepts import concepts
@@ -51,6 +52,7 @@ app = typer.Typer(
 COMMANDS = (
     decompose,
     mask,
+    caption,
     prepare,
     train,
     sample,

@@ -17,6 +17,7 @@ _WORK = {
     "sample": ("Sampling", "images"),
     "fleet": ("Learning", "concepts"),
     "evaluate": ("Generating", "images"),
+    "caption": ("Describing", "images"),
     "classify": ("Classifying", "batches"),
     "explain": ("Explaining", "images"),
     "export": ("Approximating", "layers"),

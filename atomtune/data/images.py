@@ -25,7 +25,9 @@ SUFFIXES = frozenset(
 )
 FEWEST, MOST = 4, 9  # images of a concept, as in the paper and in DreamBooth
 
-_JUNK = frozenset({".atomtune-files", ".ds_store", ".localized", "desktop.ini", "ehthumbs.db", "thumbs.db"})
+_JUNK = frozenset(
+    {".atomtune-captions.json", ".atomtune-files", ".ds_store", ".localized", "desktop.ini", "ehthumbs.db", "thumbs.db"}
+)
 _SHOWN = 10  # names in one warning
 
 Read = TypeVar("Read")
@@ -143,6 +145,16 @@ def load_whole_images(folder: Path, least: int, events: Events | None = None) ->
     Raises as `load_images`.
     """
     return _read_all(folder, events or Events(), lambda path: (path, decode(path, least)[0]))
+
+
+def read_whole(path: Path, least: int) -> Image.Image:
+    """One image, upright and RGB; see `decode` for `least`. Raises AtomtuneError where it cannot be read."""
+    try:
+        return decode(path, least)[0]
+    except HeicSupportMissing:
+        raise
+    except Exception as problem:  # the decoders raise nearly anything for a broken file
+        raise AtomtuneError(f"cannot read {_name(path)} ({_reason(problem)})", "remove or replace it") from None
 
 
 def _read_all(folder: Path, events: Events, read: Callable[[Path], Read]) -> list[Read]:
