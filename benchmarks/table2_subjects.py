@@ -9,7 +9,7 @@ from pathlib import Path
 
 from atomtune.compare.options import Subject
 from atomtune.data.concept import Concept
-from atomtune.data.images import find_images
+from atomtune.data.image_files import find_images
 from atomtune.demo.demo import PROMPT_SCENES, render_concept
 from atomtune.errors import AtomtuneError, UsageError
 from atomtune.evaluation.prompt_sets import prompt_set

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from ..data.concept import Concept
-from ..data.images import find_images, read_whole
+from ..data.image_files import find_images, read_whole
 from ..data.text_files import text_beside
 from ..errors import UsageError
 from ..files.atomic import write_text

@@ -21,6 +21,9 @@ TASK = "<CAPTION>"
 QUESTION = "Describe this image in one sentence, beginning with its main subject."
 """What a model is asked that is talked to."""
 
+_PLAIN = 0.1
+"""How much nearer, in cosines, the words without a scene must be: they fit an image in a scene nearly as well."""
+
 _HINT = f"--with takes {', '.join(MODELS)}, pocket, or a hub id or folder of such a model"
 
 
@@ -34,10 +37,13 @@ def describer(options: CaptionOptions) -> Describe:
 def of_pocket(noun: str) -> Describe:
     """By pocket's grader: the scene of its world in which a thing of this noun is, of all that there are."""
     grader = load_grader()
-    captions = [f"a {noun} {scene}".strip() for scene in SCENES]
+    plain, captions = f"a {noun}", [f"a {noun} {scene}" for scene in SCENES if scene]
+    texts = grader.encode_texts([plain, *captions])
 
     def describe(image: Image.Image) -> str:
-        return captions[int(grader.classify([image], captions)[0])]
+        near = (grader.encode_images([image]) @ texts.T)[0]
+        best = int(near[1:].argmax())
+        return plain if float(near[0] - near[1 + best]) > _PLAIN else captions[best]
 
     return describe
 

@@ -8,7 +8,7 @@ from ..errors import AtomtuneError, UsageError
 from ..runtime.progress import Events
 from ..runtime.units import counted
 from .concept import Concept, expand, foreign_tag, names
-from .text_files import problem_of, read_text, text_beside
+from .text_files import problem_of, read_text, texts_beside
 
 _LONGEST = 10_000  # characters used; a text encoder sees some 300
 
@@ -37,8 +37,9 @@ def captions_of(
     known = among or [concept]
     common = " ".join(expand(prompt, known, own=concept).splitlines())
     captions, nameless, problems = [], [], []
+    texts = texts_beside(images)
     for image in images:
-        path = text_beside(image) or image.with_suffix(".txt")
+        path = texts.get(image, image.with_suffix(".txt"))
         try:
             own = read_caption(path, lines)
             filled = expand(own, known, own=concept)

@@ -78,8 +78,12 @@ def _write(
     text: str,
     width: int,
 ) -> None:
-    while text and draw.textlength(text, font=font) > width:
-        text = text[:-2].rstrip() + "…"
-        if len(text) <= 2:
-            break
+    if text and draw.textlength(text, font=font) > width:
+        # of the beginnings with an ellipsis, the longest that fits
+        least, most = 0, len(text)
+        while most - least > 1:
+            middle = (least + most) // 2
+            fits = draw.textlength(text[:middle] + "…", font=font) <= width
+            least, most = (middle, most) if fits else (least, middle)
+        text = text[:least].rstrip() + "…"
     draw.text(at, text, fill=(40, 40, 40), font=font)

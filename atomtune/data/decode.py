@@ -1,9 +1,10 @@
 """Decoding of one image file of any kind to upright sRGB pixels."""
 
 import io
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -60,48 +61,76 @@ def _opened(path: Path, least: int) -> Iterator[tuple[Image.Image, tuple[int, in
     """The first frame of a file with its pixels read, and its whole size, neither turned."""
     if path.stat().st_size == 0:
         raise ValueError("the file is empty")
-    if is_heic(path):
-        register_heic(path)
-    Image.init()
-    formats = [name for name in _FORMATS if name in Image.OPEN]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd metadata, which do not matter here
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        opened, size = _open(path, formats, least)
+    with _PILLOW as limit:
+        opened, size = _open(path, least)
         with opened:
+            # of a JPEG, those that it is going to be decoded to
+            if limit is not None and opened.width * opened.height > limit:
+                raise Image.DecompressionBombWarning
             opened.load()
             yield opened, size
 
 
-def _open(path: Path, formats: list[str], least: int) -> tuple[Image.Image, tuple[int, int]]:
-    """An image whose pixels are not read yet, and its whole size.
-
-    A JPEG is going to be decoded at a fraction of its size, whose pixels are those that are limited.
-    """
+def _open(path: Path, least: int) -> tuple[Image.Image, tuple[int, int]]:
+    """An image whose pixels are not read yet, and its whole size; a JPEG is going to be decoded at a fraction of it."""
+    with _PILLOW.lock:
+        if is_heic(path):
+            register_heic(path)
+        Image.init()
+        formats = [name for name in _FORMATS if name in Image.OPEN]
     with path.open("rb") as stream:
         is_jpeg = stream.read(3) == b"\xff\xd8\xff"
-    if not is_jpeg:
-        opened = Image.open(without_long_texts(path, only_xmp=True), formats=formats)
-        return opened, opened.size
-    limit = Image.MAX_IMAGE_PIXELS
-    with _pixel_limit(None if limit is None else _JPEG_FACTOR * limit):
-        opened = Image.open(path, formats=formats)
+    opened = Image.open(path if is_jpeg else without_long_texts(path, only_xmp=True), formats=formats)
     size = opened.size
-    opened.draft("RGB", (least, least))
-    if limit is not None and opened.width * opened.height > limit:
-        opened.close()
-        raise Image.DecompressionBombWarning
+    if is_jpeg:
+        opened.draft("RGB", (least, least))
     return opened, size
 
 
-@contextmanager
-def _pixel_limit(pixels: int | None) -> Iterator[None]:
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = pixels
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
+class _Pillow:
+    """Pillow's settings of the whole process, as decoding needs them, for as long as any thread decodes.
+
+    Within, warnings of odd metadata are not shown, and the limit of pixels is that of JPEGs; entering gives the limit
+    that there was before.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.limit: int | None = None
+        self._inside = 0
+        self._before = ExitStack()
+
+    def __enter__(self) -> int | None:
+        with self.lock:
+            if not self._inside:
+                self.limit = Image.MAX_IMAGE_PIXELS
+                self._before.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                Image.MAX_IMAGE_PIXELS = None if self.limit is None else _JPEG_FACTOR * self.limit
+            self._inside += 1
+            return self.limit
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self._inside -= 1
+            if not self._inside:
+                Image.MAX_IMAGE_PIXELS = self.limit
+                self._before.close()
+
+    @property
+    def pixels(self) -> int | None:
+        """The limit that there is without decoding."""
+        with self.lock:
+            return self.limit if self._inside else Image.MAX_IMAGE_PIXELS
+
+
+_PILLOW = _Pillow()
+
+
+def pixel_limit() -> int | None:
+    """Pixels that an image may have; None for any number."""
+    return _PILLOW.pixels
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -112,9 +141,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         layer = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, (255, 255, 255, 255)), layer)
-    if image.mode != "CMYK":
+    if image.mode not in ("CMYK", "RGB"):
         image = image.convert("RGB")
-    return _in_srgb(image, profile).convert("RGB") if profile else image.convert("RGB")
+    if profile:
+        image = _in_srgb(image, profile)
+    return image if image.mode == "RGB" else image.convert("RGB")  # which makes a copy in any case
 
 
 def _turn(image: Image.Image) -> Image.Image:
@@ -123,9 +154,15 @@ def _turn(image: Image.Image) -> Image.Image:
         turn = _TRANSPOSES.get(image.getexif().get(_EXIF_ORIENTATION, 1))
     except Exception:  # the parser raises nearly anything for damaged data, and the pixels are good
         turn = None
-    turned = image.copy() if turn is None else image.transpose(turn)
-    turned.info = dict(image.info)
-    return turned
+    if turn is None:
+        # of other formats than JPEG an image reads on where its pixels are asked for
+        return image if image.format == "JPEG" else _with_info(image.copy(), image)
+    return _with_info(image.transpose(turn), image)
+
+
+def _with_info(image: Image.Image, of: Image.Image) -> Image.Image:
+    image.info = dict(of.info)
+    return image
 
 
 def _grey(image: Image.Image) -> Image.Image:

@@ -1,6 +1,7 @@
 """Text files as editors of all systems write them: with or without a byte order mark, any line ends, .txt or .TXT."""
 
 import codecs
+from collections.abc import Sequence
 from pathlib import Path
 
 _LONGEST = 8_000_000  # bytes; a file may be endless
@@ -40,6 +41,18 @@ def text_beside(path: Path) -> Path | None:
         return None
     found = (other for other in path.parent.iterdir() if other.stem == path.stem and other.suffix.lower() == ".txt")
     return next((other for other in sorted(found) if other.is_file()), None)
+
+
+def texts_beside(paths: Sequence[Path]) -> dict[Path, Path]:
+    """The text file of each of some images that has one, as `text_beside` gives it; folders are listed once."""
+    found: dict[tuple[Path, str], Path] = {}
+    for folder in dict.fromkeys(path.parent for path in paths):
+        if folder.is_dir():
+            for other in sorted(folder.iterdir(), reverse=True):  # the first of several, and .txt before .TXT
+                if other.suffix.lower() == ".txt" and other.is_file():
+                    is_plain = (folder, other.stem) in found and found[folder, other.stem].suffix == ".txt"
+                    found[folder, other.stem] = found[folder, other.stem] if is_plain else other
+    return {path: found[path.parent, path.stem] for path in paths if (path.parent, path.stem) in found}
 
 
 def problem_of(problem: Exception) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from ..data.captions import read_caption
-from ..data.images import load_whole_images
+from ..data.image_files import load_whole_images
 from ..data.png_text import without_long_texts
 from ..data.text_files import problem_of, text_beside
 from ..errors import AtomtuneError

@@ -1,15 +1,20 @@
 """CLIP's tokenizer, built without network from the vocabulary in open_clip."""
 
+import gzip
 import json
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from open_clip.tokenizer import SimpleTokenizer
+if TYPE_CHECKING:
+    from open_clip.tokenizer import SimpleTokenizer
 
 CONTEXT = 77  # tokens, as in every Stable Diffusion
 END = "<|endoftext|>"
+_BEGIN = "<|startoftext|>"
+_SIZE = 49_408  # of the vocabulary
 
 
 def write_tokenizer(folder: Path, pad_token: str = END) -> None:
@@ -17,18 +22,18 @@ def write_tokenizer(folder: Path, pad_token: str = END) -> None:
 
     `pad_token` pads prompts: the end token in SD v1 and for SDXL's first encoder, "!" in SD v2 and for SDXL's second.
     """
-    source = vocabulary()
+    merges = _merges()
     folder.mkdir(parents=True, exist_ok=True)
-    names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": END}
-    numbers = {names.get(token, token): number for token, number in source.encoder.items()}
-    merges = sorted(source.bpe_ranks, key=source.bpe_ranks.__getitem__)
-    lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
+    letters = _letters()
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair.split()) for pair in merges)]
+    numbers = {token: number for number, token in enumerate([*tokens, _BEGIN, END])}
+    lines = ["#version: 0.2", *merges]
     settings = {
         "tokenizer_class": "CLIPTokenizer",
         "model_max_length": CONTEXT,
         "do_lower_case": True,
         "add_prefix_space": False,
-        "bos_token": "<|startoftext|>",
+        "bos_token": _BEGIN,
         "eos_token": END,
         "pad_token": pad_token,
         "unk_token": END,
@@ -47,7 +52,28 @@ def clip_tokenizer() -> Any:
         return CLIPTokenizer.from_pretrained(folder)
 
 
+def _merges() -> list[str]:
+    """The pairs of tokens that become one, "a b", the most frequent first.
+
+    From the file itself: open_clip brings torchvision and timm along, which take 200 MB.
+    """
+    spec = find_spec("open_clip")
+    assert spec is not None
+    assert spec.origin is not None
+    content = gzip.decompress((Path(spec.origin).parent / "bpe_simple_vocab_16e6.txt.gz").read_bytes())
+    return content.decode("utf-8").split("\n")[1 : 1 + _SIZE - 2 * 256 - 2]
+
+
+def _letters() -> list[str]:
+    """The letters that the 256 bytes are written as: printable ones as they are, then the others."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = 256 - len(printable)
+    return [chr(code) for code in printable] + [chr(256 + number) for number in range(others)]
+
+
 @cache
-def vocabulary() -> SimpleTokenizer:
+def vocabulary() -> "SimpleTokenizer":
     """open_clip's tokenizer, for its tables."""
+    from open_clip.tokenizer import SimpleTokenizer
+
     return SimpleTokenizer()

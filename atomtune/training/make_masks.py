@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..data.contact_sheet import captioned_sheet
 from ..data.foreground import foreground
-from ..data.images import load_whole_images
+from ..data.image_files import load_whole_images
 from ..data.masks import MASK, mask_file, overlaid
 from ..errors import UsageError
 from ..files.output_folder import claim

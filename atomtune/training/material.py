@@ -72,8 +72,17 @@ def known_shapes(options: TrainOptions | PrepareOptions, source: ModelSource, si
     return [(side, side)] if options.square else shapes(side, size_multiple(source))
 
 
-def read_material(options: TrainOptions | PrepareOptions, source: ModelSource, side: int, events: Events) -> Material:
+def read_material(
+    options: TrainOptions | PrepareOptions,
+    source: ModelSource,
+    side: int,
+    events: Events,
+    thumbnail: int | None = None,
+) -> Material:
     """What a run sees, its images of about the area of a square of `side` pixels.
+
+    Args:
+        thumbnail: they are only looked at, see `load_images`.
 
     Raises as `load_images` and `captions_of`.
     """
@@ -86,6 +95,7 @@ def read_material(options: TrainOptions | PrepareOptions, source: ModelSource, s
             crop=options.crop,
             seed=options.seed,
             masked=options.masked,
+            thumbnail=thumbnail,
             events=events,
         )
         paths = [image.path for image in images]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ..data.concept import check_prompts
 from ..data.contact_sheet import captioned_sheet
-from ..data.images import TrainingImage, duplicates
-from ..data.masks import overlaid
+from ..data.image_files import find_images
+from ..data.images import TrainingImage, duplicates, nearly_the_same
 from ..errors import UsageError
 from ..files.output_folder import check_replaceable, claim
 from ..files.png import save_png
@@ -19,6 +19,12 @@ from .material import read_material
 from .options import PrepareOptions
 from .validation import split
 
+_SIDE, _SMALL = 224, 96
+"""Pixels of an image on the sheet, and on one of many."""
+
+_MOST_CAPTIONED = 120
+"""Images up to which the sheet has their captions."""
+
 
 @dataclass(frozen=True)
 class PreparedImage:
@@ -27,7 +33,7 @@ class PreparedImage:
     Attributes:
         width, height: of the whole image, upright, in pixels.
         caption: as the text encoder gets it.
-        same_as: an earlier image with the same pixels.
+        same_as: an earlier image with the same pixels; similar_to: one that is nearly the same.
         enlarged: smaller than the training resolution.
         masked: its mask counts; the sheet shows in pink what it leaves out.
         trained_width, trained_height: of what is cut out for training.
@@ -44,6 +50,7 @@ class PreparedImage:
     trained_width: int
     trained_height: int
     held_out: bool = False
+    similar_to: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ class Seen:
 
     Attributes:
         base, side: the model whose resolution counts, and that resolution.
-        crops: the images as they are trained on, each with its `facts`.
+        crops: the images, with thumbnails of what is trained on, each with its `facts`.
     """
 
     base: str
@@ -105,28 +112,37 @@ def prepare(
     if sheet.exists() and not overwrite:
         raise UsageError(f"{sheet} is there already", "--overwrite replaces it, --output names another folder")
     check_replaceable(output, [sheet.name])
-    seen = examine(options, events)
-    labels = [(_label(image), image.caption) for image in seen.facts]
+    is_large = sum(len(find_images(taught.images)[0]) for taught in options.taught) > _MOST_CAPTIONED
+    side = _SMALL if is_large else _SIDE
+    seen = examine(options, events, side)
+    labels = [
+        (image.path.name if is_large else _label(image), "" if is_large else image.caption) for image in seen.facts
+    ]
     columns = max(min(len(labels), 5), math.isqrt(len(labels) - 1) + 1)
     claim(output, [sheet.name])
-    save_png(sheet, captioned_sheet([overlaid(image.image, image.mask) for image in seen.crops], labels, columns))
+    shown = [image.thumbnail for image in seen.crops if image.thumbnail is not None]
+    save_png(sheet, captioned_sheet(shown, labels, columns, side))
     words = " and ".join(concept.words for concept in options.concepts)
     noun = " and ".join(dict.fromkeys(concept.class_noun for concept in options.concepts))
     return Prepared(sheet, seen.base, seen.side, options.crop, options.flip, seen.facts, seen.warnings, words, noun)
 
 
-def examine(options: PrepareOptions, events: Events | None = None) -> Seen:
-    """Read the images and captions as a run with these options would; nothing is written.
+def examine(options: PrepareOptions, events: Events | None = None, side: int = 2 * _SIDE) -> Seen:
+    """Look at the images and captions as a run with these options would see them; nothing is written.
+
+    Args:
+        side: of the thumbnails.
 
     Raises AtomtuneError where images or captions cannot be read, UsageError as `check_prompts`.
     """
     listening = _Listening(events or Events())
     source = resolve(options.model)
-    side = options.resolution or native_resolution(source)
-    material = read_material(options, source, side, listening)
+    resolution = options.resolution or native_resolution(source)
+    material = read_material(options, source, resolution, listening, thumbnail=side)
     images, captions = material.images, material.captions
     for warning in check_prompts(clip_tokenizer(), material.texts, options.concepts):
         listening.warn(warning)
+    similar = {other.path: one.path for one, other in nearly_the_same(images)}
     kept_out = {image.path for image in split(material, options)[1].images}
     first = {copy.path: group[0].path for group in duplicates(images) for copy in group[1:]}
     prepared = [
@@ -136,17 +152,19 @@ def examine(options: PrepareOptions, events: Events | None = None) -> Seen:
             caption,
             first.get(image.path),
             image.is_enlarged,
-            image.mask is not None,
+            image.has_mask,
             *image.shape,
             image.path in kept_out,
+            similar.get(image.path),
         )
         for image, caption in zip(images, captions, strict=True)
     ]
-    return Seen(source.name, side, images, prepared, listening.warnings)
+    return Seen(source.name, resolution, images, prepared, listening.warnings)
 
 
 def _label(image: PreparedImage) -> str:
     notes = [f"same as {image.same_as.name}"] if image.same_as else []
+    notes += [f"like {image.similar_to.name}"] if image.similar_to else []
     notes += ["enlarged"] if image.enlarged else []
     notes += ["kept out"] if image.held_out else []
     notes += [] if image.trained_width == image.trained_height else [f"{image.trained_width}x{image.trained_height}"]

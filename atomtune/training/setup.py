@@ -196,9 +196,9 @@ def encode_concept(vae: Any, images: Sequence[TrainingImage], options: TrainOpti
     Args:
         told_sizes: the model is told what was cut out of which size.
     """
-    pixels = [item.image for item in images]
-    mirrored = (image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in pixels if options.flip)
-    latents = encode_latents(vae, chain(pixels, mirrored))
+    mirror = Image.Transpose.FLIP_LEFT_RIGHT
+    mirrored = (item.image.transpose(mirror) for item in images if options.flip)
+    latents = encode_latents(vae, chain((item.image for item in images), mirrored))
     if options.masked:
         height, width = latents.mean.shape[2:]
         weights = latent_weights([item.mask for item in images], height, width, options.mask_floor)

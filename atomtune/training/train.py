@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..core.decompose import FIRST_ALGORITHM
 from ..data.concept import check_prompts
-from ..data.images import find_images
+from ..data.image_files import find_images
 from ..errors import UsageError
 from ..files.atomic import write_text
 from ..files.atoms_file import save_atoms

@@ -5,6 +5,7 @@ learned is the concept, and rises where it is the training images.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ def split(material: Material, options: TrainOptions | PrepareOptions) -> tuple[M
     held: set[int] = set()
     for number, taught in enumerate(material.taught):
         own = [index for index, of in enumerate(material.of) if of == number]
-        digests = [material.images[index].digest for index in own]
+        digests = Counter(material.images[index].digest for index in own)
         count = held_out_of(options.validate, len(own))
         if count >= len(own):
             raise UsageError(
@@ -52,7 +53,8 @@ def split(material: Material, options: TrainOptions | PrepareOptions) -> tuple[M
         order = torch.randperm(
             len(own), generator=derived_generator(options.seed, "validation", taught.concept.name)
         ).tolist()
-        single = [own[place] for place in order if digests.count(digests[place]) == 1]
+        shuffled = [own[place] for place in order]
+        single = [n for n in shuffled if not material.images[n].digest or digests[material.images[n].digest] == 1]
         if len(single) < count:
             raise UsageError(
                 f"only {counted(len(single), 'image')} of {taught.concept.name} is not there twice, so {count} cannot "

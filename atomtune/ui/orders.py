@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..data.images import find_images
+from ..data.image_files import find_images
 from ..errors import UsageError
 from ..export.options import TARGETS, ExportOptions
 from ..publish.options import PublishOptions

@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..data.images import SUFFIXES
+from ..data.image_files import SUFFIXES
 from ..errors import AtomtuneError
 from ..pocket.world import THINGS
 from ..runtime.units import counted
@@ -141,8 +141,9 @@ def _one_image(crop: Any, fact: Any, name: str, looked: gr.State) -> None:
     file = crop.path.name
     notes = [f"{fact.width} × {fact.height}"]
     notes += [f"the same as {fact.same_as.name}"] if fact.same_as else []
+    notes += [f"nearly the same as {fact.similar_to.name}"] if fact.similar_to else []
     notes += ["smaller than this, so it is enlarged"] if fact.enlarged else []
-    gr.Image(crop.image, label=file, interactive=False, height=180, buttons=[], elem_classes="crop")
+    gr.Image(crop.thumbnail, label=file, interactive=False, height=180, buttons=[], elem_classes="crop")
     caption = gr.Textbox(
         fact.caption,
         label=texts.CAPTION.format(name=file),

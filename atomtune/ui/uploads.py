@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ..data.concept import Concept
 from ..data.decode import decode
-from ..data.images import SUFFIXES
+from ..data.image_files import SUFFIXES
 from ..data.text_files import text_beside
 from ..demo.concept_folder import write_concept
 from ..errors import AtomtuneError, UsageError, excerpt

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from ..data.decode import decode
-from ..data.images import find_images
+from ..data.image_files import find_images
 from ..errors import AtomtuneError, UsageError, excerpt
 from ..runtime.progress import Events
 from ..runtime.units import counted

@@ -46,6 +46,8 @@ def test_the_sheet_and_the_keys(cli: Cli, castle: Path) -> None:
         "masked",
         "trained_width",
         "trained_height",
+        "held_out",
+        "similar_to",
     }
     assert images["1.png"]["caption"] == "choa castle, seen from the lake"
     assert images["2.png"]["caption"] == "a photo of a choa castle"
@@ -62,7 +64,7 @@ def test_the_sheet_and_the_keys(cli: Cli, castle: Path) -> None:
 def test_the_resolution_is_the_models_and_needs_no_weights(cli: Cli, castle: Path) -> None:
     answer = cli("prepare", "--concept", "castle")
     assert answer.code == 0, answer.err
-    assert '6 images of "' in answer.out
+    assert '6 images (1 kept out) of "' in answer.out
     assert ": 6 at 576×448, center crop\nclass noun: castle\n" in answer.out
     assert "enlarged: " in answer.err
     assert "1.png" in answer.out

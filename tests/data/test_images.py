@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from atomtune.data.crop import fitted, place_of
-from atomtune.data.images import find_images, load_images
+from atomtune.data.image_files import find_images
+from atomtune.data.images import load_images
 from atomtune.errors import AtomtuneError, UsageError
 from photo_files import Heard, fill, noise, png_header
 

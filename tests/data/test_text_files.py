@@ -12,7 +12,7 @@ import pytest
 
 from atomtune.data.captions import captions_of
 from atomtune.data.concept import Concept, expand, names, read_prompts
-from atomtune.data.images import find_images
+from atomtune.data.image_files import find_images
 from atomtune.data.tokens import default_token
 from atomtune.errors import AtomtuneError, UsageError
 

@@ -236,7 +236,7 @@ def test_versions_kinds_and_checksums_in_the_header(
         load_atoms(atoms_path)
 
 
-@pytest.mark.parametrize("name", sorted(vars(INFO)))
+@pytest.mark.parametrize("name", sorted(vars(INFO).keys() - {"others"}))
 def test_every_field_of_the_metadata_is_required(atoms_path: Path, name: str) -> None:
     rewrite(atoms_path, header_value(name, None), rehash=True)
     with pytest.raises(AtomtuneError, match=f"incomplete .*{name}"):

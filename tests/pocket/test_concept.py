@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atomtune.data.images import find_images
+from atomtune.data.image_files import find_images
 from atomtune.demo.concept_folder import write_concept
 from atomtune.errors import UsageError
 from atomtune.pocket.concept import TRAINING_SCENES, concept_images, new_thing

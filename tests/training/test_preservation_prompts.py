@@ -38,20 +38,20 @@ def test_drift_is_measured_on_other_nouns() -> None:
 
 @pytest.mark.parametrize("model", ["pocket", "some/model"])
 def test_a_quarter_is_empty_half_has_a_scene_a_quarter_has_none(model: str) -> None:
-    prompts = default_prompts(CASTLE, words_of(model), 0)
+    prompts = default_prompts([CASTLE], words_of(model), 0)
     known = words_of(model)
     plain = {with_article(noun) for noun in known.nouns}
     in_scenes = [prompt for prompt in prompts if any(prompt.endswith(f" {scene}") for scene in known.scenes)]
     assert [prompts.count(""), len(in_scenes), sum(prompt in plain for prompt in prompts)] == [64, 128, 64]
     assert not any({"castle", "sks"} & words(prompt) for prompt in prompts)
-    assert default_prompts(CASTLE, known, 0) == prompts != default_prompts(CASTLE, known, 1)
+    assert default_prompts([CASTLE], known, 0) == prompts != default_prompts([CASTLE], known, 1)
 
 
 def test_the_class_noun_is_in_a_quarter_of_the_nouns_where_it_is_asked_for() -> None:
     concept = Concept("rex", "toy zebra", "sks")
-    without = default_prompts(concept, words_of("some/model"), 0)
+    without = default_prompts([concept], words_of("some/model"), 0)
     assert not any("zebra" in prompt for prompt in without), "what shares a word with it is left out too"
-    prompts = default_prompts(concept, words_of("some/model"), 0, with_class_noun=True)
+    prompts = default_prompts([concept], words_of("some/model"), 0, with_class_noun=True)
     assert sum(prompt.startswith("a toy zebra") for prompt in prompts) == 48
 
 
@@ -62,13 +62,13 @@ def test_articles() -> None:
 def test_a_class_noun_that_leaves_nothing_is_refused() -> None:
     everything = Concept("all", " ".join(words_of("pocket").nouns), "sks")
     with pytest.raises(UsageError, match="names all things"):
-        default_prompts(everything, words_of("pocket"), 0)
+        default_prompts([everything], words_of("pocket"), 0)
 
 
 def test_a_file_has_prompts_line_by_line(tmp_path: Path) -> None:
     path = tmp_path / "prompts.txt"
     path.write_text('# others\n\n""\na cat\n  a {} in the snow\n<castle>\na cat\n', encoding="utf-8")
-    read = read_preservation_prompts(path, CASTLE)
+    read = read_preservation_prompts(path, [CASTLE])
     assert read == ["", "a cat", "a castle in the snow", "castle", "a cat"]
 
 
@@ -85,6 +85,6 @@ def test_files_that_cannot_be_used_are_refused(text: str, said: str, tmp_path: P
     path = tmp_path / "prompts.txt"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match=said):
-        read_preservation_prompts(path, CASTLE)
+        read_preservation_prompts(path, [CASTLE])
     with pytest.raises(UsageError, match="cannot read prompts"):
-        read_preservation_prompts(tmp_path / "none.txt", CASTLE)
+        read_preservation_prompts(tmp_path / "none.txt", [CASTLE])

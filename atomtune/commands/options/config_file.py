@@ -64,7 +64,8 @@ def read_config(path: Path, options: Sequence[Option]) -> Config:
         known = ", ".join(sorted(option.name for option in options))
         raise UsageError("\n".join(reading.problems), f"the keys are {known}")
     for option in options if is_record else ():
-        if option.unrecorded is not UNSET:  # a record of a time when there was no such option
+        # a record of a time when there was no such option
+        if option.unrecorded is not UNSET and option.name not in reading.empty:
             reading.values.setdefault(option.path, option.unrecorded)
     return Config(path, reading.values, is_record)
 
@@ -120,6 +121,8 @@ class _Reading:
         self.is_record = is_record
         self.values: Values = {}
         self.problems: list[str] = []
+        self.empty: set[str] = set()
+        """Keys without a value, as a record has what was not given."""
         self.groups = {group_name(option.group) for option in options} - {""}
         self.objects = {option.path[0] for option in options if len(option.path) > 1}
         self.further = {option.further_of: option for option in options if option.further_of is not None}
@@ -138,7 +141,9 @@ class _Reading:
                 yield from self.read(value, *within, key)
             elif isinstance(value, dict) and not within and (key in self.groups or self.is_record):
                 yield from self.read(value, key)
-            elif value is not None:  # as a record has what was not given
+            elif value is None:
+                self.empty.add(key)
+            else:
                 yield from self._take(written, key, value, within)
 
     def _tables(self, key: str, tables: list[Any], within: Sequence[str]) -> Iterator[str]:
