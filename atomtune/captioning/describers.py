@@ -9,7 +9,7 @@ from PIL import Image
 from ..core.precision import DTYPES
 from ..errors import AtomtuneError, UsageError, excerpt
 from ..evaluation.encoders.grader import load_grader
-from ..models.base_model import pick_device
+from ..models.base_model import pick_device, pick_precision
 from ..models.hub_errors import unreachable
 from ..pocket.world import SCENES
 from .captions import Describe
@@ -52,7 +52,7 @@ def of_transformers(options: CaptionOptions) -> Describe:
     """By a model of transformers, in safetensors and without code of its own. Raises as `describer`."""
     name = MODELS.get(options.model, options.model)
     device = pick_device(options.device)
-    processor, model = _load(name, device, options.precision)
+    processor, model = _load(name, device, pick_precision(options.precision, device))
     kind = str(model.config.model_type)
     is_talked_to = bool(getattr(processor, "chat_template", None))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from ..data.decode import decode
-from ..data.images import find_images
+from ..data.image_files import find_images
 from ..files.atomic import write_atomically
 from ..training.run_folder import RunFolder
 

@@ -7,7 +7,8 @@ from tempfile import TemporaryDirectory
 from PIL import Image
 
 from ..data.concept import expand
-from ..data.images import TrainingImage, pixel_digest
+from ..data.images import Cut, TrainingImage, pixel_digest
+from ..data.likeness import fingerprint
 from ..models.base_model import ModelSource
 from ..runtime.malloc import keep_freed_memory
 from ..runtime.peak_memory import gpu_peak, peak_memory
@@ -15,6 +16,7 @@ from ..runtime.progress import Events
 from .accelerator import own_accelerate_state
 from .cuda_graph import WARM_UP
 from .loaded_base import LoadedBase
+from .material import Material
 from .optimizers import require_package
 from .options import TrainOptions
 from .preservation import prompts_for
@@ -60,16 +62,20 @@ def _seconds_of_steps(options: TrainOptions, source: ModelSource, folder: RunFol
     accelerator = make_accelerator(options, None, folder)
     events.phase(f"loading {source.name}")
     base = LoadedBase(keep=False).load(source)
-    concept, side = options.concept, options.resolution or 0
+    concepts, side = options.concepts, options.resolution or 0
     tunings = make_tunings(
-        base.pipeline, source, options, base.fingerprint, accelerator, events, concept=concept, seed=options.seed
+        base.pipeline, source, options, base.fingerprint, accelerator, events, concepts=concepts, seed=options.seed
     )
     noise = Image.effect_noise((side, side), 64).convert("RGB")
-    image = TrainingImage(Path("noise.png"), noise, noise.size, pixel_digest(noise))
+    looks, digest = fingerprint(noise), pixel_digest(noise)
+    image = TrainingImage(Path("noise.png"), noise.size, noise.size, digest, looks, side, kept=Cut(noise, None))
     class_images = [ClassImage(noise, image.conditioning())] if options.prior_preservation else []
-    preserved = prompts_for(options, concept, source.name, options.seed, None)
-    captions = [expand(options.prompt, [concept])]
-    loop = make_loop(base.pipeline, tunings, [image], captions, class_images, preserved, options, accelerator, events)
+    preserved = prompts_for(options, concepts, source.name, options.seed, None)
+    caption = expand(options.prompt, concepts, own=options.concept)
+    seen = Material(options.taught, [image], [caption], [0])
+    loop = make_loop(
+        base.pipeline, tunings, seen, seen.chosen([]), class_images, preserved, options, accelerator, events
+    )
     # a CUDA graph is recorded after some steps of each kind
     warm = 2 * (WARM_UP + 1) if accelerator.device.type == "cuda" else 2
     ends: list[float] = []

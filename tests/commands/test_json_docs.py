@@ -40,7 +40,6 @@ def test_every_key_is_documented() -> None:
     assert {field.name for kind in (MadeMasks, MadeMask) for field in fields(kind)} <= documented("mask")
     assert {field.name for kind in (TrainResult, Estimate) for field in fields(kind)} <= documented("train")
     assert {field.name for field in fields(MadeCaption)} | {"captions"} <= documented("caption")
-    assert {field.name for field in fields(TrainResult)} <= documented("train")
     assert {field.name for field in fields(ClassifierResult)} <= documented("classify train")
     assert {field.name for field in fields(Answer)} <= documented("classify predict")
     assert {field.name for kind in (Scores, ClassScore) for field in fields(kind)} <= documented("classify evaluate")
