@@ -25,7 +25,7 @@ class TrainOutput(OutputOptions):
         None, "Folder of the run.", shown_default="runs/NAME", metavar="DIR", aliases=("output_dir",), essential=True
     )
     resume: bool = option(False, "Resume the run in the folder, with its own options.", essential=True)
-    dry_run: bool = option(False, "Show what would be trained, its size, time and memory, and stop.", essential=True)
+    dry_run: bool = option(False, "Show what would be trained, and what it takes.", essential=True)
     measure: bool = option(False, "With --dry-run: load the model and take a few steps, as is done for pocket anyway.")
 
     def check(self) -> Iterator[tuple[str, str]]:

@@ -44,7 +44,7 @@ class ModelOptions(Options, panel="Model"):
     )
     precision: str = option(
         AUTO,
-        "Compute dtype; auto is bf16 on GPUs that have it, else fp16, and fp32 on a CPU.",
+        "Compute dtype; auto is what the device is fast in.",
         choices=PRECISIONS,
         aliases=("mixed_precision",),
         essential=True,
