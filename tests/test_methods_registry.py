@@ -49,7 +49,8 @@ class Shift(WeightDelta):
         self.change = torch.nn.Parameter(torch.zeros((), device=weight.device))
 
     def delta_weight(self, weight):
-        return self.change * torch.ones_like(weight, dtype=torch.float32)
+        # as a constant for every input it would have no gradient behind a layer norm, whose outputs add up to nothing
+        return self.change * weight.float().roll(1, -1)
 
 @register("shift", "one number for each layer", learning_rate=0.1)
 def shift(layer, weight, spec):
@@ -178,7 +179,8 @@ class Shift(WeightDelta):
         self.change = nn.Parameter(torch.tensor(start))
 
     def delta_weight(self, weight: Tensor) -> Tensor:
-        return self.change * torch.ones_like(weight, dtype=torch.float32)
+        # as a constant for every input it would have no gradient behind a layer norm, whose outputs add up to nothing
+        return self.change * weight.float().roll(1, -1)
 
 
 def make_shift(_layer: str, _weight: Tensor, _spec: Spec) -> Shift:
