@@ -16,10 +16,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import torch.distributed
+
 from atomtune.pocket import pipeline_folder
 
 from .recipe import Recipe, trial
-from .training import save_json
+from .training import save_json, share_of_work
 
 STAGES = ("render", "autoencoder", "latents", "decoder", "denoiser", "grader", "export", "evaluate", "card")
 
@@ -61,12 +63,13 @@ def main(arguments: list[str] | None = None) -> int:
     if "LOCAL_RANK" in os.environ:
         if options.stage != "denoiser":
             parser.error("several processes train the denoiser alone: add --stage denoiser, after the stages before it")
-        import torch.distributed
-
         torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    save_json(kept, recipe.as_dict())
     stages = (options.stage,) if options.stage else STAGES
+    if share_of_work()[0] == 0:
+        save_json(kept, recipe.as_dict())
     run(options.work, options.weights, recipe, stages, options.compile, options.before)
+    if share_of_work()[1] > 1:
+        torch.distributed.destroy_process_group()
     return 0
 
 
@@ -84,8 +87,6 @@ def run(
     before: Path | None = None,
 ) -> None:
     """Run the stages named, in order."""
-    import torch
-
     from .autoencoder import encode_latents, train_autoencoder, train_decoder, unit_scaling
     from .card import write_card
     from .dataset import load_images, load_named, load_partners, render_images, render_named, render_partners

@@ -24,6 +24,7 @@ from .training import (
     LogLine,
     Trainer,
     begin_from_averages,
+    first_process_first,
     generator,
     reduced_precision,
     share_of_work,
@@ -130,7 +131,8 @@ def train_denoiser(
 ) -> tuple[UNet2DConditionModel, CLIPTextModel]:
     """Train (or finish, or load) UNet and text encoder; returns them with their averaged weights."""
     device = training_device()
-    tokenizer = load_tokenizer(work / "tokenizer")
+    with first_process_first():
+        tokenizer = load_tokenizer(work / "tokenizer")
     unet = new_unet(recipe)
     text_encoder = new_text_encoder(recipe, tokenizer, attn_implementation="eager")
     if recipe.begins_from:

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -41,6 +41,17 @@ def share_of_work() -> tuple[int, int]:
     """This process's number and how many there are: more than one under torchrun."""
     several = torch.distributed.is_available() and torch.distributed.is_initialized()
     return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if several else (0, 1)
+
+
+@contextlib.contextmanager
+def first_process_first() -> Iterator[None]:
+    """What the first process writes is whole before another one does the same, and then finds it there."""
+    first = share_of_work()[0] == 0
+    if not first:
+        torch.distributed.barrier()
+    yield
+    if first and share_of_work()[1] > 1:
+        torch.distributed.barrier()
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:

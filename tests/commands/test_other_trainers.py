@@ -9,7 +9,7 @@ import pytest
 
 from atomtune.commands.app import COMMANDS
 from atomtune.commands.options.command import Names
-from atomtune.commands.options.other_trainers import INSTEAD
+from atomtune.commands.options.other_trainers import INSTEAD, instead
 from atomtune.commands.options.signature import option_classes
 from atomtune.commands.train import train
 from atomtune.errors import UsageError
@@ -32,7 +32,7 @@ def test_every_option_of_their_scripts_is_one_of_ours_or_answered(names: str) ->
             if name in INSTEAD:
                 with pytest.raises(UsageError, match=f"^there is no option {written}$") as refused:
                     ours.ours(f"{written}=1", pytest.fail)
-                assert refused.value.hint == f"here it is {INSTEAD[name]}"
+                assert refused.value.hint == instead(name)
             else:
                 assert ours.ours(f"{written}=1", pytest.fail).partition("=")[0] in ours.flags, written
 
@@ -53,5 +53,5 @@ def test_a_file_of_another_trainer_is_answered_key_by_key(cli: Cli) -> None:
     answer = cli("train", "--config", "kohya.toml")
     assert answer.code == 2
     assert "there is no key 'train_data_dir': here it is --images DIR" in answer.err
-    assert "there is no key 'clip_skip': here it is nothing" in answer.err
+    assert "there is no key 'clip_skip': leave it out: there is nothing of the kind here" in answer.err
     assert len([line for line in answer.err.splitlines() if line.startswith("Error:")]) == 2

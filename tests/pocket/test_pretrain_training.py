@@ -34,7 +34,14 @@ from pretrain.export import export_autoencoder
 from pretrain.names import NAMES
 from pretrain.recipe import Recipe
 from pretrain.tokenizer import RESERVED_WORD, load_tokenizer
-from pretrain.training import Trainer, average_gradients, begin_from_averages, keep_averages, share_of_work
+from pretrain.training import (
+    Trainer,
+    average_gradients,
+    begin_from_averages,
+    first_process_first,
+    keep_averages,
+    share_of_work,
+)
 
 
 def training(path: Path, steps: int, until: int | None = None) -> tuple[nn.Module, list[float], list[int]]:
@@ -144,6 +151,10 @@ def of_two_processes(process: int, meeting: str, results: str) -> None:
     (weight * (process + 1.0)).sum().backward()
     average_gradients([weight, unused])
     assert share_of_work() == (process, 2)
+    with first_process_first():
+        seen = Path(f"{results}.seen")
+        assert seen.exists() == (process == 1)
+        seen.touch()
     assert weight.grad is not None
     assert unused.grad is None
     torch.save(weight.grad, f"{results}{process}")

@@ -19,7 +19,7 @@ from ...methods.specs import SPECS
 from ...runtime.option import Option
 from ...runtime.options import declared_options, options_of
 from ..console import Console
-from .other_trainers import INSTEAD
+from .other_trainers import INSTEAD, instead
 from .signature import option_classes, parameter_name
 
 _ONE_SCREEN = 40
@@ -90,7 +90,7 @@ class Names:
         elif name in self.aliases:
             flag = self.aliases[name]
         elif name in INSTEAD and flag not in self.flags:
-            raise UsageError(f"there is no option {written}", f"here it is {INSTEAD[name]}")
+            raise UsageError(f"there is no option {written}", instead(name))
         return flag + equals + value if flag in self.flags else argument
 
 

@@ -10,7 +10,7 @@ from ...errors import UsageError, did_you_mean, excerpt
 from ...files.untrusted_json import parse_json
 from ...runtime.option import UNSET, Option
 from ...runtime.options import OptionError, group_name, options_of
-from .other_trainers import INSTEAD
+from .other_trainers import INSTEAD, instead
 
 EXAMPLE = "a key is an option without its dashes, as in: steps = 500"
 
@@ -166,7 +166,7 @@ class _Reading:
         option = next((one for one in self.options if key in _names(one) and self._is_within(one, within)), None)
         if option is None:
             if not self.is_record and key in INSTEAD:
-                yield f"there is no key '{shown}': here it is {INSTEAD[key]}"
+                yield f"there is no key '{shown}': {instead(key)}"
             elif not self.is_record:
                 yield f"unknown key '{shown}'{did_you_mean(key[:40], [one.name for one in self.options])}"
         elif option.path in self.values:

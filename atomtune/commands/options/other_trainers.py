@@ -3,19 +3,20 @@
 Options that do the same have these names as `aliases`; the rest is answered with what to say instead.
 """
 
-_NOT_NEEDED = "nothing"
+_NOT_NEEDED = "leave it out: it changes nothing here"
+_MISSING = "leave it out: there is nothing of the kind here"
 _NO_EPOCHS = "--steps: a step sees --batch-size times --grad-accum images"
 _PUBLISH = "atomtune publish --concept NAME"
-_LOADER = "nothing: latents and captions are encoded once"
-_ATTENTION = "nothing: torch's own attention is used"
+_LOADER = "leave it out: latents and captions are encoded once"
+_ATTENTION = "leave it out: torch's own attention is used"
 _MEMORY = "--low-memory, --gradient-checkpointing, or --precision bf16"
 _LAUNCH = "accelerate launch -m atomtune train …; what is trained is too small to be shared out"
-_KEPT = "nothing: the atoms of every checkpoint are kept, and the state of the last one"
-_BUCKETS = "nothing: sizes are multiples of what the model needs, of about one area; --square for squares"
-_MODEL_SAYS = "nothing: what the model predicts is read from its scheduler"
-_NO_SUCH_LOSS = "nothing: the loss is the mean squared error; --min-snr-gamma, --timesteps and --masked weigh it"
-_NO_SUCH_NOISE = "nothing: of noise there is --noise-offset"
-_TAGS = "nothing: tags are what stands between commas; --shuffle-tags, --keep-tags N"
+_KEPT = "leave it out: the atoms of every checkpoint are kept, and the state of the last one"
+_BUCKETS = "leave it out: sizes are multiples of what the model needs, of about one area; --square for squares"
+_MODEL_SAYS = "leave it out: what the model predicts is read from its scheduler"
+_NO_SUCH_LOSS = "leave it out: the loss is the mean squared error; --min-snr-gamma, --timesteps and --masked weigh it"
+_NO_SUCH_NOISE = "leave it out: of noise there is --noise-offset alone"
+_TAGS = "leave it out: tags are what stands between commas; --shuffle-tags, --keep-tags N"
 _CAPTIONS = "--prompt, and a .txt file beside each image; {} stands for the concept"
 _TRACKER = "--tracker; W&B reads WANDB_API_KEY and its like"
 _CARD = "atomtune publish, which writes the card, and atomtune export, which writes the keys that other programs read"
@@ -64,15 +65,18 @@ _ANSWERS: dict[str, str] = {
         "highvram lowram no_half_vae"
     ),
     _METHOD: "network_args network_module use_dora",
+    _MISSING: (
+        "caption_tag_dropout_rate class_labels_conditioning clip_skip color_aug conditioning_data_dir "
+        "face_crop_aug_range image_interpolation_mode lora_dropout max_token_length max_train_samples "
+        "max_validation_steps network_dropout resize_interpolation sample_at_first scale_weight_norms "
+        "token_warmup_min token_warmup_step validation_images weighted_captions"
+    ),
     _MODEL_SAYS: "prediction_type v2 v_parameterization zero_terminal_snr do_edm_style_training",
     _NOT_NEEDED: (
-        "async_upload caption_tag_dropout_rate class_labels_conditioning clip_skip color_aug conditioning_data_dir "
-        "console_log_file console_log_level console_log_simple disable_mmap_load_safetensors face_crop_aug_range "
-        "image_interpolation_mode initial_epoch initial_step lora_dropout max_token_length max_train_samples "
-        "max_validation_steps network_dropout no_safe_serialization no_token_padding output_config "
-        "resize_interpolation sample_at_first scale_weight_norms set_grads_to_none skip_until_initial_step "
-        "skip_save_text_encoder text_encoder_use_attention_mask token_warmup_min token_warmup_step "
-        "tokenizer_max_length use_safetensors validation_images weighted_captions"
+        "async_upload console_log_file console_log_level console_log_simple disable_mmap_load_safetensors "
+        "initial_epoch initial_step no_safe_serialization no_token_padding output_config set_grads_to_none "
+        "skip_until_initial_step skip_save_text_encoder text_encoder_use_attention_mask tokenizer_max_length "
+        "use_safetensors"
     ),
     _NO_EPOCHS: "max_train_epochs num_train_epochs",
     _NO_SUCH_LOSS: (
@@ -99,10 +103,10 @@ INSTEAD: dict[str, str] = {
     **{name: answer for answer, names in _ANSWERS.items() for name in names.split()},
     "adam_weight_decay_text_encoder": "--weight-decay, one for all that is trained",
     "allow_tf32": "torch.set_float32_matmul_precision; atomtune needs no option for it",
-    "aspect_ratio_buckets": "nothing: images keep their shapes, unless --square cuts them",
+    "aspect_ratio_buckets": "leave it out: images keep their shapes, unless --square cuts them",
     "base_weights": "atomtune merge, and --model with the folder that it writes",
     "base_weights_multiplier": "atomtune merge --atoms FILE:SCALE, and --model with the folder that it writes",
-    "bucket_no_upscale": "nothing: prepare lists the images that are enlarged",
+    "bucket_no_upscale": "leave it out: prepare lists the images that are enlarged",
     "caption_dropout_every_n_epochs": "--caption-dropout P, a share of the examples",
     "center_crop": "--crop center, the default",
     "config_file": "--config FILE, in TOML",
@@ -111,7 +115,7 @@ INSTEAD: dict[str, str] = {
     "dataset_repeats": "--steps; of several concepts, repeats in [[concept]]",
     "dim_from_weights": "--rank N; atomtune inspect FILE shows it",
     "dynamo_backend": "--compile",
-    "enable_bucket": "nothing: images keep their shapes, unless --square cuts them",
+    "enable_bucket": "leave it out: images keep their shapes, unless --square cuts them",
     "format": "--to lora for kohya, --to lora-diffusers for diffusers",
     "freeze_model": "--layers 'attention', or patterns of layers",
     "gradient_accumulation": "--grad-accum",
@@ -123,8 +127,8 @@ INSTEAD: dict[str, str] = {
     "min_timestep": "--timesteps LOW-HIGH, as 200-800",
     "mode_scale": "--timesteps uniform, logit-normal or LOW-HIGH",
     "network_train_text_encoder_only": "--method textual-inversion, which trains the token alone",
-    "network_train_unet_only": "nothing: the text encoders are trained with --train-text-encoder alone",
-    "noaug": "nothing: images are mirrored with --flip alone",
+    "network_train_unet_only": "leave it out: the text encoders are trained with --train-text-encoder alone",
+    "noaug": "leave it out: images are mirrored with --flip alone",
     "num_new_tokens_per_abstraction": "--token-vectors N",
     "output_kohya_format": "atomtune export --to lora",
     "output_name": "--output DIR, or --concept NAME",
@@ -134,30 +138,36 @@ INSTEAD: dict[str, str] = {
     "resume_from_checkpoint": "--resume",
     "resume_from_huggingface": "--resume",
     "revision": "--model with a folder of that revision",
-    "sample_batch_size": "nothing: class images are generated four at a time",
+    "sample_batch_size": "leave it out: class images are generated four at a time",
     "sample_every_n_epochs": "--sample-every, in steps",
     "sample_sampler": "--scheduler",
     "sampler_name": "--scheduler",
     "save_as_full_pipeline": "atomtune merge",
     "save_every_n_epochs": "--checkpoint-every, in steps",
     "save_model_as": "atomtune export --to",
-    "save_precision": "nothing: atoms files are float16",
+    "save_precision": "leave it out: atoms files are float16",
     "save_state": "--checkpoint-every",
-    "save_state_on_train_end": "nothing: the state at the end is always kept",
+    "save_state_on_train_end": "leave it out: the state at the end is always kept",
     "save_steps": "--checkpoint-every",
     "scale_lr": "--lr",
-    "stop_text_encoder_training": "nothing: text encoders are trained to the end, or not at all",
+    "stop_text_encoder_training": "leave it out: text encoders are trained to the end, or not at all",
     "tokenizer_name": "--model",
     "train_data_dir": "--images DIR, the folder with the images itself; of several folders, --concept given again",
-    "train_text_encoder_frac": "nothing: text encoders are trained to the end, or not at all",
-    "train_text_encoder_ti_frac": "nothing: the token is trained to the end",
+    "train_text_encoder_frac": "leave it out: text encoders are trained to the end, or not at all",
+    "train_text_encoder_ti_frac": "leave it out: the token is trained to the end",
     "unet_lr": "--lr",
     "use_8bit_adam": "--optimizer adamw8bit",
     "use_lion_optimizer": "--optimizer pytorch_optimizer.Lion",
     "validate_every_n_epochs": "--validate-every, in steps",
     "validation_epochs": "--sample-every, in steps",
-    "validation_scheduler": "nothing: previews are generated with the model's own",
+    "validation_scheduler": "leave it out: previews are generated with the model's own",
     "validation_seed": "--seed, from which it follows",
     "variant": "--precision",
 }
 """What to say instead of a name that another trainer has."""
+
+
+def instead(name: str) -> str:
+    """What to do where another trainer's option `name` stands. KeyError where none is known."""
+    answer = INSTEAD[name]
+    return answer if answer.startswith("leave it out") else f"here it is {answer}"
